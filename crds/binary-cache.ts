@@ -1,0 +1,360 @@
+import {
+  bytes,
+  conditions,
+  dnsLabel,
+  expiresAt,
+  httpUrl,
+  objectName,
+  observedGeneration,
+  publicKey,
+  secretKey,
+  sha256,
+  tokenSecretRef,
+} from './fields.ts';
+import { limits } from './limits.ts';
+import { autoscaling, httpRoute, ingress, monitoring, networkPolicy, podTemplate } from './pod.ts';
+import type { Of, Schema } from './schema.ts';
+import { storage } from './storage.ts';
+
+const token = {
+  type: 'object',
+  required: ['name', 'permissions'],
+  properties: {
+    name: { ...dnsLabel, description: 'Name of the token, in logs and as the name of its file.' },
+    permissions: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 3,
+      'x-kubernetes-list-type': 'set',
+      items: { type: 'string', enum: ['Read', 'Write', 'Admin'] },
+      description: 'What the token may do. `Admin` includes `Write`, `Write` includes `Read`.',
+    },
+    expiresAt,
+    sha256,
+    secretRef: tokenSecretRef,
+  },
+} as const satisfies Schema;
+
+const database = {
+  type: 'object',
+  default: {},
+  description: 'Where the cache keeps what it knows. Absent: SQLite.',
+  properties: {
+    sqlite: {
+      type: 'object',
+      description: 'A file of its own on a volume of its own.',
+      properties: {
+        size: { ...bytes, default: '10Gi', description: 'Size of the volume. It can grow, never shrink.' },
+        storageClassName: {
+          ...objectName,
+          description: 'StorageClass of the volume. Absent: the default class. It cannot change.',
+        },
+      },
+    },
+    postgres: {
+      type: 'object',
+      description: 'A PostgreSQL server. Root key, signing keys and tokens must then be given; none is generated.',
+      required: ['secretRef'],
+      properties: {
+        secretRef: {
+          type: 'object',
+          description: 'Secret that holds the connection URL.',
+          required: ['name'],
+          properties: {
+            name: { ...objectName, description: 'Name of the Secret.' },
+            key: { ...secretKey, default: 'uri', description: 'Key inside the Secret.' },
+          },
+        },
+        schema: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 63,
+          pattern: '^[a-z_][a-z0-9_]*$',
+          allowed: 'lower-case letters, digits and underscores, not beginning with a digit',
+          description:
+            'Schema of the database that belongs to this cache alone. Absent: the name of the cache, dashes as underscores.',
+        },
+      },
+    },
+  },
+} as const satisfies Schema;
+
+const signing = {
+  type: 'object',
+  default: {},
+  description: 'Who signs the paths.',
+  properties: {
+    mode: {
+      type: 'string',
+      enum: ['Managed', 'SelfSigned'],
+      default: 'Managed',
+      description:
+        '`Managed`: the server signs what it publishes. `SelfSigned`: pushers sign, the server only verifies.',
+    },
+    secretRefs: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 4,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name', 'key'],
+      description:
+        'Secrets with the keys to sign with; all of them sign, so that a key can be replaced without a gap. Absent: one key is generated once.',
+      items: {
+        type: 'object',
+        required: ['name'],
+        properties: {
+          name: { ...objectName, description: 'Name of the Secret.' },
+          key: {
+            ...secretKey,
+            default: 'signing-key',
+            description: 'Key inside the Secret. It holds the signing key in the form of Nix.',
+          },
+        },
+      },
+    },
+    publicKeys: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      'x-kubernetes-list-type': 'set',
+      items: publicKey,
+      description: 'With `SelfSigned`: the keys that pushers sign with, beside those that they registered themselves.',
+    },
+  },
+} as const satisfies Schema;
+
+const upstream = {
+  type: 'object',
+  required: ['url'],
+  properties: {
+    url: { ...httpUrl, description: 'URL of the cache.' },
+    publicKeys: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      'x-kubernetes-list-type': 'set',
+      items: publicKey,
+      description: 'Keys that its paths must be signed with. `Proxy` needs them.',
+    },
+    mode: {
+      type: 'string',
+      enum: ['Skip', 'Proxy'],
+      default: 'Skip',
+      description:
+        '`Skip`: pushers need not push what is there. `Proxy`: what is missing here is fetched from there and kept.',
+    },
+  },
+} as const satisfies Schema;
+
+/** Everything that a person may ask of a cache. */
+export const binaryCacheSpec = {
+  type: 'object',
+  required: ['storages'],
+  properties: {
+    access: {
+      type: 'string',
+      enum: ['Public', 'Private'],
+      default: 'Public',
+      description: 'Who may pull: everyone, or tokens with `Read` only. A push always needs a token with `Write`.',
+    },
+    priority: {
+      type: 'integer',
+      format: 'int32',
+      minimum: 0,
+      maximum: 1000,
+      default: 41,
+      description: 'Rank among the caches of a client; the lowest number is asked first. cache.nixos.org has 40.',
+    },
+    compression: {
+      type: 'string',
+      enum: ['Zstd', 'Xz'],
+      default: 'Zstd',
+      description: 'Compression that the server asks of Cachix clients.',
+    },
+    strategy: {
+      type: 'string',
+      enum: ['InOrder', 'RoundRobin', 'Split', 'LeastUsed'],
+      default: 'InOrder',
+      description:
+        'Which storage takes a new object: the first with room, each in turn, by `weight`, or the one that is least full.',
+    },
+    storages: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description: 'Where the bytes live.',
+      items: storage,
+    },
+    database,
+    signing,
+    rootSecretRef: {
+      type: 'object',
+      description:
+        'Secret with the root key of the cache: 32 random bytes. Absent: generated once, except with PostgreSQL.',
+      required: ['name'],
+      properties: {
+        name: { ...objectName, description: 'Name of the Secret.' },
+        key: { ...secretKey, default: 'root.key', description: 'Key inside the Secret.' },
+      },
+    },
+    tokens: {
+      type: 'array',
+      maxItems: 128,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description:
+        'Who may do what. A token with neither `sha256` nor `secretRef` is generated once and written to a file (in a cluster: a Secret).',
+      items: token,
+    },
+    retention: {
+      type: 'object',
+      description: 'What is removed by itself. Absent: nothing.',
+      properties: {
+        days: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 1,
+          maximum: 36500,
+          description: 'Paths that nobody used for so many days are removed.',
+        },
+        maxSize: {
+          ...bytes,
+          description: 'Above this size the paths that were not used for the longest time are removed.',
+        },
+        keepPins: { type: 'boolean', default: true, description: 'Pinned paths stay whatever their age.' },
+      },
+    },
+    quota: {
+      type: 'object',
+      description: 'Bound on what is stored. Absent: none.',
+      required: ['maxSize'],
+      properties: { maxSize: { ...bytes, description: 'Pushes beyond this size are refused.' } },
+    },
+    limits,
+    upstreams: {
+      type: 'array',
+      maxItems: 16,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['url'],
+      description: 'Other caches that this one knows of.',
+      items: upstream,
+    },
+    peers: {
+      type: 'object',
+      description: 'Share paths with other servers of the same cache. Absent: off.',
+      properties: {
+        port: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 1,
+          maximum: 65535,
+          default: 4001,
+          description: 'Port for other servers.',
+        },
+        bootstrap: {
+          type: 'array',
+          maxItems: 32,
+          'x-kubernetes-list-type': 'set',
+          items: { type: 'string', minLength: 1, maxLength: 512 },
+          description: 'Addresses to begin with, `host:port` or multiaddr.',
+        },
+        secretRef: {
+          type: 'object',
+          description: 'Secret with the key that all members share. Absent: derived from the root key.',
+          required: ['name'],
+          properties: {
+            name: { ...objectName, description: 'Name of the Secret.' },
+            key: { ...secretKey, default: 'swarm.key', description: 'Key inside the Secret.' },
+          },
+        },
+      },
+    },
+    replicas: {
+      type: 'integer',
+      format: 'int32',
+      minimum: 0,
+      maximum: 64,
+      default: 1,
+      description: 'Number of pods. More than one needs PostgreSQL and storages that all pods share.',
+    },
+    autoscaling,
+    ingress,
+    httpRoute,
+    podTemplate,
+    monitoring,
+    networkPolicy,
+    image: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 512,
+      pattern: '^\\S+$',
+      allowed: 'an image reference without spaces',
+      description: 'Image of the server. Absent: the one that belongs to the operator.',
+    },
+    reclaimPolicy: {
+      type: 'string',
+      enum: ['Retain', 'Delete'],
+      default: 'Retain',
+      description: 'What happens to data and keys when the cache is deleted.',
+    },
+  },
+} as const satisfies Schema;
+
+/** What the operator reports of a cache. */
+export const binaryCacheStatus = {
+  type: 'object',
+  properties: {
+    observedGeneration,
+    replicas: { type: 'integer', format: 'int32', description: 'Pods that exist.' },
+    readyReplicas: { type: 'integer', format: 'int32', description: 'Pods that are ready.' },
+    selector: { type: 'string', maxLength: 1024, description: 'Label selector of the pods, for autoscalers.' },
+    url: { type: 'string', maxLength: 512, description: 'URL to pull from.' },
+    image: { type: 'string', maxLength: 512, description: 'Image that the pods run.' },
+    publicKeys: {
+      type: 'array',
+      maxItems: 32,
+      'x-kubernetes-list-type': 'set',
+      items: { type: 'string', maxLength: 512 },
+      description: 'Keys for the clients.',
+    },
+    storages: {
+      type: 'array',
+      maxItems: 64,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description: 'State of each storage; an entry outlives its storage in the spec until that is drained.',
+      items: {
+        type: 'object',
+        required: ['name', 'phase'],
+        properties: {
+          name: { type: 'string', maxLength: 15, description: 'Name of the storage.' },
+          phase: {
+            type: 'string',
+            enum: ['Pending', 'Ready', 'Unavailable', 'Draining', 'Drained'],
+            description: 'State of the storage.',
+          },
+          used: { ...bytes, description: 'Bytes stored, rounded.' },
+          capacity: { ...bytes, description: 'Bytes that fit.' },
+          objects: { type: 'integer', format: 'int64', minimum: 0, description: 'Objects stored.' },
+          movedObjects: {
+            type: 'integer',
+            format: 'int64',
+            minimum: 0,
+            description: 'Objects moved away while draining.',
+          },
+        },
+      },
+    },
+    conditions,
+  },
+} as const satisfies Schema;
+
+export type BinaryCacheSpec = Of<typeof binaryCacheSpec>;
+export type BinaryCacheStatus = Of<typeof binaryCacheStatus>;
+export type TokenSpec = Of<typeof token>;
+export type Permission = TokenSpec['permissions'][number];
+export type SigningSpec = Of<typeof signing>;
+export type DatabaseSpec = Of<typeof database>;
+export type UpstreamSpec = Of<typeof upstream>;

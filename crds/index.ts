@@ -1,0 +1,31 @@
+export type { AgentSpec, AgentStatus } from './agent.ts';
+export type {
+  BinaryCacheSpec,
+  BinaryCacheStatus,
+  DatabaseSpec,
+  Permission,
+  SigningSpec,
+  TokenSpec,
+  UpstreamSpec,
+} from './binary-cache.ts';
+export { apiVersion } from './fields.ts';
+export { type Kind, kinds } from './kinds.ts';
+export type { LimitsSpec } from './limits.ts';
+export {
+  type Agent,
+  type BinaryCache,
+  type Documents,
+  formatManifestError,
+  type Loaded,
+  type LoadOptions,
+  loadManifests,
+  type ManifestSource,
+  type Workspace,
+} from './manifest.ts';
+export type { Metadata } from './metadata.ts';
+export { parseQuantity, QuantityError } from './quantity.ts';
+export { formatPath, type Path } from './schema.ts';
+export { resolveSecret, Secret, SecretError, type SecretErrorCode, type SecretRef } from './secret.ts';
+export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
+export { checkSupport, type ManifestError, type Origin } from './support.ts';
+export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

@@ -1,0 +1,249 @@
+import type { AgentSpec } from './agent.ts';
+import type { BinaryCacheSpec, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
+import type { Path } from './schema.ts';
+import type { StorageSpec } from './storage.ts';
+import type { Issue } from './validate.ts';
+import { isMapping } from './validate.ts';
+
+/**
+ * A rule over several fields, written twice side by side: in CEL for the API server, and as a function for a process
+ * without one. A rule without a function compares with the object as it was before, which only the API server has.
+ */
+export interface Rule<T> {
+  cel: string;
+  message: string;
+  /** The field at fault, from the place of the rule on; nothing when the rule holds. */
+  broken?(self: T): Path | undefined;
+}
+
+/** The rules of one place. `storages[]` means each entry; an empty text means the whole object. */
+export interface RuleSet {
+  at: string;
+  rules: readonly Rule<never>[];
+}
+
+function rulesAt<T>(at: string, rules: readonly Rule<T>[]): RuleSet {
+  return { at, rules };
+}
+
+interface Named {
+  metadata: { name: string };
+}
+
+const fixed = 'cannot change';
+
+const nameRules: readonly Rule<Named>[] = [
+  {
+    cel: 'self.metadata.name.size() <= 45',
+    message: 'must have at most 45 characters, so that the names derived from it stay within 63',
+    broken: (self) => (self.metadata.name.length > 45 ? ['metadata', 'name'] : undefined),
+  },
+  {
+    cel: "!self.metadata.name.contains('.')",
+    message: 'must not contain a dot: it is one label of a host name',
+    broken: (self) => (self.metadata.name.includes('.') ? ['metadata', 'name'] : undefined),
+  },
+  {
+    cel: "self.metadata.name != 'api'",
+    message: 'must not be "api": that host name belongs to the API',
+    broken: (self) => (self.metadata.name === 'api' ? ['metadata', 'name'] : undefined),
+  },
+];
+
+const removalRule: Rule<Named> = {
+  cel: `oldSelf.spec.storages.all(o, self.spec.storages.exists(s, s.name == o.name) || o.mode == 'Abandoned'
+    || (has(oldSelf.status) && has(oldSelf.status.storages)
+      && oldSelf.status.storages.exists(t, t.name == o.name && t.phase == 'Drained')))`,
+  message:
+    'a storage can be removed once status.storages says Drained (set its mode to Drain first), or after mode Abandoned',
+};
+
+const sharedByAll = (storage: StorageSpec): boolean =>
+  storage.s3 !== undefined || storage.local?.accessMode === 'ReadWriteMany';
+const severalPods = (spec: BinaryCacheSpec): boolean => spec.autoscaling !== undefined || spec.replicas > 1;
+const scaleField = (spec: BinaryCacheSpec): Path => [spec.autoscaling ? 'autoscaling' : 'replicas'];
+const indexWhere = <T>(
+  items: readonly T[] | undefined,
+  wrong: (item: T) => boolean,
+  field: string,
+): Path | undefined => {
+  const index = items?.findIndex(wrong) ?? -1;
+  return index < 0 ? undefined : [field, index];
+};
+
+const specRules: readonly Rule<BinaryCacheSpec>[] = [
+  {
+    cel: "self.strategy != 'Split' || self.storages.all(s, has(s.weight))",
+    message: 'strategy Split needs a weight on every storage',
+    broken: (spec) =>
+      spec.strategy === 'Split' ? indexWhere(spec.storages, (s) => s.weight === undefined, 'storages') : undefined,
+  },
+  {
+    cel: "self.strategy != 'Split' || !self.storages.all(s, has(s.weight)) || self.storages.map(s, s.weight).sum() == 100",
+    message: 'with strategy Split the weights of all storages must make 100 together',
+    broken: (spec) => {
+      if (spec.strategy !== 'Split' || spec.storages.some((s) => s.weight === undefined)) return undefined;
+      return spec.storages.reduce((sum, s) => sum + (s.weight ?? 0), 0) === 100 ? undefined : ['storages'];
+    },
+  },
+  {
+    cel: '!(has(self.ingress) && has(self.httpRoute))',
+    message: 'ingress and httpRoute exclude each other: keep one',
+    broken: (spec) => (spec.ingress && spec.httpRoute ? ['httpRoute'] : undefined),
+  },
+  {
+    cel: '!(has(self.autoscaling) || self.replicas > 1) || has(self.database.postgres)',
+    message: 'more than one pod needs database.postgres',
+    broken: (spec) => (severalPods(spec) && !spec.database.postgres ? scaleField(spec) : undefined),
+  },
+  {
+    cel: "!(has(self.autoscaling) || self.replicas > 1) || self.storages.all(s, has(s.s3) || (has(s.local) && s.local.accessMode == 'ReadWriteMany'))",
+    message: 'more than one pod needs storages that all pods share: s3, or local with accessMode ReadWriteMany',
+    broken: (spec) => (severalPods(spec) && !spec.storages.every(sharedByAll) ? scaleField(spec) : undefined),
+  },
+  {
+    cel: '!has(self.database.postgres) || has(self.rootSecretRef)',
+    message: 'database.postgres needs rootSecretRef: with a shared database no server generates a key',
+    broken: (spec) => (spec.database.postgres && !spec.rootSecretRef ? ['rootSecretRef'] : undefined),
+  },
+  {
+    cel: "!has(self.database.postgres) || self.signing.mode == 'SelfSigned' || has(self.signing.secretRefs)",
+    message: 'database.postgres needs signing.secretRefs, unless signing.mode is SelfSigned',
+    broken: (spec) =>
+      spec.database.postgres && spec.signing.mode !== 'SelfSigned' && !spec.signing.secretRefs
+        ? ['signing', 'secretRefs']
+        : undefined,
+  },
+  {
+    cel: '!has(self.database.postgres) || !has(self.tokens) || self.tokens.all(t, has(t.sha256) || has(t.secretRef))',
+    message: 'database.postgres needs sha256 or secretRef on every token',
+    broken: (spec) =>
+      spec.database.postgres ? indexWhere(spec.tokens, (t) => !t.sha256 && !t.secretRef, 'tokens') : undefined,
+  },
+];
+
+const storageRules: readonly Rule<StorageSpec>[] = [
+  {
+    cel: 'has(self.local) != has(self.s3)',
+    message: 'needs exactly one of local and s3',
+    broken: (storage) => (Boolean(storage.local) === Boolean(storage.s3) ? [] : undefined),
+  },
+  {
+    cel: "self.name != 'db'",
+    message: 'must not be "db": that volume belongs to the database',
+    broken: (storage) => (storage.name === 'db' ? ['name'] : undefined),
+  },
+  {
+    cel: 'has(self.local) == has(oldSelf.local)',
+    message: 'the kind of a storage cannot change: add one under another name and drain this one',
+  },
+];
+
+const onlyGrows: Rule<unknown> = {
+  cel: 'quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0',
+  message: 'size can only grow',
+};
+const fixedClass: Rule<unknown> = {
+  cel: 'has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)',
+  message: `storageClassName ${fixed}`,
+};
+const fixedValue = (field: string): Rule<unknown> => ({
+  cel: `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`,
+  message: `${field} ${fixed}`,
+});
+
+const oneSource: Rule<{ sha256?: string; secretRef?: unknown }> = {
+  cel: '!(has(self.sha256) && has(self.secretRef))',
+  message: 'sha256 and secretRef exclude each other: keep one',
+  broken: (token) => (token.sha256 && token.secretRef ? ['secretRef'] : undefined),
+};
+
+export const binaryCacheRules: readonly RuleSet[] = [
+  rulesAt('', [...nameRules, removalRule]),
+  rulesAt('spec', specRules),
+  rulesAt('spec.storages[]', storageRules),
+  rulesAt('spec.storages[].local', [onlyGrows, fixedClass]),
+  rulesAt('spec.storages[].s3', [fixedValue('bucket'), fixedValue('endpoint'), fixedValue('prefix')]),
+  rulesAt('spec.database.sqlite', [onlyGrows, fixedClass]),
+  rulesAt<SigningSpec>('spec.signing', [
+    {
+      cel: "self.mode != 'SelfSigned' || !has(self.secretRefs)",
+      message: 'with mode SelfSigned the server signs nothing: remove secretRefs, or use mode Managed',
+      broken: (signing) => (signing.mode === 'SelfSigned' && signing.secretRefs ? ['secretRefs'] : undefined),
+    },
+    {
+      cel: "self.mode != 'Managed' || !has(self.publicKeys)",
+      message: 'publicKeys belong to mode SelfSigned: with mode Managed they follow from the signing keys',
+      broken: (signing) => (signing.mode === 'Managed' && signing.publicKeys ? ['publicKeys'] : undefined),
+    },
+  ]),
+  rulesAt<TokenSpec>('spec.tokens[]', [oneSource]),
+  rulesAt<{ days?: number; maxSize?: string | number }>('spec.retention', [
+    {
+      cel: 'has(self.days) || has(self.maxSize)',
+      message: 'needs days or maxSize; without retention everything is kept',
+      broken: (retention) => (retention.days === undefined && retention.maxSize === undefined ? [] : undefined),
+    },
+  ]),
+  rulesAt<UpstreamSpec>('spec.upstreams[]', [
+    {
+      cel: "self.mode != 'Proxy' || has(self.publicKeys)",
+      message: 'mode Proxy needs publicKeys: nothing is taken over unverified',
+      broken: (upstream) => (upstream.mode === 'Proxy' && !upstream.publicKeys ? ['publicKeys'] : undefined),
+    },
+  ]),
+  rulesAt<{ minReplicas: number; maxReplicas: number }>('spec.autoscaling', [
+    {
+      cel: 'self.minReplicas <= self.maxReplicas',
+      message: 'minReplicas must not exceed maxReplicas',
+      broken: (scaling) => (scaling.minReplicas > scaling.maxReplicas ? ['minReplicas'] : undefined),
+    },
+  ]),
+];
+
+export const workspaceRules: readonly RuleSet[] = [
+  rulesAt('spec', [{ cel: 'self.cacheRef == oldSelf.cacheRef', message: `cacheRef ${fixed}` }]),
+  rulesAt('spec.tokens[]', [oneSource]),
+];
+
+export const agentRules: readonly RuleSet[] = [
+  rulesAt<AgentSpec>('spec', [
+    { cel: 'self.workspaceRef == oldSelf.workspaceRef', message: `workspaceRef ${fixed}` },
+    fixedValue('agentName'),
+  ]),
+  rulesAt('spec.token', [oneSource]),
+];
+
+/** Every rule that an object breaks, except at places where something is known to be wrong already. */
+export function brokenRules(sets: readonly RuleSet[], object: unknown, known: readonly Issue[] = []): Issue[] {
+  return sets.flatMap(({ at, rules }) =>
+    select(object, at)
+      .filter(({ path }) => path.length === 0 || !known.some((issue) => isWithin(issue.path, path)))
+      .flatMap(({ path, value }) =>
+        rules.flatMap((rule) => {
+          // The schema has established that the value at this place is what the rule takes.
+          const broken = rule.broken?.(value as never);
+          return broken ? [{ path: [...path, ...broken], message: rule.message }] : [];
+        }),
+      ),
+  );
+}
+
+function isWithin(path: Path, outer: Path): boolean {
+  return outer.every((step, index) => path[index] === step);
+}
+
+/** Everything in an object at a place such as `spec.storages[].local`. */
+export function select(object: unknown, at: string): { path: Path; value: unknown }[] {
+  let found: { path: Path; value: unknown }[] = [{ path: [], value: object }];
+  for (const step of at === '' ? [] : at.split('.')) {
+    const name = step.replace('[]', '');
+    found = found.flatMap(({ path, value }) => {
+      if (!isMapping(value) || !Object.hasOwn(value, name)) return [];
+      const inner = value[name];
+      if (!step.endsWith('[]')) return [{ path: [...path, name], value: inner }];
+      return Array.isArray(inner) ? inner.map((item, index) => ({ path: [...path, name, index], value: item })) : [];
+    });
+  }
+  return found.filter(({ value }) => value !== undefined && value !== null);
+}
