@@ -1,0 +1,45 @@
+// `node hack/components.mjs nix wrk`: fetches what tests and the bench need into the cache folder, and says what came.
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ensureNix } from './components/nix.mjs';
+import { ensureProgram, PROGRAMS } from './components/programs.mjs';
+
+/** Every component: a function that makes it available and says in a line what there is. */
+export const COMPONENTS = {
+  nix: async () => (await ensureNix()).map(({ label, version }) => `${version} (${label})`).join(', '),
+  ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),
+};
+
+/** What `npm test` makes available before the integration tests. */
+export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4'];
+
+/** Makes a component available; the error of a failure names the command that tries again. */
+export async function ensureComponent(name) {
+  const ensure = COMPONENTS[name];
+  if (!ensure) throw new Error(`there is no component ${name}; there is: ${Object.keys(COMPONENTS).join(', ')}`);
+  try {
+    return await ensure();
+  } catch (error) {
+    const remedy = PROGRAMS.includes(name) ? `Install ${name} with the system's package manager, or` : 'On Debian';
+    throw new Error(
+      `${error.message}\n${remedy} run: node hack/components.mjs ${name}. NARWHAL_SKIP=${name} leaves out the tests that need it.`,
+    );
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const names = process.argv.slice(2);
+  if (names.length === 0) {
+    console.log(
+      `usage: node ${path.relative(process.cwd(), process.argv[1])} NAME...\nnames: ${Object.keys(COMPONENTS).join(', ')}`,
+    );
+  }
+  for (const name of names) {
+    try {
+      console.log(`${name}: ${await ensureComponent(name)}`);
+    } catch (error) {
+      console.error(`${name}: ${error.message}`);
+      process.exitCode = 1;
+    }
+  }
+}
