@@ -35,17 +35,17 @@ const fixed = 'cannot change';
 const nameRules: readonly Rule<Named>[] = [
   {
     cel: 'self.metadata.name.size() <= 45',
-    message: 'must have at most 45 characters, so that the names derived from it stay within 63',
+    message: 'the name must have at most 45 characters, so that the names derived from it stay within 63',
     broken: (self) => (self.metadata.name.length > 45 ? ['metadata', 'name'] : undefined),
   },
   {
     cel: "!self.metadata.name.contains('.')",
-    message: 'must not contain a dot: it is one label of a host name',
+    message: 'the name must not contain a dot: it is one label of a host name',
     broken: (self) => (self.metadata.name.includes('.') ? ['metadata', 'name'] : undefined),
   },
   {
     cel: "self.metadata.name != 'api'",
-    message: 'must not be "api": that host name belongs to the API',
+    message: 'the name must not be "api": that host name belongs to the API',
     broken: (self) => (self.metadata.name === 'api' ? ['metadata', 'name'] : undefined),
   },
 ];
@@ -130,7 +130,7 @@ const storageRules: readonly Rule<StorageSpec>[] = [
   },
   {
     cel: "self.name != 'db'",
-    message: 'must not be "db": that volume belongs to the database',
+    message: 'the name must not be "db": that volume belongs to the database',
     broken: (storage) => (storage.name === 'db' ? ['name'] : undefined),
   },
   {
