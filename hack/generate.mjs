@@ -9,8 +9,8 @@ import { toReference } from '../crds/reference.ts';
 
 const root = dirname(import.meta.dirname);
 const header = '# Made by hack/generate.mjs from the schemas in crds/. Change those and run: node hack/generate.mjs\n';
-// No folded lines and no anchors: a diff then shows the one field that changed.
-const layout = { lineWidth: 0, aliasDuplicateObjects: false };
+// No folded lines and no anchors: a diff then shows the one field that changed. kubectl reads YAML 1.1.
+const layout = { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1' };
 
 const files = [
   ...kinds.map((kind) => ({

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { withLock } from './lib/lock.mjs';
 import { cacheDir, node24, root } from './lib/places.mjs';
-import { attempt, run } from './lib/run.mjs';
+import { attempt, run, shortened } from './lib/run.mjs';
 import { hasSqlite3, installSqlite3 } from './lib/sqlite3.mjs';
 
 const modules = path.join(root, 'node_modules');
@@ -85,7 +85,7 @@ async function installNode24({ say }) {
   });
   if (await isThere()) return;
   throw new Error(
-    `Node ${wanted} could not be installed by "npm rebuild node" (${result.reason}):\n${result.output.trim()}\n` +
+    `Node ${wanted} could not be installed by "npm rebuild node" (${result.reason}):\n${shortened(result.output)}\n` +
       'It needs the npm registry that this machine is set up for, and a platform that Node publishes binaries for.',
   );
 }

@@ -13,7 +13,8 @@ const long = process.argv.includes('--long');
 // A stage that hangs fails by itself long before CI gives up without a word.
 const STAGE_LIMIT_MS = (long ? 180 : 40) * 60_000;
 
-const logs = fs.mkdtempSync(path.join(os.tmpdir(), 'narwhal-test-'));
+/** Where tests write the logs of the servers that they start; kept when something failed. */
+let logs;
 
 const STAGES = [
   { name: 'check', run: runChecks },
@@ -31,7 +32,13 @@ async function main() {
     console.error(problem);
     return 1;
   }
-  await setUp();
+  try {
+    await setUp();
+  } catch (error) {
+    console.error(`set-up failed: ${error.message}\n\n0 passed, 1 failed, 0 skipped`);
+    return 1;
+  }
+  logs = fs.mkdtempSync(path.join(os.tmpdir(), 'narwhal-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   const notes = [];
   for (const { name, needs, run } of STAGES) {

@@ -1,14 +1,23 @@
 // Child processes for the tools in hack/.
 import { spawn } from 'node:child_process';
 
-/** A command that could not be run or that failed; the message ends with what it printed last. */
+const HEAD_LINES = 12;
+const TAIL_LINES = 20;
+
+/** A command that could not be run or that failed; the message holds the beginning and the end of what it printed. */
 export class CommandError extends Error {
   constructor(what, result) {
-    const tail = result.output.trim().split('\n').slice(-25).join('\n');
-    super(`${what} failed (${result.reason})${tail ? `:\n${tail}` : ''}`);
+    super(`${what} failed (${result.reason})${result.output.trim() ? `:\n${shortened(result.output)}` : ''}`);
     this.name = 'CommandError';
-    this.result = result;
   }
+}
+
+/** A text of many lines without its middle: npm tells the cause first, compilers last. */
+export function shortened(text) {
+  const lines = text.trim().split('\n');
+  if (lines.length <= HEAD_LINES + TAIL_LINES) return lines.join('\n');
+  const left = lines.length - HEAD_LINES - TAIL_LINES;
+  return [...lines.slice(0, HEAD_LINES), `... (${left} lines)`, ...lines.slice(-TAIL_LINES)].join('\n');
 }
 
 /**

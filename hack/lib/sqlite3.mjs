@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { cacheDir, node24, root } from './places.mjs';
-import { attempt, run } from './run.mjs';
+import { attempt, run, shortened } from './run.mjs';
 
 const folder = path.join(root, 'node_modules/sqlite3');
 const built = path.join(folder, 'build/Release/node_sqlite3.node');
@@ -66,9 +66,8 @@ async function compile() {
   const args = [tool, 'rebuild', '--release', '--jobs', '2', '--nodedir', headersFolder()];
   const result = await attempt(node24, args, { cwd: folder, env: compileEnvironment() });
   if (result.ok && fs.existsSync(built)) return;
-  const tail = result.output.trim().split('\n').slice(-25).join('\n');
   throw new Error(
-    `Compiling sqlite3 failed (${result.reason}):\n${tail}\n\nIt needs python3, make and a C++ compiler. ` +
+    `Compiling sqlite3 failed (${result.reason}):\n${shortened(result.output)}\n\nIt needs python3, make and a C++ compiler. ` +
       'Debian, Ubuntu: apt-get install python3 make g++; Fedora: dnf install python3 make gcc-c++; ' +
       'Alpine: apk add python3 make g++; macOS: xcode-select --install. Then run the same command again.',
   );
