@@ -54,9 +54,10 @@ const s3 = {
       type: 'string',
       minLength: 1,
       maxLength: 512,
-      pattern: '^[^/\\x00][^\\x00]*$',
-      allowed: 'a text that does not begin with a slash',
-      description: 'Put before the name of every object, so that several owners can share a bucket. It cannot change.',
+      pattern: '^[^/\\x00]([^\\x00]*[^/\\x00])?$',
+      allowed: 'a text that neither begins nor ends with a slash',
+      description:
+        'Folder inside the bucket, so that several owners can share it. Absent: the whole bucket. It cannot change.',
     },
     forcePathStyle: {
       type: 'boolean',
