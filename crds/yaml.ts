@@ -47,6 +47,7 @@ const sentences: Readonly<Partial<Record<YAMLError['code'], string>>> = {
   KEY_OVER_1024_CHARS: 'a field name of more than 1024 characters: is a quote or a colon missing?',
   MISSING_CHAR: 'a character is missing: a colon, a quote, a comma or a closing bracket',
   MULTILINE_IMPLICIT_KEY: 'a field name that goes over several lines: is a colon missing in the line before?',
+  NON_STRING_KEY: 'a field name must be a text',
   RESOURCE_EXHAUSTION: 'the document is nested too deeply',
   TAB_AS_INDENT: 'a tab in the indentation: YAML wants spaces',
   TAG_RESOLVE_FAILED: 'a tag (!name) that is not known here',
@@ -55,7 +56,7 @@ const sentences: Readonly<Partial<Record<YAMLError['code'], string>>> = {
 /** Splits a text into its documents. Mistakes are listed, never thrown; empty documents are left out. */
 export function parseYaml(text: string): YamlDocument[] {
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true });
+  const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true, stringKeys: true, logLevel: 'silent' });
   const documents = Array.isArray(parsed) ? parsed : [];
   return documents.map((document) => readDocument(document, lines)).filter(holdsSomething);
 }
