@@ -1,0 +1,4 @@
+export * from './errors.ts';
+export type { Facts } from './facts.ts';
+export type { Claim, VerifyRequest } from './messages.ts';
+export { type Verification, Verifier, type VerifierInit, type VerifierStats } from './verifier.ts';

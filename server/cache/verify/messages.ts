@@ -1,0 +1,43 @@
+import type { Compression } from '../../nix/index.ts';
+import type { VerifierFailureCode, VerifyErrorCode } from './errors.ts';
+import type { Facts } from './facts.ts';
+
+export interface VerifyRequest {
+  /** Path of the file; it may still grow. */
+  readonly file: string;
+  /** Undefined: told from the first bytes, with the help of `suffix`. */
+  readonly compression?: Compression | undefined;
+  /** What stands behind `.nar` in the file's public name, such as `.xz`. */
+  readonly suffix?: string | undefined;
+  /** Bytes of NAR beyond which the file is refused. */
+  readonly maxNarSize: number;
+  /** True when nothing bounds the NAR until `finish`: output then stays within 64 x input + 64 MiB. */
+  readonly aheadOfClaim?: boolean | undefined;
+}
+
+/** What is known when the file is complete. */
+export interface Claim {
+  /** Bytes of the file. */
+  readonly fileSize: number;
+  /** Bytes of the NAR as claimed: decoding stops one byte behind. */
+  readonly narSize?: number | undefined;
+}
+
+/** Main thread to worker. */
+export type Command =
+  | {
+      readonly type: 'start';
+      readonly id: number;
+      readonly request: VerifyRequest;
+      readonly availableBytes: number;
+      readonly claim: Claim | undefined;
+    }
+  | { readonly type: 'grow'; readonly id: number; readonly availableBytes: number }
+  | { readonly type: 'finish'; readonly id: number; readonly claim: Claim }
+  | { readonly type: 'cancel'; readonly id: number };
+
+/** Worker to main thread: the end of a job. A cancelled one is answered too, once its file is closed. */
+export type Outcome =
+  | { readonly type: 'facts'; readonly id: number; readonly facts: Facts }
+  | { readonly type: 'error'; readonly id: number; readonly code: VerifyErrorCode; readonly message: string }
+  | { readonly type: 'failure'; readonly id: number; readonly code: VerifierFailureCode; readonly message: string };

@@ -1,0 +1,52 @@
+import * as crypto from 'node:crypto';
+import { NarParser } from '../../nix/index.ts';
+import { VerifyError } from './errors.ts';
+
+/** Hashes and checks a NAR that comes in chunks, and stops it where it gets too long. */
+export class NarSink {
+  /** Bytes taken so far. */
+  size = 0;
+  /** May be lowered when the claim comes in. */
+  limit: SizeLimit;
+  readonly #hash = crypto.createHash('sha256');
+  readonly #parser = new NarParser();
+
+  constructor(limit: SizeLimit) {
+    this.limit = limit;
+  }
+
+  /** Throws `VerifyError` (too-large) or `FormatError`. The chunk may be reused afterwards. */
+  write(chunk: Buffer): void {
+    this.size += chunk.length;
+    this.limit.check(this.size);
+    this.#parser.write(chunk);
+    this.#hash.update(chunk);
+  }
+
+  /** The hex SHA-256. Throws `FormatError` when the NAR is not complete. */
+  end(): string {
+    this.#parser.end();
+    return this.#hash.digest('hex');
+  }
+}
+
+/** How long a NAR may be: as long as claimed where a claim is known, and never longer than the server allows. */
+export class SizeLimit {
+  /** The first forbidden size is one byte above. */
+  readonly bytes: number;
+  readonly #isClaim: boolean;
+
+  constructor(maxNarSize: number, claimedNarSize: number | undefined) {
+    this.#isClaim = claimedNarSize !== undefined && claimedNarSize <= maxNarSize;
+    this.bytes = Math.min(maxNarSize, claimedNarSize ?? maxNarSize);
+  }
+
+  check(size: number): void {
+    if (size > this.bytes) throw this.error();
+  }
+
+  error(): VerifyError {
+    const reason = this.#isClaim ? `its NarSize of ${this.bytes} bytes` : `${this.bytes} bytes, the limit`;
+    return new VerifyError('too-large', `the NAR is larger than ${reason}`);
+  }
+}

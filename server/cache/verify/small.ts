@@ -1,0 +1,92 @@
+import * as crypto from 'node:crypto';
+import * as zlib from 'node:zlib';
+import { type Compression, checkNar, SNIFF_BYTES, sniffCompression } from '../../nix/index.ts';
+import { ZSTD_PARAMS } from './codecs/zstd.ts';
+import { ZstdFrames } from './codecs/zstd-frames.ts';
+import { VerifyError } from './errors.ts';
+import type { Facts } from './facts.ts';
+import type { VerifyRequest } from './messages.ts';
+import type { SizeLimit } from './nar-sink.ts';
+
+/** Files below this are read and verified in one go: streams cost more than the work itself. */
+export const SMALL_FILE_BYTES = 256 * 1024;
+// What one small file may make of the worker's memory.
+const SMALL_NAR_BYTES = 4 * 1024 * 1024;
+
+type SyncDecoder = (file: Buffer, maxBytes: number) => Buffer;
+
+const SYNC_DECODERS: Partial<Record<Compression, SyncDecoder>> = {
+  none: (file) => file,
+  zstd: decodeZstdFrames,
+  gzip: (file, maxOutputLength) => consumed(file, 'gzip', zlib.gunzipSync(file, { maxOutputLength, info: true })),
+  br: (file, maxOutputLength) => consumed(file, 'br', zlib.brotliDecompressSync(file, { maxOutputLength, info: true })),
+};
+
+/**
+ * Verifies a small file that is in memory. Undefined when it is better streamed: its compression has no decoder that
+ * runs on the spot, it turns out to be big, or it is damaged (the streams then say how).
+ */
+export function verifySmall(file: Buffer, request: VerifyRequest, limit: SizeLimit): Facts | undefined {
+  const compression = compressionOf(file, request);
+  const decode = SYNC_DECODERS[compression];
+  if (decode === undefined) return undefined;
+  const nar = decodeWithin(decode, file, limit);
+  if (nar === undefined) return undefined;
+  limit.check(nar.length);
+  checkNar(nar);
+  const fileHash = crypto.hash('sha256', file);
+  return {
+    fileHash,
+    fileSize: file.length,
+    compression,
+    narHash: nar === file ? fileHash : crypto.hash('sha256', nar),
+    narSize: nar.length,
+  };
+}
+
+/** The compression asked for, or what the first bytes tell. Throws `VerifyError` (unsupported). */
+export function compressionOf(firstBytes: Buffer, request: VerifyRequest): Compression {
+  const { compression, suffix = '' } = request;
+  const found = compression ?? sniffCompression(firstBytes.subarray(0, SNIFF_BYTES), suffix);
+  if (found === undefined) {
+    throw new VerifyError('unsupported', 'the file is neither a NAR nor compressed in a form known here');
+  }
+  return found;
+}
+
+function decodeWithin(decode: SyncDecoder, file: Buffer, limit: SizeLimit): Buffer | undefined {
+  try {
+    return decode(file, Math.min(limit.bytes, SMALL_NAR_BYTES));
+  } catch (error) {
+    if (error instanceof VerifyError) throw error;
+    return undefined;
+  }
+}
+
+interface WithEngine {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+function consumed(file: Buffer, format: string, result: Buffer | WithEngine): Buffer {
+  if (Buffer.isBuffer(result)) return result;
+  if (result.engine.bytesWritten !== file.length) {
+    throw new VerifyError('corrupt', `bytes after the end of the ${format} data`);
+  }
+  return result.buffer;
+}
+
+function decodeZstdFrames(file: Buffer, maxBytes: number): Buffer {
+  const frames = new ZstdFrames();
+  const parts: Buffer[] = [];
+  let left = maxBytes;
+  for (const { bytes, endsFrame } of frames.split(file)) {
+    if (!endsFrame) break;
+    const part = zlib.zstdDecompressSync(bytes, { maxOutputLength: Math.max(left, 1), params: ZSTD_PARAMS });
+    left -= part.length;
+    parts.push(part);
+  }
+  frames.end();
+  const [only] = parts;
+  return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
+}

@@ -1,0 +1,219 @@
+import * as os from 'node:os';
+import { VerifierFailure, type VerifierFailureCode, VerifyError } from './errors.ts';
+import type { Facts } from './facts.ts';
+import type { Claim, Outcome, VerifyRequest } from './messages.ts';
+import { SMALL_FILE_BYTES } from './small.ts';
+import { defaultWorkerUrl, WorkerPool, type WorkerSlot } from './worker-pool.ts';
+
+export interface VerifierInit {
+  /** Worker threads, started when they are needed. Default: one for each core, at least 2. */
+  threads?: number;
+  /** Verifications that hold buffers and open files at a time. Default: 2 for each thread. */
+  maxConcurrent?: number;
+  /** The worker's program, for tests of its failures. */
+  workerUrl?: URL;
+}
+
+export interface VerifierStats {
+  readonly running: number;
+  /** Complete files that wait for their turn. */
+  readonly queued: number;
+}
+
+/** One file under verification. */
+export interface Verification {
+  /** Tells that bytes [0, availableBytes) are in the file. */
+  grow(availableBytes: number): void;
+  /**
+   * Tells that the file is complete and what is claimed of it. Rejects with `VerifyError` when the file is bad, with
+   * `VerifierFailure` when it could not be verified. To be called once.
+   */
+  finish(claim: Claim): Promise<Facts>;
+  /** Gives up. Resolves when nothing reads the file any more. */
+  cancel(): Promise<void>;
+}
+
+interface Entry {
+  readonly id: number;
+  readonly request: VerifyRequest;
+  /** Waiting for its file to grow or for a turn; at work on a thread; over. */
+  state: 'waiting' | 'running' | 'over';
+  slot: WorkerSlot | undefined;
+  availableBytes: number;
+  claim: Claim | undefined;
+  outcome: PromiseWithResolvers<Facts>;
+  /** Resolves when the running worker has let go of the file. */
+  released: PromiseWithResolvers<void>;
+  /** A dropped tail starts again at byte 0, at its finish and not before. */
+  wasEvicted: boolean;
+}
+
+/**
+ * Verifies files in worker threads, while they grow and when they are complete. At most `maxConcurrent` are at work.
+ * Complete files go first, in the order of their `finish`: where all places are taken by files that still grow, the
+ * one idle for longest loses its place.
+ */
+export class Verifier {
+  readonly #pool: WorkerPool;
+  readonly #maxConcurrent: number;
+  /** Running, the one that grew last at the end. */
+  readonly #running = new Map<number, Entry>();
+  readonly #finished: Entry[] = [];
+  #nextId = 1;
+  #isStopped = false;
+
+  constructor(init: VerifierInit = {}) {
+    const threads = init.threads ?? Math.max(2, os.availableParallelism());
+    this.#maxConcurrent = init.maxConcurrent ?? 2 * threads;
+    this.#pool = new WorkerPool({
+      threads,
+      workerUrl: init.workerUrl ?? defaultWorkerUrl(),
+      onOutcome: (outcome) => this.#ended(outcome),
+      onCrash: (ids, reason) => this.#crashed(ids, reason),
+    });
+  }
+
+  /** Begins to verify a file that may still be growing. Files below 256 KiB begin at their finish. */
+  open(request: VerifyRequest): Verification {
+    const entry: Entry = {
+      id: this.#nextId++,
+      request,
+      state: 'waiting',
+      slot: undefined,
+      availableBytes: 0,
+      claim: undefined,
+      outcome: Promise.withResolvers<Facts>(),
+      released: Promise.withResolvers<void>(),
+      wasEvicted: false,
+    };
+    // The outcome may be there before anybody asks for it.
+    entry.outcome.promise.catch(() => {});
+    if (this.#isStopped) this.#reject(entry, 'cancelled', 'the verifier is stopped');
+    return {
+      grow: (availableBytes) => this.#grow(entry, availableBytes),
+      finish: (claim) => this.#finish(entry, claim),
+      cancel: () => this.#cancel(entry, 'the verification was cancelled'),
+    };
+  }
+
+  stats(): VerifierStats {
+    return { running: this.#running.size, queued: this.#finished.length };
+  }
+
+  /** Cancels everything and ends the threads. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    for (const entry of this.#finished.splice(0)) this.#reject(entry, 'cancelled', 'the verifier was stopped');
+    for (const entry of [...this.#running.values()]) {
+      this.#running.delete(entry.id);
+      this.#reject(entry, 'cancelled', 'the verifier was stopped');
+    }
+    await this.#pool.stop();
+  }
+
+  #grow(entry: Entry, availableBytes: number): void {
+    if (entry.claim !== undefined || entry.state === 'over') return;
+    entry.availableBytes = Math.max(entry.availableBytes, availableBytes);
+    if (entry.state === 'running') {
+      // To the end of the line: it is not idle.
+      this.#running.delete(entry.id);
+      this.#running.set(entry.id, entry);
+      entry.slot?.send({ type: 'grow', id: entry.id, availableBytes: entry.availableBytes });
+    } else if (this.#mayStartTail(entry)) {
+      this.#start(entry);
+    }
+  }
+
+  #mayStartTail(entry: Entry): boolean {
+    const isWorthIt = entry.availableBytes >= SMALL_FILE_BYTES && !entry.wasEvicted;
+    return isWorthIt && this.#finished.length === 0 && this.#running.size < this.#maxConcurrent;
+  }
+
+  #finish(entry: Entry, claim: Claim): Promise<Facts> {
+    if (entry.state === 'over' || entry.claim !== undefined) return entry.outcome.promise;
+    entry.claim = claim;
+    entry.availableBytes = claim.fileSize;
+    if (entry.state === 'running') entry.slot?.send({ type: 'finish', id: entry.id, claim });
+    else {
+      this.#finished.push(entry);
+      this.#startFinished();
+    }
+    return entry.outcome.promise;
+  }
+
+  #startFinished(): void {
+    while (this.#finished.length > 0 && (this.#running.size < this.#maxConcurrent || this.#evictTail())) {
+      const entry = this.#finished.shift();
+      if (entry !== undefined) this.#start(entry);
+    }
+  }
+
+  /** Drops the tail that has been idle for longest; false when only complete files are at work. */
+  #evictTail(): boolean {
+    for (const entry of this.#running.values()) {
+      if (entry.claim !== undefined) continue;
+      this.#running.delete(entry.id);
+      entry.slot?.send({ type: 'cancel', id: entry.id });
+      entry.slot?.release(entry.id);
+      entry.slot = undefined;
+      entry.state = 'waiting';
+      entry.wasEvicted = true;
+      return true;
+    }
+    return false;
+  }
+
+  #start(entry: Entry): void {
+    entry.state = 'running';
+    entry.slot = this.#pool.take(entry.id);
+    this.#running.set(entry.id, entry);
+    const { id, request, availableBytes, claim } = entry;
+    entry.slot.send({ type: 'start', id, request, availableBytes, claim });
+  }
+
+  async #cancel(entry: Entry, reason: string): Promise<void> {
+    if (entry.state === 'over') return;
+    if (entry.state === 'running') {
+      entry.slot?.send({ type: 'cancel', id: entry.id });
+      await entry.released.promise;
+      return;
+    }
+    const at = this.#finished.indexOf(entry);
+    if (at >= 0) this.#finished.splice(at, 1);
+    this.#reject(entry, 'cancelled', reason);
+  }
+
+  #ended(outcome: Outcome): void {
+    const entry = this.#running.get(outcome.id);
+    // An evicted job answers too; nobody waits for that.
+    if (entry === undefined) return;
+    this.#running.delete(entry.id);
+    entry.slot?.release(entry.id);
+    entry.state = 'over';
+    if (outcome.type === 'facts') entry.outcome.resolve(outcome.facts);
+    else entry.outcome.reject(errorOf(outcome));
+    entry.released.resolve();
+    this.#startFinished();
+  }
+
+  #crashed(ids: Iterable<number>, reason: string): void {
+    for (const id of ids) {
+      const entry = this.#running.get(id);
+      if (entry === undefined) continue;
+      this.#running.delete(id);
+      this.#reject(entry, 'internal', `the verification failed: ${reason}; try again`);
+    }
+    this.#startFinished();
+  }
+
+  #reject(entry: Entry, code: VerifierFailureCode, message: string): void {
+    entry.state = 'over';
+    entry.outcome.reject(new VerifierFailure(code, message));
+    entry.released.resolve();
+  }
+}
+
+function errorOf(outcome: Exclude<Outcome, { type: 'facts' }>): Error {
+  if (outcome.type === 'error') return new VerifyError(outcome.code, outcome.message);
+  return new VerifierFailure(outcome.code, outcome.message);
+}

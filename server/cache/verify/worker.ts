@@ -1,0 +1,39 @@
+import { parentPort } from 'node:worker_threads';
+import { FormatError } from '../../nix/index.ts';
+import { VerifierFailure, VerifyError } from './errors.ts';
+import { Job } from './job.ts';
+import type { Command, Outcome } from './messages.ts';
+
+/** The thread that verifies: takes commands from `Verifier` and answers each job once. */
+const jobs = new Map<number, Job>();
+
+parentPort?.on('message', (command: Command) => {
+  if (command.type === 'start') {
+    const job = new Job(command.request, command.availableBytes, command.claim);
+    jobs.set(command.id, job);
+    void run(command.id, job);
+    return;
+  }
+  // A job may be over before a late command for it arrives.
+  const job = jobs.get(command.id);
+  if (command.type === 'grow') job?.grow(command.availableBytes);
+  else if (command.type === 'finish') job?.finish(command.claim);
+  else job?.cancel();
+});
+
+async function run(id: number, job: Job): Promise<void> {
+  const outcome = await outcomeOf(id, job);
+  jobs.delete(id);
+  parentPort?.postMessage(outcome);
+}
+
+async function outcomeOf(id: number, job: Job): Promise<Outcome> {
+  try {
+    return { type: 'facts', id, facts: await job.run() };
+  } catch (error) {
+    if (error instanceof VerifyError) return { type: 'error', id, code: error.code, message: error.message };
+    if (error instanceof FormatError) return { type: 'error', id, code: 'corrupt', message: error.message };
+    if (error instanceof VerifierFailure) return { type: 'failure', id, code: error.code, message: error.message };
+    return { type: 'failure', id, code: 'internal', message: error instanceof Error ? error.message : String(error) };
+  }
+}
