@@ -56,7 +56,13 @@ const sentences: Readonly<Partial<Record<YAMLError['code'], string>>> = {
 /** Splits a text into its documents. Mistakes are listed, never thrown; empty documents are left out. */
 export function parseYaml(text: string): YamlDocument[] {
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true, stringKeys: true, logLevel: 'silent' });
+  const parsed = parseAllDocuments(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    merge: true,
+    stringKeys: true,
+    logLevel: 'silent',
+  });
   const documents = Array.isArray(parsed) ? parsed : [];
   return documents.map((document) => readDocument(document, lines)).filter(holdsSomething);
 }

@@ -30,7 +30,12 @@ export function convertSeedConfig(text: string): Conversion {
 
 function readConfig(text: string): Fields {
   const lines = new LineCounter();
-  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines, logLevel: 'silent' });
+  const document = parseDocument(text, {
+    prettyErrors: false,
+    stringKeys: true,
+    lineCounter: lines,
+    logLevel: 'silent',
+  });
   const problem = document.errors[0];
   if (problem) {
     // The library's message may quote a key or a secret of the file.
