@@ -88,6 +88,7 @@ async function runMocha(stage) {
   const mocha = path.join(root, 'node_modules/mocha/bin/mocha.js');
   const args = [
     mocha,
+    '--forbid-only',
     '--reporter',
     path.join(root, 'hack/mocha-reporter.mjs'),
     '--spec',
