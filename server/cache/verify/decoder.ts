@@ -11,7 +11,7 @@ import { decodeZstd } from './codecs/zstd.ts';
  */
 export type Decoder = (source: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
 
-export const DECODERS: Readonly<Record<Compression, Decoder>> = {
+const DECODERS: Readonly<Record<Compression, Decoder>> = {
   none: (source) => source,
   zstd: decodeZstd,
   gzip: (source) => throughZlib(source, zlib.createGunzip(STREAM_OPTIONS), 'gzip'),
@@ -20,3 +20,8 @@ export const DECODERS: Readonly<Record<Compression, Decoder>> = {
   bzip2: (source) => throughProgram(source, { program: 'bzip2', args: ['-dc'], refusedWarning: /trailing garbage/ }),
   lz4: (source) => throughProgram(source, { program: 'lz4', args: ['-dc'] }),
 };
+
+/** The decoder of a compression. `none` gives the bytes as they are. */
+export function decoderOf(compression: Compression): Decoder {
+  return DECODERS[compression];
+}

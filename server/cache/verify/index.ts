@@ -1,3 +1,4 @@
+export { type Decoder, decoderOf } from './decoder.ts';
 export * from './errors.ts';
 export type { Facts } from './facts.ts';
 export type { Claim, VerifyRequest } from './messages.ts';

@@ -1,7 +1,7 @@
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import { type Compression, SNIFF_BYTES } from '../../nix/index.ts';
-import { DECODERS } from './decoder.ts';
+import { decoderOf } from './decoder.ts';
 import { VerifierFailure } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { Claim, VerifyRequest } from './messages.ts';
@@ -64,7 +64,7 @@ export class Job {
   async run(): Promise<Facts> {
     const claim = this.#claim;
     if (claim !== undefined && claim.fileSize < SMALL_FILE_BYTES) {
-      const facts = verifySmall(readWhole(this.#request.file, claim.fileSize), this.#request, this.#sink.limit);
+      const facts = await verifySmall(readWhole(this.#request.file, claim.fileSize), this.#request, this.#sink.limit);
       if (facts !== undefined) return facts;
     }
     const handle = await fs.promises.open(this.#request.file, 'r');
@@ -77,7 +77,7 @@ export class Job {
 
   async #stream(handle: fs.promises.FileHandle): Promise<Facts> {
     const compression = compressionOf(await this.#firstBytes(handle), this.#request);
-    for await (const chunk of DECODERS[compression](this.#chunks(handle, compression))) {
+    for await (const chunk of decoderOf(compression)(this.#chunks(handle, compression))) {
       this.#sink.write(chunk);
       await this.#paced();
     }

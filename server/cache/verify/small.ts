@@ -1,6 +1,7 @@
 import * as crypto from 'node:crypto';
 import * as zlib from 'node:zlib';
 import { type Compression, checkNar, SNIFF_BYTES, sniffCompression } from '../../nix/index.ts';
+import { decodeSmallXz } from './codecs/xz.ts';
 import { ZSTD_PARAMS } from './codecs/zstd.ts';
 import { ZstdFrames } from './codecs/zstd-frames.ts';
 import { VerifyError } from './errors.ts';
@@ -13,11 +14,13 @@ export const SMALL_FILE_BYTES = 256 * 1024;
 // What one small file may make of the worker's memory.
 const SMALL_NAR_BYTES = 4 * 1024 * 1024;
 
-type SyncDecoder = (file: Buffer, maxBytes: number) => Buffer;
+/** Throws, or gives nothing, where the output would be longer than `maxBytes`. */
+type SmallDecoder = (file: Buffer, maxBytes: number) => Buffer | Promise<Buffer | undefined>;
 
-const SYNC_DECODERS: Partial<Record<Compression, SyncDecoder>> = {
+const SMALL_DECODERS: Partial<Record<Compression, SmallDecoder>> = {
   none: (file) => file,
   zstd: decodeZstdFrames,
+  xz: decodeSmallXz,
   gzip: (file, maxOutputLength) => consumed(file, 'gzip', zlib.gunzipSync(file, { maxOutputLength, info: true })),
   br: (file, maxOutputLength) => consumed(file, 'br', zlib.brotliDecompressSync(file, { maxOutputLength, info: true })),
 };
@@ -26,11 +29,11 @@ const SYNC_DECODERS: Partial<Record<Compression, SyncDecoder>> = {
  * Verifies a small file that is in memory. Undefined when it is better streamed: its compression has no decoder that
  * runs on the spot, it turns out to be big, or it is damaged (the streams then say how).
  */
-export function verifySmall(file: Buffer, request: VerifyRequest, limit: SizeLimit): Facts | undefined {
+export async function verifySmall(file: Buffer, request: VerifyRequest, limit: SizeLimit): Promise<Facts | undefined> {
   const compression = compressionOf(file, request);
-  const decode = SYNC_DECODERS[compression];
+  const decode = SMALL_DECODERS[compression];
   if (decode === undefined) return undefined;
-  const nar = decodeWithin(decode, file, limit);
+  const nar = await decodeWithin(decode, file, limit);
   if (nar === undefined) return undefined;
   limit.check(nar.length);
   checkNar(nar);
@@ -54,9 +57,9 @@ export function compressionOf(firstBytes: Buffer, request: VerifyRequest): Compr
   return found;
 }
 
-function decodeWithin(decode: SyncDecoder, file: Buffer, limit: SizeLimit): Buffer | undefined {
+async function decodeWithin(decode: SmallDecoder, file: Buffer, limit: SizeLimit): Promise<Buffer | undefined> {
   try {
-    return decode(file, Math.min(limit.bytes, SMALL_NAR_BYTES));
+    return await decode(file, Math.min(limit.bytes, SMALL_NAR_BYTES));
   } catch (error) {
     if (error instanceof VerifyError) throw error;
     return undefined;
