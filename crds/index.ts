@@ -23,9 +23,10 @@ export {
   type Workspace,
 } from './manifest.ts';
 export type { Metadata } from './metadata.ts';
+export type { ManifestError, Origin } from './origin.ts';
+export { formatPath, type Path } from './path.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
-export { formatPath, type Path } from './schema.ts';
 export { resolveSecret, Secret, SecretError, type SecretErrorCode, type SecretRef } from './secret.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
-export { checkSupport, type ManifestError, type Origin } from './support.ts';
+export { checkSupport } from './support.ts';
 export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

@@ -4,11 +4,13 @@ import { apiVersion } from './fields.ts';
 import { agentKind, binaryCacheKind, type Kind, workspaceKind } from './kinds.ts';
 import { type Metadata, metadata } from './metadata.ts';
 import { nearest } from './nearest.ts';
-import { brokenRules, select } from './rules.ts';
-import { formatPath, type Of, type Path } from './schema.ts';
+import type { ManifestError, Origin } from './origin.ts';
+import { formatPath, isMapping, type Path, select } from './path.ts';
+import { brokenRules } from './rules.ts';
+import type { Of } from './schema.ts';
 import { readSecret, resolveSecret, type Secret, SecretError, type SecretRef } from './secret.ts';
-import { checkSupport, type ManifestError, type Origin } from './support.ts';
-import { type Issue, isMapping, unknownField, validate } from './validate.ts';
+import { checkSupport } from './support.ts';
+import { type Issue, unknownField, validate } from './validate.ts';
 import type { WorkspaceSpec } from './workspace.ts';
 import { parseYaml, type YamlDocument } from './yaml.ts';
 

@@ -21,7 +21,7 @@ export const metadata = {
     generateName: anything,
     resourceVersion: anything,
     selfLink: anything,
-    creationTimestamp: { type: 'string' },
+    creationTimestamp: anything,
     deletionTimestamp: anything,
     deletionGracePeriodSeconds: anything,
     finalizers: anything,

@@ -1,9 +1,8 @@
 import type { AgentSpec } from './agent.ts';
 import type { BinaryCacheSpec, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
-import type { Path } from './schema.ts';
+import { isWithin, type Path, select } from './path.ts';
 import type { StorageSpec } from './storage.ts';
 import type { Issue } from './validate.ts';
-import { isMapping } from './validate.ts';
 
 /**
  * A rule over several fields, written twice side by side: in CEL for the API server, and as a function for a process
@@ -227,23 +226,4 @@ export function brokenRules(sets: readonly RuleSet[], object: unknown, known: re
         }),
       ),
   );
-}
-
-function isWithin(path: Path, outer: Path): boolean {
-  return outer.every((step, index) => path[index] === step);
-}
-
-/** Everything in an object at a place such as `spec.storages[].local`. */
-export function select(object: unknown, at: string): { path: Path; value: unknown }[] {
-  let found: { path: Path; value: unknown }[] = [{ path: [], value: object }];
-  for (const step of at === '' ? [] : at.split('.')) {
-    const name = step.replace('[]', '');
-    found = found.flatMap(({ path, value }) => {
-      if (!isMapping(value) || !Object.hasOwn(value, name)) return [];
-      const inner = value[name];
-      if (!step.endsWith('[]')) return [{ path: [...path, name], value: inner }];
-      return Array.isArray(inner) ? inner.map((item, index) => ({ path: [...path, name, index], value: item })) : [];
-    });
-  }
-  return found.filter(({ value }) => value !== undefined && value !== null);
 }

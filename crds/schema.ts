@@ -64,17 +64,3 @@ export type Of<S> = S extends { 'x-kubernetes-int-or-string': true }
                 : S extends { type: 'object' }
                   ? { [name: string]: unknown }
                   : unknown;
-
-/** Where a value stands in a manifest: field names and list positions from the root. */
-export type Path = readonly (string | number)[];
-
-/** Writes a path as people write it: `spec.storages[1].weight`. */
-export function formatPath(path: Path): string {
-  let text = '';
-  for (const step of path) {
-    if (typeof step === 'number') text += `[${step}]`;
-    else if (!/^[A-Za-z_][\w-]*$/.test(step)) text += `[${JSON.stringify(step)}]`;
-    else text += text === '' ? step : `.${step}`;
-  }
-  return text;
-}

@@ -1,6 +1,6 @@
 import type { Metadata } from './metadata.ts';
-import type { Path } from './schema.ts';
-import { type Issue, isMapping, unknownField } from './validate.ts';
+import { isMapping, type Path } from './path.ts';
+import { type Issue, unknownField } from './validate.ts';
 
 /** A `Secret` document. Its values can be asked for by key and are never shown when the object is printed. */
 export class Secret {

@@ -1,6 +1,5 @@
-import { select } from './rules.ts';
-import type { Path } from './schema.ts';
-import { formatPath } from './schema.ts';
+import type { ManifestError, Origin } from './origin.ts';
+import { formatPath, select } from './path.ts';
 
 /** Fields of the schema that this version of the server cannot act on yet. Building a feature removes its line. */
 export const notBuilt: readonly { at: string; values?: readonly string[] }[] = [
@@ -35,23 +34,6 @@ export const clusterOnly: readonly string[] = [
 
 /** Fields that mean something in a process only; a cluster ignores them. */
 export const processOnly: readonly string[] = ['spec.storages[].local.path'];
-
-/** Where a document came from: what was written, before defaults, and on which lines. */
-export interface Origin {
-  file: string;
-  line: number;
-  written: unknown;
-  lineOf(path: Path): number;
-}
-
-/** Something wrong in a manifest, and where. */
-export interface ManifestError {
-  file: string;
-  line: number;
-  /** Empty where the whole document is meant. */
-  path: string;
-  message: string;
-}
 
 interface Supported {
   kind: string;

@@ -1,6 +1,7 @@
 import { nearest } from './nearest.ts';
+import { isMapping, type Path } from './path.ts';
 import { parseQuantity, QuantityError } from './quantity.ts';
-import type { Of, Path, Schema } from './schema.ts';
+import type { Of, Schema } from './schema.ts';
 
 /** One thing that is wrong with a value. The message never holds the value itself, which may be a secret. */
 export interface Issue {
@@ -31,14 +32,14 @@ const kinds = {
 } satisfies Record<string, { word: string; is: (value: unknown) => boolean; check: Check }>;
 
 function check(schema: Schema, value: unknown, at: Path, issues: Issue[]): unknown {
+  const kind = schema.type && kinds[schema.type];
+  if (!kind && !schema['x-kubernetes-int-or-string']) return value;
   if (value === null) {
     const empty = schema.type === 'object' ? ', or write {}' : schema.type === 'array' ? ', or write []' : '';
     issues.push({ path: at, message: `has no value: give it one, remove the field${empty}` });
     return undefined;
   }
-  if (schema['x-kubernetes-int-or-string']) return checkQuantity(schema, value, at, issues);
-  if (!schema.type) return value;
-  const kind = kinds[schema.type];
+  if (!kind) return checkQuantity(schema, value, at, issues);
   if (!kind.is(value)) {
     issues.push({ path: at, message: `must be ${kind.word}, but is ${describe(value)}` });
     return undefined;
@@ -193,10 +194,6 @@ export function unknownField(name: string, known: readonly string[]): string {
   const near = nearest(name, known);
   if (near) return `is not a known field; did you mean ${JSON.stringify(near)}?`;
   return `is not a known field; known here: ${known.join(', ')}`;
-}
-
-export function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function describe(value: unknown): string {

@@ -12,7 +12,7 @@ import {
   visit,
   type YAMLError,
 } from 'yaml';
-import type { Path } from './schema.ts';
+import type { Path } from './path.ts';
 
 /** Something that is wrong with a text as YAML. */
 export interface YamlIssue {

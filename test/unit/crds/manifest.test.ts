@@ -114,7 +114,7 @@ spec:
       uid: 'x',
       resourceVersion: '1',
       generation: 2,
-      creationTimestamp: '2030-01-01T00:00:00Z',
+      creationTimestamp: null,
       managedFields: [],
     };
     assert.deepEqual(errorsOf({}, metadata), []);
