@@ -290,7 +290,7 @@ describe('a Secret document', () => {
     }
   });
 
-  it('is needed with a disk as little as anything else', () => {
+  it('is not asked for where nothing refers to one', () => {
     assert.deepEqual(linesOf(cacheText({ storages: [disk] }), { target: 'server' }), []);
   });
 });
