@@ -2,7 +2,6 @@ import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
   code,
-  decoderInit,
   end,
   initModule,
   LZMA_BUF_ERROR,
@@ -99,7 +98,14 @@ export class XzLibraryDecoder {
   #begin(): void {
     this.#checkPadding();
     end(this.#stream);
-    decoderInit(this.#stream, this.#memoryLimitBytes);
+    // The library's own decoderInit passes a BigInt, which its WebAssembly was not compiled for: it takes two halves.
+    const halves = [this.#memoryLimitBytes, 0];
+    const status: number = Reflect.apply(this.#library._lzma_stream_decoder, undefined, [
+      this.#stream.ptr,
+      ...halves,
+      0,
+    ]);
+    if (status !== LZMA_OK) throw new Error(`liblzma could not be started (${status})`);
     this.#isInStream = true;
     this.#streams++;
   }
