@@ -34,7 +34,8 @@ export interface Verification {
 }
 
 interface Entry {
-  readonly id: number;
+  /** The job that runs for it; another one after an eviction. */
+  jobId: number;
   readonly request: VerifyRequest;
   /** Waiting for its file to grow or for a turn; at work on a thread; over. */
   state: 'waiting' | 'running' | 'over';
@@ -44,8 +45,8 @@ interface Entry {
   outcome: PromiseWithResolvers<Facts>;
   /** Resolves when the running worker has let go of the file. */
   released: PromiseWithResolvers<void>;
-  /** A dropped tail starts again at byte 0, at its finish and not before. */
-  wasEvicted: boolean;
+  /** A dropped tail starts again at byte 0, at its finish and not before. Resolves when its job is over. */
+  evicted: Promise<void> | undefined;
 }
 
 /**
@@ -59,7 +60,9 @@ export class Verifier {
   /** Running, the one that grew last at the end. */
   readonly #running = new Map<number, Entry>();
   readonly #finished: Entry[] = [];
-  #nextId = 1;
+  /** Jobs of dropped tails that still have to let go of their files. */
+  readonly #dropped = new Map<number, { slot: WorkerSlot; resolve: () => void }>();
+  #lastJobId = 0;
   #isStopped = false;
 
   constructor(init: VerifierInit = {}) {
@@ -76,7 +79,7 @@ export class Verifier {
   /** Begins to verify a file that may still be growing. Files below 256 KiB begin at their finish. */
   open(request: VerifyRequest): Verification {
     const entry: Entry = {
-      id: this.#nextId++,
+      jobId: 0,
       request,
       state: 'waiting',
       slot: undefined,
@@ -84,11 +87,10 @@ export class Verifier {
       claim: undefined,
       outcome: Promise.withResolvers<Facts>(),
       released: Promise.withResolvers<void>(),
-      wasEvicted: false,
+      evicted: undefined,
     };
     // The outcome may be there before anybody asks for it.
     entry.outcome.promise.catch(() => {});
-    if (this.#isStopped) this.#reject(entry, 'cancelled', 'the verifier is stopped');
     return {
       grow: (availableBytes) => this.#grow(entry, availableBytes),
       finish: (claim) => this.#finish(entry, claim),
@@ -105,10 +107,11 @@ export class Verifier {
     this.#isStopped = true;
     for (const entry of this.#finished.splice(0)) this.#reject(entry, 'cancelled', 'the verifier was stopped');
     for (const entry of [...this.#running.values()]) {
-      this.#running.delete(entry.id);
+      this.#running.delete(entry.jobId);
       this.#reject(entry, 'cancelled', 'the verifier was stopped');
     }
     await this.#pool.stop();
+    for (const id of [...this.#dropped.keys()]) this.#forget(id);
   }
 
   #grow(entry: Entry, availableBytes: number): void {
@@ -116,16 +119,16 @@ export class Verifier {
     entry.availableBytes = Math.max(entry.availableBytes, availableBytes);
     if (entry.state === 'running') {
       // To the end of the line: it is not idle.
-      this.#running.delete(entry.id);
-      this.#running.set(entry.id, entry);
-      entry.slot?.send({ type: 'grow', id: entry.id, availableBytes: entry.availableBytes });
+      this.#running.delete(entry.jobId);
+      this.#running.set(entry.jobId, entry);
+      entry.slot?.send({ type: 'grow', id: entry.jobId, availableBytes: entry.availableBytes });
     } else if (this.#mayStartTail(entry)) {
       this.#start(entry);
     }
   }
 
   #mayStartTail(entry: Entry): boolean {
-    const isWorthIt = entry.availableBytes >= SMALL_FILE_BYTES && !entry.wasEvicted;
+    const isWorthIt = entry.availableBytes >= SMALL_FILE_BYTES && entry.evicted === undefined && !this.#isStopped;
     return isWorthIt && this.#finished.length === 0 && this.#running.size < this.#maxConcurrent;
   }
 
@@ -133,7 +136,8 @@ export class Verifier {
     if (entry.state === 'over' || entry.claim !== undefined) return entry.outcome.promise;
     entry.claim = claim;
     entry.availableBytes = claim.fileSize;
-    if (entry.state === 'running') entry.slot?.send({ type: 'finish', id: entry.id, claim });
+    if (this.#isStopped) this.#reject(entry, 'cancelled', 'the verifier is stopped');
+    else if (entry.state === 'running') entry.slot?.send({ type: 'finish', id: entry.jobId, claim });
     else {
       this.#finished.push(entry);
       this.#startFinished();
@@ -151,44 +155,48 @@ export class Verifier {
   /** Drops the tail that has been idle for longest; false when only complete files are at work. */
   #evictTail(): boolean {
     for (const entry of this.#running.values()) {
-      if (entry.claim !== undefined) continue;
-      this.#running.delete(entry.id);
-      entry.slot?.send({ type: 'cancel', id: entry.id });
-      entry.slot?.release(entry.id);
-      entry.slot = undefined;
+      const { jobId, slot } = entry;
+      if (entry.claim !== undefined || slot === undefined) continue;
+      this.#running.delete(jobId);
+      slot.send({ type: 'cancel', id: jobId });
       entry.state = 'waiting';
-      entry.wasEvicted = true;
+      entry.slot = undefined;
+      entry.evicted = new Promise((resolve) => this.#dropped.set(jobId, { slot, resolve }));
       return true;
     }
     return false;
   }
 
   #start(entry: Entry): void {
+    // A number of its own for each start: the answer of a dropped job must not be taken for that of the next.
+    const id = ++this.#lastJobId;
+    entry.jobId = id;
     entry.state = 'running';
-    entry.slot = this.#pool.take(entry.id);
-    this.#running.set(entry.id, entry);
-    const { id, request, availableBytes, claim } = entry;
+    entry.slot = this.#pool.take(id);
+    this.#running.set(id, entry);
+    const { request, availableBytes, claim } = entry;
     entry.slot.send({ type: 'start', id, request, availableBytes, claim });
   }
 
   async #cancel(entry: Entry, reason: string): Promise<void> {
     if (entry.state === 'over') return;
     if (entry.state === 'running') {
-      entry.slot?.send({ type: 'cancel', id: entry.id });
+      entry.slot?.send({ type: 'cancel', id: entry.jobId });
       await entry.released.promise;
       return;
     }
     const at = this.#finished.indexOf(entry);
     if (at >= 0) this.#finished.splice(at, 1);
     this.#reject(entry, 'cancelled', reason);
+    await entry.evicted;
   }
 
   #ended(outcome: Outcome): void {
+    this.#forget(outcome.id);
     const entry = this.#running.get(outcome.id);
-    // An evicted job answers too; nobody waits for that.
     if (entry === undefined) return;
-    this.#running.delete(entry.id);
-    entry.slot?.release(entry.id);
+    this.#running.delete(entry.jobId);
+    entry.slot?.release(entry.jobId);
     entry.state = 'over';
     if (outcome.type === 'facts') entry.outcome.resolve(outcome.facts);
     else entry.outcome.reject(errorOf(outcome));
@@ -198,12 +206,22 @@ export class Verifier {
 
   #crashed(ids: Iterable<number>, reason: string): void {
     for (const id of ids) {
+      this.#forget(id);
       const entry = this.#running.get(id);
       if (entry === undefined) continue;
       this.#running.delete(id);
       this.#reject(entry, 'internal', `the verification failed: ${reason}; try again`);
     }
     this.#startFinished();
+  }
+
+  /** A dropped job is over: nobody waits for its facts, but perhaps for its file. */
+  #forget(id: number): void {
+    const dropped = this.#dropped.get(id);
+    if (dropped === undefined) return;
+    this.#dropped.delete(id);
+    dropped.slot.release(id);
+    dropped.resolve();
   }
 
   #reject(entry: Entry, code: VerifierFailureCode, message: string): void {

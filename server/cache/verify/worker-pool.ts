@@ -82,7 +82,7 @@ export class WorkerPool {
     });
     worker.once('exit', () => {
       this.#slots.delete(worker);
-      if (!this.#isStopped) this.#init.onCrash(slot.jobs, reason);
+      if (!this.#isStopped) this.#init.onCrash([...slot.jobs], reason);
     });
     this.#slots.set(worker, slot);
     return slot;

@@ -205,6 +205,12 @@ describe('a verifier with few places', () => {
     const tails = Array.from({ length: 4 }, () => verifier.open({ file: folder.file(file), maxNarSize: MAX }));
     for (const tail of tails) tail.grow(400_000);
     assert.equal(verifier.stats().running, 2);
+    // Dropped and finished at once: the answer of the dropped job must not count.
+    const [first] = tails.splice(0, 1);
+    const other = verifier.open({ file: folder.file(file), maxNarSize: MAX }).finish({ fileSize: file.length });
+    assert.deepEqual(await first?.finish({ fileSize: file.length }), factsOf(file, 'zstd', nar));
+    assert.deepEqual(await other, factsOf(file, 'zstd', nar));
+    for (const tail of tails) tail.grow(450_000);
     const complete = Array.from({ length: 5 }, () => {
       return verifier.open({ file: folder.file(file), maxNarSize: MAX }).finish({ fileSize: file.length });
     });
@@ -236,12 +242,14 @@ describe('a verifier with few places', () => {
   it('cancels everything when it is stopped', async () => {
     const verifier = new Verifier({ threads: 1, maxConcurrent: 1 });
     const nar = narOf(1_000_000);
+    const idle = verifier.open({ file: folder.file(nar), maxNarSize: MAX });
     const jobs = Array.from({ length: 3 }, () => {
       return verifier.open({ file: folder.file(nar), maxNarSize: MAX }).finish({ fileSize: nar.length });
     });
     const ends = Promise.allSettled(jobs);
     await verifier.stop();
     for (const end of await ends) assert.ok(end.status === 'rejected' && end.reason.code === 'cancelled');
+    await assert.rejects(idle.finish({ fileSize: nar.length }), { code: 'cancelled' });
     await assert.rejects(verifier.open({ file: '/', maxNarSize: 1 }).finish({ fileSize: 1 }), { code: 'cancelled' });
   });
 });
