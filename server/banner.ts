@@ -1,0 +1,51 @@
+/** What a person sees when the server has started: the lines to paste. */
+import path from 'node:path';
+import type { Running } from './serve.ts';
+import { version } from './version.ts';
+
+/** @param color whether the terminal takes escape sequences */
+export function banner(running: Running, color: boolean): string {
+  const bold = (text: string) => (color ? `\x1b[1m${text}\x1b[22m` : text);
+  const lines = [
+    `${bold(`narwhal-server ${version}`)} serves on ${running.addresses.join(', ')} (admin: ${running.adminAddress})`,
+    '',
+  ];
+  const { urls } = running;
+  for (const cache of running.caches.list()) {
+    const { name, plan, keys } = cache;
+    const pull = urls.cache(name);
+    const [key = ''] = keys.publicKeys();
+    const writer = plan.tokens.find(
+      (token) => token.permissions.includes('Write') || token.permissions.includes('Admin'),
+    );
+    const generated = writer !== undefined && writer.sha256 === undefined && writer.secret === undefined;
+    const file = writer && generated ? path.join(cache.folder, 'tokens', writer.name) : undefined;
+    const machine = new URL(pull).hostname;
+    const token = file === undefined ? '<token>' : `"$(cat '${file}')"`;
+    lines.push(`${bold(`cache ${name}`)} (${cache.isPublic ? 'public' : 'private'})`);
+    lines.push(`  pull URL     ${pull}`);
+    lines.push(`  public key   ${key || 'none yet: register one with cachix generate-keypair'}`);
+    lines.push(
+      `  push token   ${file ?? (writer === undefined ? 'no token may write; add one to the manifest' : `token ${writer.name} of the manifest`)}`,
+    );
+    if (keys.lost !== undefined) lines.push('', `  ${bold('PUSHES ARE REFUSED')}: ${keys.lost}`);
+    lines.push('', '  nix, to push (the first line once):');
+    lines.push(`    printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal`);
+    lines.push(`    nix copy --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`);
+    lines.push('  nix, to pull (nix.conf):');
+    lines.push(`    extra-substituters = ${pull}`);
+    lines.push(`    extra-trusted-public-keys = ${keys.publicKeys().join(' ')}`);
+    if (!cache.isPublic) lines.push('    netrc-file = a file with the machine line above');
+    lines.push('  cachix:');
+    lines.push(`    cachix config set hostname ${urls.api()}`);
+    lines.push(`    cachix authtoken ${token}`);
+    lines.push(`    cachix push ${name} PATH`);
+    lines.push(`    cachix use ${name}`);
+    if (!cache.isPublic && new URL(pull).port !== '') {
+      lines.push(`    (cachix use writes the port into netrc, which nix does not match; use the machine line above)`);
+    }
+    lines.push('');
+  }
+  lines.push('Ctrl-C stops it; the data stays.');
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,251 @@
+/**
+ * One cache: it owns its database, its storages and its keys. Everything in its folder is its own, so that a cache is
+ * deleted by deleting a folder.
+ */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Logger } from 'pino';
+import { Database, type FolderLock, lockFolder } from '../metadata/index.ts';
+import { parsePublicKey } from '../nix/index.ts';
+import { CacheError } from './errors.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { Keys } from './keys.ts';
+import { removeLeftovers } from './leftovers.ts';
+import { cacheId } from './meta.ts';
+import type { CacheMetrics } from './metrics.ts';
+import { Nars } from './nars.ts';
+import { Objects } from './objects.ts';
+import { type NewPath, Paths } from './paths.ts';
+import type { CachePlan } from './plan.ts';
+import { Storages } from './storages.ts';
+import { Tokens } from './tokens.ts';
+import { Uploads } from './uploads.ts';
+import type { Verifier } from './verify/index.ts';
+
+export interface BinaryCacheInit {
+  readonly plan: CachePlan;
+  /** `<data>/<cache>` */
+  readonly folder: string;
+  /** Host of the API URL, without a port. */
+  readonly host: string | undefined;
+  readonly renameHost: boolean;
+  readonly verifier: Verifier;
+  readonly logger: Logger;
+  readonly metrics: CacheMetrics;
+}
+
+export class BinaryCache {
+  readonly name: string;
+  readonly folder: string;
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly objects: Objects;
+  readonly paths: Paths;
+  readonly nars: Nars;
+  readonly uploads: Uploads;
+  readonly #init: BinaryCacheInit;
+  readonly #lock: FolderLock;
+  readonly #housekeeping: Housekeeping;
+  readonly #stopping = new AbortController();
+  #plan: CachePlan;
+  #keys: Keys;
+  #tokens: Tokens;
+  #requests = 0;
+  #idle: (() => void) | undefined;
+
+  private constructor(
+    init: BinaryCacheInit,
+    parts: { database: Database; lock: FolderLock; id: string; keys: Keys; tokens: Tokens },
+  ) {
+    const { plan, verifier } = init;
+    const { database } = parts;
+    const logger = init.logger.child({ cache: plan.name });
+    const { settings } = plan;
+    const keys = () => this.#keys;
+    this.name = plan.name;
+    this.folder = init.folder;
+    this.#init = init;
+    this.#plan = plan;
+    this.#keys = parts.keys;
+    this.#tokens = parts.tokens;
+    this.#lock = parts.lock;
+    this.database = database;
+    this.storages = new Storages({
+      database,
+      cacheId: parts.id,
+      settings,
+      logger,
+      settle: async (storage) => {
+        await removeLeftovers({ database, logger }, storage);
+      },
+    });
+    this.objects = new Objects({ database, storages: this.storages, logger });
+    this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
+    const onPublished = (published: NewPath) => {
+      init.metrics.published(plan.name);
+      logger.info({ storePath: `${published.hashPart}-${published.name}`, narSize: published.narSize }, 'published');
+    };
+    const shared = {
+      database,
+      storages: this.storages,
+      objects: this.objects,
+      paths: this.paths,
+      verifier,
+      keys,
+      settings,
+      logger,
+      onPublished,
+    };
+    this.nars = new Nars(shared);
+    this.uploads = new Uploads(shared);
+    this.#housekeeping = new Housekeeping({
+      database,
+      storages: this.storages,
+      objects: this.objects,
+      uploads: this.uploads,
+      settings,
+      logger,
+    });
+  }
+
+  /** Opens a cache, making its folder, id and keys where they are new. @throws FolderLockedError, CacheError */
+  static async open(init: BinaryCacheInit): Promise<BinaryCache> {
+    const { folder, plan, metrics } = init;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const lock = await lockFolder(folder);
+    let database: Database | undefined;
+    let cache: BinaryCache | undefined;
+    try {
+      database = await Database.open({
+        file: path.join(folder, 'db.sqlite'),
+        onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
+      });
+      const id = await cacheId(database);
+      const keys = await loadKeys(init, database, plan);
+      const tokens = await Tokens.load(plan.tokens, path.join(folder, 'tokens'));
+      cache = new BinaryCache(init, { database, lock, id, keys, tokens });
+      await cache.storages.check(plan.storages);
+      await cache.storages.apply(plan.storages, plan.strategy);
+      cache.#start();
+      return cache;
+    } catch (error) {
+      await cache?.storages.close();
+      await database?.close();
+      await lock.release();
+      throw error;
+    }
+  }
+
+  #start(): void {
+    const { logger, plan } = this.#init;
+    if (this.#keys.lost !== undefined) logger.error({ cache: plan.name }, `pushes are refused: ${this.#keys.lost}`);
+    this.objects.collect();
+    this.#housekeeping.start();
+    this.paths
+      .load(this.#stopping.signal)
+      .catch((error: unknown) =>
+        logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded'),
+      );
+  }
+
+  get plan(): CachePlan {
+    return this.#plan;
+  }
+
+  get isPublic(): boolean {
+    return this.#plan.isPublic;
+  }
+
+  get tokens(): Tokens {
+    return this.#tokens;
+  }
+
+  get keys(): Keys {
+    return this.#keys;
+  }
+
+  /**
+   * Gets ready for a changed manifest without changing anything yet; the function that it resolves with takes over.
+   * @throws CacheError where the new manifest cannot be run
+   */
+  async prepare(plan: CachePlan): Promise<() => Promise<void>> {
+    const keys = await loadKeys(this.#init, this.database, plan);
+    const tokens = await Tokens.load(plan.tokens, path.join(this.folder, 'tokens'));
+    await this.storages.check(plan.storages);
+    return async () => {
+      await this.storages.apply(plan.storages, plan.strategy);
+      this.#plan = plan;
+      this.#tokens = tokens;
+      this.#useKeys(keys);
+    };
+  }
+
+  /** Registers the public key of a self-signed cache. @param publicKey base64 of 32 bytes, without a name */
+  async registerKey(publicKey: string): Promise<void> {
+    if (this.#keys.mode !== 'SelfSigned')
+      throw new CacheError(
+        'Invalid',
+        'this cache signs paths itself; set signing.mode to SelfSigned to use your own key',
+      );
+    const text = `${this.#keys.name}:${publicKey}`;
+    try {
+      parsePublicKey(text);
+    } catch (error) {
+      throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes', { cause: error });
+    }
+    await this.database.write((sql) =>
+      sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
+        text,
+        Date.now(),
+      ]),
+    );
+    this.#useKeys(await loadKeys(this.#init, this.database, this.#plan));
+  }
+
+  #useKeys(keys: Keys): void {
+    this.#keys = keys;
+    this.paths.forgetAll();
+  }
+
+  /** Counts a request in; the function that it returns counts it out. A cache closes when none is left. */
+  enter(): () => void {
+    this.#requests++;
+    let inside = true;
+    return () => {
+      if (!inside) return;
+      inside = false;
+      if (--this.#requests === 0) this.#idle?.();
+    };
+  }
+
+  /** Waits for requests (at most `graceMs`) and completions, then lets go of everything. */
+  async close(graceMs = 0): Promise<void> {
+    if (this.#requests > 0 && graceMs > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+        timer = setTimeout(resolve, graceMs);
+      });
+      clearTimeout(timer);
+    }
+    this.#stopping.abort();
+    await this.#housekeeping.stop();
+    await this.uploads.idle();
+    await this.objects.idle();
+    await this.storages.close();
+    await this.database.close();
+    await this.#lock.release();
+  }
+}
+
+function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Keys> {
+  return Keys.load({
+    folder: init.folder,
+    cache: plan.name,
+    host: init.host,
+    renameHost: init.renameHost,
+    signing: plan.signing,
+    rootSecret: plan.rootSecret,
+    database,
+  });
+}

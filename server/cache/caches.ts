@@ -1,0 +1,127 @@
+/** The caches of this process: what the manifests ask for is opened, changed or closed, all or nothing. */
+import path from 'node:path';
+import type { Logger } from 'pino';
+import type { Documents } from '../../crds/index.ts';
+import { BinaryCache } from './binary-cache.ts';
+import { CacheError } from './errors.ts';
+import type { CacheMetrics } from './metrics.ts';
+import { type CachePlan, planCache } from './plan.ts';
+import type { Settings } from './settings.ts';
+import type { Verifier } from './verify/index.ts';
+
+export interface CachesInit {
+  /** The data folder; each cache has a folder in it. */
+  readonly data: string;
+  readonly host: string | undefined;
+  readonly renameHost: boolean;
+  readonly verifier: Verifier;
+  readonly logger: Logger;
+  readonly metrics: CacheMetrics;
+  /** Timers that the process sets, not the manifest. */
+  readonly settings: Partial<Settings>;
+  /** How long requests of a cache that goes may still run. */
+  readonly graceMs: number;
+}
+
+export class Caches {
+  readonly #init: CachesInit;
+  #open = new Map<string, BinaryCache>();
+  #generation = 0;
+  #closing: Promise<unknown> = Promise.resolve();
+
+  constructor(init: CachesInit) {
+    this.#init = init;
+  }
+
+  get(name: string): BinaryCache | undefined {
+    return this.#open.get(name);
+  }
+
+  list(): BinaryCache[] {
+    return [...this.#open.values()];
+  }
+
+  /** The only cache, if there is exactly one: it answers on any host. */
+  get only(): BinaryCache | undefined {
+    return this.#open.size === 1 ? this.#open.values().next().value : undefined;
+  }
+
+  /** Changes whenever caches come or go, so that a front may remember what it resolved. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /**
+   * Makes the running caches what `documents` say. Everything that can fail is tried before anything changes; where it
+   * fails, all goes on as it was. @throws CacheError and others, naming the cache
+   */
+  async apply(documents: Documents): Promise<void> {
+    const plans = documents.binaryCaches.map((manifest) => this.#plan(manifest.metadata.name, documents));
+    const commits: (() => Promise<void>)[] = [];
+    const opened: BinaryCache[] = [];
+    const next = new Map<string, BinaryCache>();
+    // A folder that is still being closed cannot be opened.
+    await this.#closing;
+    try {
+      for (const plan of plans) {
+        const running = this.#open.get(plan.name);
+        if (running === undefined) {
+          const cache = await naming(plan.name, () => this.#openCache(plan));
+          opened.push(cache);
+          next.set(plan.name, cache);
+        } else {
+          commits.push(await naming(plan.name, () => running.prepare(plan)));
+          next.set(plan.name, running);
+        }
+      }
+    } catch (error) {
+      await Promise.all(opened.map((cache) => cache.close()));
+      throw error;
+    }
+    const gone = this.list().filter((cache) => !next.has(cache.name));
+    this.#open = next;
+    this.#generation++;
+    for (const commit of commits) await commit();
+    this.#closing = Promise.all(gone.map((cache) => this.#closeCache(cache)));
+  }
+
+  /** Closes all caches once their requests are done. */
+  async close(): Promise<void> {
+    const all = this.list();
+    this.#open = new Map();
+    this.#generation++;
+    await this.#closing;
+    await Promise.all(all.map((cache) => cache.close(this.#init.graceMs)));
+  }
+
+  #plan(name: string, documents: Documents): CachePlan {
+    const manifest = documents.binaryCaches.find((it) => it.metadata.name === name);
+    if (manifest === undefined) throw new CacheError('NotFound', `no manifest of cache ${name}`);
+    return planCache(manifest, documents, this.#folder(name), this.#init.settings);
+  }
+
+  #folder(name: string): string {
+    return path.join(this.#init.data, name);
+  }
+
+  #openCache(plan: CachePlan): Promise<BinaryCache> {
+    const { host, renameHost, verifier, logger, metrics } = this.#init;
+    return BinaryCache.open({ plan, folder: this.#folder(plan.name), host, renameHost, verifier, logger, metrics });
+  }
+
+  async #closeCache(cache: BinaryCache): Promise<void> {
+    this.#init.logger.info({ cache: cache.name }, 'cache is no longer in the manifests; it stops and its folder stays');
+    await cache.close(this.#init.graceMs);
+  }
+}
+
+/** Errors say which cache they are of. */
+async function naming<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof CacheError
+      ? new CacheError(error.code, `cache ${name}: ${error.message}`, { cause: error })
+      : error;
+  }
+}

@@ -1,0 +1,16 @@
+export { type Access, authorize } from './access.ts';
+export type { BinaryCache } from './binary-cache.ts';
+export { Caches, type CachesInit } from './caches.ts';
+export { type CheckReport, check, type Finding } from './check.ts';
+export { decodeBody } from './content-encoding.ts';
+export { CacheError, type CacheErrorCode } from './errors.ts';
+export type { Body } from './incoming.ts';
+export type { CacheMetrics } from './metrics.ts';
+export { type PathClaim, parseNarInfoCreate } from './narinfo-create.ts';
+export type { StoredObject } from './objects.ts';
+export { type PartGrant, signPart, verifyPart } from './part-url.ts';
+export type { Narinfo } from './paths.ts';
+export type { Settings } from './settings.ts';
+export { generateToken, hashToken, type Permission } from './tokens.ts';
+export { MAX_PARTS, type PartClaim } from './uploads.ts';
+export { Verifier, VerifyError } from './verify/index.ts';

@@ -1,0 +1,156 @@
+/**
+ * A cache's keys: the root key, from which part-URL keys are derived, and the Ed25519 keys that sign. A key is generated
+ * once and never again: a cache that knows a public key whose secret is gone serves what is signed and takes no pushes.
+ */
+import { hkdfSync, randomBytes } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Database } from '../metadata/index.ts';
+import { generateSecretKey, type PublicKey, parsePublicKey, parseSecretKey, type SecretKey } from '../nix/index.ts';
+import { CacheError } from './errors.ts';
+import { readMeta, writeMeta } from './meta.ts';
+import { createSecretFile } from './secret-file.ts';
+
+export interface SigningPlan {
+  readonly mode: 'Managed' | 'SelfSigned';
+  /** Secret keys in Nix's form, out of Secrets; none: one is generated. */
+  readonly secretKeys: readonly string[];
+  /** Public keys that clients may sign with, `name:base64`. */
+  readonly publicKeys: readonly string[];
+}
+
+export interface KeysInit {
+  readonly folder: string;
+  readonly cache: string;
+  /**
+   * Host of the API URL, without a port: the Cachix client demands key names `<cache>.<host>-1`. Undefined where
+   * nothing will be signed: no key is made then.
+   */
+  readonly host: string | undefined;
+  readonly renameHost: boolean;
+  readonly signing: SigningPlan;
+  /** 32 bytes, out of a Secret; undefined: generated. */
+  readonly rootSecret: Buffer | undefined;
+  readonly database: Database;
+}
+
+export class Keys {
+  readonly mode: SigningPlan['mode'];
+  /** `<cache>.<host>-1` */
+  readonly name: string;
+  /** All of them sign; the first is the one that new clients are told of. */
+  readonly signers: readonly SecretKey[];
+  /** Keys of clients, for a self-signed cache. */
+  readonly clients: readonly PublicKey[];
+  /** Why nothing can be signed: the secret of a known key is gone. */
+  readonly lost: string | undefined;
+  readonly #root: Buffer;
+
+  private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost'>, root: Buffer) {
+    this.mode = fields.mode;
+    this.name = fields.name;
+    this.signers = fields.signers;
+    this.clients = fields.clients;
+    this.lost = fields.lost;
+    this.#root = root;
+  }
+
+  static async load(init: KeysInit): Promise<Keys> {
+    const { signing, database } = init;
+    const name = `${init.cache}.${init.host ?? 'localhost'}-1`;
+    const root = await rootKey(init);
+    const registered = await database.query<{ public_key: string }>(
+      'SELECT public_key FROM registered_keys ORDER BY registered_at',
+    );
+    const clients = [...signing.publicKeys, ...registered.map((row) => row.public_key)].map((text) =>
+      parsePublicKey(text),
+    );
+    const fields = { mode: signing.mode, name, clients };
+    if (signing.mode === 'SelfSigned') return new Keys({ ...fields, signers: [], lost: undefined }, root);
+    if (signing.secretKeys.length > 0) {
+      return new Keys(
+        { ...fields, signers: signing.secretKeys.map((text) => parseSecretKey(text)), lost: undefined },
+        root,
+      );
+    }
+    const { signers, lost } = await managedKeys(init, name);
+    return new Keys({ ...fields, signers, lost }, root);
+  }
+
+  /** `name:base64` of each key that readers should trust. */
+  publicKeys(): string[] {
+    return this.mode === 'SelfSigned' ? this.clients.map((key) => key.text) : this.signers.map((key) => key.publicKey);
+  }
+
+  /** A key for one purpose, 32 bytes, never the same for two labels. */
+  derive(label: string): Buffer {
+    return Buffer.from(hkdfSync('sha256', this.#root, Buffer.alloc(0), `narwhal ${label}`, 32));
+  }
+}
+
+async function rootKey(init: KeysInit): Promise<Buffer> {
+  if (init.rootSecret !== undefined) return init.rootSecret;
+  const file = path.join(init.folder, 'root.key');
+  await createSecretFile(file, () => `${randomBytes(32).toString('base64')}\n`);
+  const root = Buffer.from((await readFile(file, 'utf8')).trim(), 'base64');
+  if (root.length !== 32) throw new CacheError('Invalid', `${file} does not hold a root key (32 bytes in base64)`);
+  return root;
+}
+
+/** The generated key, under the name of each host that this cache has had. */
+async function managedKeys(init: KeysInit, name: string): Promise<Pick<Keys, 'signers' | 'lost'>> {
+  const folder = path.join(init.folder, 'signing');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const known = new Map<string, string>(
+    Object.entries(JSON.parse((await readMeta(init.database, 'signing_keys')) ?? '{}')),
+  );
+  const texts = new Map<string, string>();
+  for (const [old, publicKey] of known) {
+    const text = await readKey(path.join(folder, old));
+    if (text === undefined)
+      return {
+        signers: [],
+        lost: `the secret of the signing key ${publicKey} is gone: put ${path.join(folder, old)} back from a backup`,
+      };
+    texts.set(old, text);
+  }
+  if (init.host !== undefined && !texts.has(name)) {
+    const last = [...texts.values()].at(-1);
+    if (last !== undefined && !init.renameHost) throw hostChanged([...texts.keys()], name);
+    // A renamed host keeps the secret: readers who trust the old name go on, and both names sign.
+    const text = last === undefined ? generateSecretKey(name) : `${name}:${last.slice(last.lastIndexOf(':') + 1)}`;
+    await createSecretFile(path.join(folder, name), () => `${text}\n`);
+    const kept = (await readKey(path.join(folder, name))) ?? text;
+    texts.set(name, kept);
+    known.set(name, parseSecretKey(kept).publicKey);
+    await writeMeta(init.database, 'signing_keys', JSON.stringify(Object.fromEntries(known)));
+  }
+  const keys = [...texts].map(([keyName, text]) => ({ keyName, key: parseSecretKey(text) }));
+  // The current host's name first: it is what `cachix use` hands out.
+  keys.sort((a, b) => Number(b.keyName === name) - Number(a.keyName === name));
+  for (const { keyName, key } of keys) {
+    if (key.publicKey !== known.get(keyName))
+      return {
+        signers: [],
+        lost: `${path.join(folder, keyName)} holds another key than ${known.get(keyName)}: put the old one back`,
+      };
+  }
+  return { signers: keys.map((it) => it.key), lost: undefined };
+}
+
+async function readKey(file: string): Promise<string | undefined> {
+  try {
+    return (await readFile(file, 'utf8')).trim();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function hostChanged(names: readonly string[], name: string): CacheError {
+  return new CacheError(
+    'Invalid',
+    `the API host has changed: this cache signs as ${names.join(', ')}, the new host would make it ${name}. ` +
+      'Start with the old --api-url, or once with --rename-host; then both names sign',
+  );
+}

@@ -1,0 +1,53 @@
+/**
+ * What a crash can leave behind, removed when a storage is opened: staged files that no open upload knows, and bytes
+ * that were renamed to their final name but never got a row. Only folders newer than the storage's settled mark are
+ * compared with the rows, so a start does not list a million files. Safe because this process is the sole writer.
+ */
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+import type { LocalStorage } from '../storage/index.ts';
+import { openUploads } from './upload-rows.ts';
+
+export interface LeftoversInit {
+  readonly database: Database;
+  readonly logger: Logger;
+}
+
+/** Brings a storage that was just opened in line with the rows. The names that it removed. */
+export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage): Promise<string[]> {
+  const { database, logger } = init;
+  const removed: string[] = [];
+  const uploads = new Set(
+    (await openUploads(database)).filter((row) => row.storage === storage.name).map((row) => row.id),
+  );
+  for (const staged of await storage.listStaged()) {
+    // `<upload id>` or `<upload id>.<part>`
+    if (uploads.has(staged.split('.')[0] ?? '')) continue;
+    await storage.stage(staged).discard();
+    removed.push(staged);
+  }
+  const marks = await database.query<{ settled: string }>('SELECT settled FROM storages WHERE name = ?', [
+    storage.name,
+  ]);
+  for await (const entry of storage.list(marks[0]?.settled)) {
+    const rows = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
+      storage.name,
+      entry.name,
+    ]);
+    if (rows.length > 0) continue;
+    await storage.delete(entry.name);
+    removed.push(entry.name);
+  }
+  if (removed.length > 0)
+    logger.info({ storage: storage.name, files: removed.length }, 'removed what an interrupted write left behind');
+  await markSettled(database, storage);
+  return removed;
+}
+
+/** Notes that older folders hold nothing without a row. Writes take minutes at most; an hour's slack is plenty. */
+export async function markSettled(database: Database, storage: LocalStorage): Promise<void> {
+  const mark = storage.folderAt(new Date(Date.now() - 3600_000));
+  await database.write((sql) =>
+    sql.query('UPDATE storages SET settled = ? WHERE name = ? AND settled < ?', [mark, storage.name, mark]),
+  );
+}

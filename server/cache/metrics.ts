@@ -1,0 +1,7 @@
+/** What a cache reports of its work; the admin door turns it into Prometheus series. */
+export interface CacheMetrics {
+  /** A path became visible. */
+  published(cache: string): void;
+  /** A transaction of `writes` writes was committed in `milliseconds`. */
+  committed(cache: string, milliseconds: number, writes: number): void;
+}

@@ -1,0 +1,282 @@
+/**
+ * NARs and narinfos as `nix copy` sends them: first the NAR, verified while it streams; then, perhaps hours later, the
+ * narinfo, which must agree with what was found and makes the path visible.
+ */
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+import {
+  type Compression,
+  checkContentAddress,
+  compressionSuffix,
+  FormatError,
+  fingerprint,
+  formatHash,
+  type NarInfo,
+  narFileOfUrl,
+  parseHash,
+  parseNarInfo,
+  parseStorePath,
+  sha256FromHex,
+} from '../nix/index.ts';
+import { checkClaim, factsForRow, narKey } from './claim.ts';
+import { CacheError } from './errors.ts';
+import { type Body, receive } from './incoming.ts';
+import type { Keys } from './keys.ts';
+import type { PathClaim } from './narinfo-create.ts';
+import type { Objects } from './objects.ts';
+import { insertNar, type NarFacts, type NewPath, type Paths } from './paths.ts';
+import { patiently } from './patience.ts';
+import type { Settings } from './settings.ts';
+import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
+import type { Storages } from './storages.ts';
+import type { Verification, Verifier } from './verify/index.ts';
+
+export interface NarsInit {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly objects: Objects;
+  readonly paths: Paths;
+  readonly verifier: Verifier;
+  readonly keys: () => Keys;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  /** Called once for each path that becomes visible. */
+  readonly onPublished: (path: NewPath) => void;
+}
+
+/** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
+const NAR_FILE = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(\.[a-z0-9]+)?$/;
+
+export class Nars {
+  readonly #init: NarsInit;
+
+  constructor(init: NarsInit) {
+    this.#init = init;
+  }
+
+  /** Checks a NAR's name; anything else is refused before its body. @throws CacheError Invalid */
+  parseFile(file: string): { fileHash: string; suffix: string } {
+    const match = NAR_FILE.exec(file);
+    const [, nix32, hex, suffix = ''] = match ?? [];
+    if (nix32 !== undefined) return { fileHash: `sha256:${nix32}`, suffix };
+    if (hex !== undefined) return { fileHash: formatHash(sha256FromHex(hex)), suffix };
+    throw new CacheError(
+      'Invalid',
+      'a NAR is called nar/<SHA-256 of the file in nix32>.nar, with the ending of its compression',
+    );
+  }
+
+  /**
+   * Takes in a NAR under the name that it was given. The same name again keeps the first bytes.
+   * @throws CacheError Invalid, TooLarge, NoSpace, Incomplete
+   */
+  async put(file: string, body: Body, declaredBytes: number | undefined): Promise<void> {
+    const { fileHash, suffix } = this.parseFile(file);
+    mustBeAbleToSign(this.#init.keys());
+    const key = `nar/${file}`;
+    if ((await this.#init.objects.find(key)) !== undefined) return;
+    const { facts, size } = await this.#receive(body, declaredBytes, {
+      suffix,
+      key: () => key,
+      check: (found) => checkFileHash(found, fileHash),
+    });
+    this.#init.logger.debug({ key, bytes: size, narSize: facts.narSize }, 'NAR stored');
+  }
+
+  /** Legacy Cachix upload: the name is found while the bytes arrive. The file's hash, in hex. */
+  async putUnnamed(body: Body, compression: Compression, declaredBytes: number | undefined): Promise<string> {
+    mustBeAbleToSign(this.#init.keys());
+    const { facts } = await this.#receive(body, declaredBytes, {
+      suffix: compressionSuffix(compression),
+      key: (found) => narKey(found),
+      check: () => {},
+    });
+    return facts.fileHash;
+  }
+
+  async #receive(
+    body: Body,
+    declaredBytes: number | undefined,
+    rules: { suffix: string; key: (facts: NarFacts) => string; check: (facts: NarFacts) => void },
+  ): Promise<{ facts: NarFacts; size: number }> {
+    const { storages, verifier, settings, database, objects } = this.#init;
+    let verification: Verification | undefined;
+    const incoming = await receive(
+      {
+        storages,
+        declaredBytes,
+        maxBytes: settings.maxNarBytes,
+        onStaged: async (staged) => {
+          await verification?.cancel();
+          verification = verifier.open({ file: staged.file, suffix: rules.suffix, maxNarSize: settings.maxNarBytes });
+        },
+        onWritten: (end) => verification?.grow(end),
+      },
+      body,
+    ).catch(async (error: unknown) => {
+      await verification?.cancel();
+      throw error;
+    });
+    try {
+      if (verification === undefined) throw new CacheError('Invalid', 'no NAR was received');
+      const facts = factsForRow(await verification.finish({ fileSize: incoming.size }));
+      rules.check(facts);
+      const object = await incoming.commit(rules.key(facts));
+      await patiently(
+        () => database.write((sql) => insertNar(sql, object, facts, Date.now())),
+        settings.transientRetryMs,
+      );
+      objects.collect();
+      return { facts, size: incoming.size };
+    } finally {
+      await incoming.close();
+    }
+  }
+
+  /**
+   * Publishes a path from the text of a narinfo.
+   * @param hashPart the one in the request's URL
+   * @throws CacheError Invalid, Conflict
+   */
+  async publishNarinfo(hashPart: string, text: string): Promise<void> {
+    const info = readNarinfo(text);
+    const { hashPart: named, name } = parseStorePath(info.storePath);
+    if (named !== hashPart)
+      throw new CacheError('Invalid', `StorePath: its hash part is ${named}, the request is for ${hashPart}`);
+    const nar = await this.#narOf(info);
+    checkAgainstNar(info, nar);
+    if (info.ca !== undefined) {
+      const verdict = checkContentAddress({
+        ca: info.ca,
+        storePath: info.storePath,
+        references: info.references,
+        narHash: info.narHash,
+      });
+      if (!verdict.ok) throw new CacheError('Invalid', verdict.reason);
+    }
+    await this.#publish(
+      {
+        hashPart,
+        name,
+        references: info.references,
+        deriver: info.deriver,
+        ca: info.ca,
+        narHash: formatHash(info.narHash),
+        narSize: info.narSize,
+        signatures: signaturesFor(this.#init.keys(), fingerprint(info), info.signatures),
+      },
+      nar,
+    );
+  }
+
+  /** Legacy Cachix upload, second half: the claims of a path whose NAR came before. @throws CacheError Invalid */
+  async publishClaim(claim: PathClaim): Promise<void> {
+    const { database, keys, paths } = this.#init;
+    // An earlier push of the path stays, whatever this one claims.
+    if ((await paths.find(claim.hashPart)) !== undefined) return;
+    const rows = await database.query<NarRow>(`${NAR_QUERY} WHERE n.file_hash = ? AND o.state = 'verified'`, [
+      claim.fileHash,
+    ]);
+    const row = rows[0];
+    if (row === undefined)
+      throw new CacheError('Invalid', 'cFileHash: no such NAR is here; send the NAR before its narinfo');
+    const nar = narOf(row);
+    checkClaim(claim, nar, nar.size);
+    const text = fingerprint({
+      storePath: claim.storePath,
+      narHash: parseHash(claim.narHash),
+      narSize: claim.narSize,
+      references: claim.references,
+    });
+    const signatures = signaturesFor(keys(), text, namedSignatures(keys(), text, claim.signature));
+    await this.#publish({ ...claim, ca: undefined, signatures }, nar);
+  }
+
+  async #publish(path: NewPath, nar: FoundNar): Promise<void> {
+    const { paths, settings } = this.#init;
+    const outcome = await patiently(() => paths.publish(path, { key: nar.key }), settings.transientRetryMs);
+    switch (outcome.kind) {
+      case 'published':
+        this.#init.onPublished(path);
+        return;
+      case 'present':
+        return;
+      case 'differs':
+        throw new CacheError(
+          'Conflict',
+          `this path is published with NarHash ${outcome.narHash}; a published path is never replaced`,
+        );
+      case 'no-nar':
+        throw new CacheError('Invalid', `URL: ${nar.key} is not here; send the NAR before its narinfo`);
+    }
+  }
+
+  async #narOf(info: NarInfo): Promise<FoundNar> {
+    const key = `nar/${narFileOfUrl(info.url)}`;
+    const rows = await this.#init.database.query<NarRow>(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [
+      key,
+    ]);
+    const row = rows[0];
+    if (row === undefined) throw new CacheError('Invalid', `URL: ${key} is not here; send the NAR before its narinfo`);
+    return narOf(row);
+  }
+}
+
+interface NarRow {
+  readonly key: string;
+  readonly size: number;
+  readonly compression: string;
+  readonly file_hash: string;
+  readonly nar_hash: string;
+  readonly nar_size: number;
+}
+
+type FoundNar = NarFacts & { readonly key: string; readonly size: number };
+
+const NAR_QUERY = `SELECT o.key, o.size, n.compression, n.file_hash, n.nar_hash, n.nar_size
+  FROM objects o JOIN nars n ON n.object_id = o.id`;
+
+function narOf(row: NarRow): FoundNar {
+  return {
+    key: row.key,
+    size: row.size,
+    compression: row.compression,
+    fileHash: row.file_hash,
+    narHash: row.nar_hash,
+    narSize: row.nar_size,
+  };
+}
+
+function readNarinfo(text: string): NarInfo {
+  try {
+    const info = parseNarInfo(text);
+    narFileOfUrl(info.url);
+    return info;
+  } catch (error) {
+    throw error instanceof FormatError ? new CacheError('Invalid', error.message) : error;
+  }
+}
+
+function checkFileHash(facts: NarFacts, expected: string): void {
+  if (facts.fileHash !== expected) {
+    throw new CacheError(
+      'Invalid',
+      `the SHA-256 of the received bytes is ${facts.fileHash}, the name says ${expected}`,
+    );
+  }
+}
+
+/** Each claim of a narinfo beside what was found in the bytes. */
+function checkAgainstNar(info: NarInfo, nar: NarFacts & { size: number }): void {
+  const claims: [string, string | number | undefined, string | number][] = [
+    ['Compression', info.compression, nar.compression],
+    ['FileHash', info.fileHash && formatHash(info.fileHash), nar.fileHash],
+    ['FileSize', info.fileSize, nar.size],
+    ['NarHash', formatHash(info.narHash), formatHash(parseHash(nar.narHash))],
+    ['NarSize', info.narSize, nar.narSize],
+  ];
+  for (const [field, claimed, found] of claims) {
+    if (claimed !== undefined && claimed !== found)
+      throw new CacheError('Invalid', `${field}: the narinfo says ${claimed}, the NAR has ${found}`);
+  }
+}

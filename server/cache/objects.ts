@@ -1,0 +1,155 @@
+/**
+ * Objects: bytes in a storage with a row. NARs, listings, logs, debuginfo and realisations are all the same here.
+ * A key's bytes are found through its row, never by asking a storage; a replaced object is tombstoned in the same
+ * transaction and its bytes are removed afterwards, at the latest by the next start.
+ */
+import type { Readable } from 'node:stream';
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import type { Database, Sql } from '../metadata/index.ts';
+import type { ByteRange } from '../storage/index.ts';
+import { CacheError } from './errors.ts';
+import type { Body } from './incoming.ts';
+import { receive } from './incoming.ts';
+import type { Storages } from './storages.ts';
+
+export interface StoredObject {
+  readonly id: number;
+  readonly key: string;
+  readonly storage: string;
+  readonly name: string;
+  readonly size: number;
+}
+
+/** A row to be: bytes that are durable in a storage and not yet visible. */
+export interface NewObject {
+  readonly key: string;
+  readonly storage: string;
+  readonly name: string;
+  readonly size: number;
+}
+
+export interface ObjectsInit {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly logger: Logger;
+}
+
+const CACHED_ROWS = 50_000;
+
+export class Objects {
+  readonly #init: ObjectsInit;
+  readonly #rows = new LRUCache<string, StoredObject>({ max: CACHED_ROWS });
+  #collecting: Promise<void> | undefined;
+
+  constructor(init: ObjectsInit) {
+    this.#init = init;
+  }
+
+  /** The row from memory, for answers that should not wait for the database. */
+  cached(key: string): StoredObject | undefined {
+    return this.#rows.get(key);
+  }
+
+  async find(key: string): Promise<StoredObject | undefined> {
+    const cached = this.#rows.get(key);
+    if (cached !== undefined) return cached;
+    const rows = await this.#init.database.query<StoredObject>(
+      `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`,
+      [key],
+    );
+    const row = rows[0];
+    if (row !== undefined) this.#rows.set(key, row);
+    return row;
+  }
+
+  /** @throws StorageUnavailableError (503, not 404: the object exists) */
+  read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
+    return this.#init.storages.get(object.storage).get(object.name, range);
+  }
+
+  /**
+   * Stores an auxiliary object as it came. The same key again replaces the bytes, under a new name.
+   * @throws CacheError TooLarge, NoSpace, Incomplete
+   */
+  async put(key: string, body: Body, limits: { maxBytes: number; declaredBytes: number | undefined }): Promise<void> {
+    const incoming = await receive({ storages: this.#init.storages, ...limits }, body);
+    try {
+      const object = await incoming.commit(key);
+      await this.#init.database.write((sql) => replaceObject(sql, object));
+    } finally {
+      await incoming.close();
+    }
+    this.#rows.delete(key);
+    this.collect();
+  }
+
+  /** Forgets what is known of a key, after its row changed. */
+  forget(key: string): void {
+    this.#rows.delete(key);
+  }
+
+  /** Begins to remove the bytes of tombstoned rows; the work goes on in the background. */
+  collect(): void {
+    this.#collecting ??= this.#collect()
+      .catch((error: unknown) => this.#init.logger.error({ err: error }, 'tombstoned objects could not be removed'))
+      .finally(() => {
+        this.#collecting = undefined;
+      });
+  }
+
+  /** Resolves when no removal runs. */
+  async idle(): Promise<void> {
+    await this.#collecting;
+  }
+
+  async #collect(): Promise<void> {
+    const { database, storages } = this.#init;
+    const rows = await database.query<StoredObject>(
+      `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned' ORDER BY created_at LIMIT 1000`,
+    );
+    for (const row of rows) {
+      const storage = storages.find(row.storage);
+      if (storage === undefined || storage.health().state !== 'Ready') continue;
+      await storage.delete(row.name);
+      await database.write((sql) => sql.query(`DELETE FROM objects WHERE id = ? AND state = 'tombstoned'`, [row.id]));
+      storages.count(row.storage, -row.size);
+    }
+  }
+}
+
+/** Inserts an object; its id, or undefined when the key is taken. */
+export async function insertObject(sql: Sql, object: NewObject): Promise<number | undefined> {
+  const rows = await sql.query<{ id: number }>(
+    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (?, ?, ?, ?, 'verified', ?)
+     ON CONFLICT (key) DO NOTHING RETURNING id`,
+    [object.key, object.storage, object.name, object.size, Date.now()],
+  );
+  return rows[0]?.id;
+}
+
+/** Records bytes that lost a race, so that they are removed even if the process dies now. */
+export async function insertTombstone(sql: Sql, object: NewObject): Promise<void> {
+  await sql.query(
+    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (NULL, ?, ?, ?, 'tombstoned', ?)`,
+    [object.storage, object.name, object.size, Date.now()],
+  );
+}
+
+/** Takes an object out of sight; its bytes go later. */
+export async function tombstone(sql: Sql, id: number): Promise<void> {
+  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned' WHERE id = ?`, [id]);
+  await sql.query('DELETE FROM nars WHERE object_id = ?', [id]);
+}
+
+/** Unpublishes the paths whose NAR an object is. */
+export async function unpublish(sql: Sql, objectId: number): Promise<void> {
+  await sql.query('DELETE FROM paths WHERE object_id = ?', [objectId]);
+}
+
+async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
+  const old = await sql.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [object.key]);
+  for (const { id } of old) await tombstone(sql, id);
+  const id = await insertObject(sql, object);
+  if (id === undefined) throw new CacheError('Conflict', `${object.key} is being replaced by another request`);
+}

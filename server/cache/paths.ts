@@ -1,0 +1,302 @@
+/**
+ * Published paths: look-ups that the hot routes use, and the one transaction that makes a path visible. A look-up goes
+ * memory, database; a miss is answered from the set of all hash parts once that is loaded, since this process is the
+ * only writer.
+ */
+import { createHash } from 'node:crypto';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import type { Database, Sql } from '../metadata/index.ts';
+import { placeholders, slices } from '../metadata/index.ts';
+import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../nix/index.ts';
+import { HashSet } from './hash-set.ts';
+import type { Keys } from './keys.ts';
+import { insertObject, insertTombstone, type NewObject } from './objects.ts';
+
+/** A rendered, signed narinfo. */
+export interface Narinfo {
+  readonly body: Buffer;
+  readonly etag: string;
+  /** Key of the object that holds the NAR. */
+  readonly narKey: string;
+}
+
+/** What verified bytes are, in the forms that rows hold. */
+export interface NarFacts {
+  readonly compression: string;
+  /** `sha256:<nix32>` of the file. */
+  readonly fileHash: string;
+  /** `sha256:<nix32>` of the NAR. */
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+/** A path that is ready to be published: everything checked, signatures made. */
+export interface NewPath {
+  readonly hashPart: string;
+  readonly name: string;
+  /** Basenames, sorted. */
+  readonly references: readonly string[];
+  readonly deriver: string | undefined;
+  readonly ca: string | undefined;
+  readonly signatures: readonly string[];
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+/** Where its NAR is: an object that is there, or durable bytes that get their row in the same transaction. */
+export type NarSource = { readonly key: string } | { readonly object: NewObject; readonly facts: NarFacts };
+
+export type PublishOutcome =
+  | { readonly kind: 'published' }
+  /** It was there with the same NAR and references; signatures were merged. */
+  | { readonly kind: 'present' }
+  /** It was there with other content, which stays. */
+  | { readonly kind: 'differs'; readonly narHash: string }
+  /** The NAR that it should point at is gone. */
+  | { readonly kind: 'no-nar' };
+
+interface PathRow {
+  hash_part: string;
+  name: string;
+  refs: string;
+  deriver: string | null;
+  ca: string | null;
+  signatures: string;
+  nar_hash: string;
+  nar_size: number;
+}
+
+interface NarinfoRow extends PathRow {
+  key: string;
+  size: number;
+  compression: string;
+  file_hash: string;
+}
+
+export interface PathsInit {
+  readonly database: Database;
+  readonly keys: () => Keys;
+  readonly cacheBytes: number;
+}
+
+const LOAD_PAGE = 20_000;
+
+export class Paths {
+  readonly #init: PathsInit;
+  readonly #rendered: LRUCache<string, Narinfo>;
+  /** Changes with every publish, so that a slow read never caches what a faster write made old. */
+  #epoch = 0;
+  #all: HashSet;
+  #loaded = false;
+
+  constructor(init: PathsInit) {
+    this.#init = init;
+    this.#all = new HashSet();
+    this.#rendered = new LRUCache({
+      maxSize: init.cacheBytes,
+      sizeCalculation: (narinfo) => narinfo.body.length + 200,
+    });
+  }
+
+  /** Published paths that are known to memory; complete once `loaded`. */
+  get count(): number {
+    return this.#all.size;
+  }
+
+  get loaded(): boolean {
+    return this.#loaded;
+  }
+
+  /** Reads all hash parts, page by page: a million take about a second and never block a request for long. */
+  async load(signal: AbortSignal): Promise<void> {
+    const { database } = this.#init;
+    for (let after = ''; !signal.aborted; ) {
+      // One long text a page: rows as objects would cost four times the memory and time.
+      const rows = await database.query<{ hashes: string | null; last: string | null }>(
+        `SELECT group_concat(hash_part, '') AS hashes, max(hash_part) AS last
+         FROM (SELECT hash_part FROM paths WHERE hash_part > ? ORDER BY hash_part LIMIT ${LOAD_PAGE})`,
+        [after],
+      );
+      const { hashes, last } = rows[0] ?? { hashes: null, last: null };
+      if (hashes === null || last === null) {
+        this.#loaded = true;
+        return;
+      }
+      for (let offset = 0; offset < hashes.length; offset += 32) this.#all.add(hashes, offset);
+      after = last;
+      await breathe();
+    }
+  }
+
+  /** What memory knows: the narinfo, that there is none, or (undefined) that the database must be asked. */
+  peek(hashPart: string): Narinfo | 'missing' | undefined {
+    const rendered = this.#rendered.get(hashPart);
+    if (rendered !== undefined) return rendered;
+    return this.#loaded && !this.#all.has(hashPart) ? 'missing' : undefined;
+  }
+
+  /** The narinfo of a servable path. */
+  async find(hashPart: string): Promise<Narinfo | undefined> {
+    const known = this.peek(hashPart);
+    if (known !== undefined) return known === 'missing' ? undefined : known;
+    const epoch = this.#epoch;
+    const rows = await this.#init.database.query<NarinfoRow>(
+      `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
+              o.key, o.size, n.compression, n.file_hash, n.nar_hash, n.nar_size
+       FROM paths p JOIN objects o ON o.id = p.object_id JOIN nars n ON n.object_id = p.object_id
+       WHERE p.hash_part = ?`,
+      [hashPart],
+    );
+    const row = rows[0];
+    if (row === undefined) return undefined;
+    const narinfo = this.#render(row);
+    if (epoch === this.#epoch) this.#rendered.set(hashPart, narinfo);
+    return narinfo;
+  }
+
+  /** Whether a path would be served: the one answer that GET, HEAD and the missing-paths query share. */
+  async servable(hashPart: string): Promise<boolean> {
+    return this.#loaded ? this.#all.has(hashPart) : (await this.find(hashPart)) !== undefined;
+  }
+
+  /** Those of `hashParts` that are not servable, in their order and spelling. */
+  async missing(hashParts: readonly string[]): Promise<string[]> {
+    if (this.#loaded) return hashParts.filter((hashPart) => !this.#all.has(hashPart));
+    const present = new Set<string>();
+    for (const slice of slices(hashParts)) {
+      const rows = await this.#init.database.query<{ hash_part: string }>(
+        `SELECT hash_part FROM paths WHERE hash_part IN (${placeholders(slice.length)})`,
+        slice,
+      );
+      for (const row of rows) present.add(row.hash_part);
+    }
+    return hashParts.filter((hashPart) => !present.has(hashPart));
+  }
+
+  /** Makes a path visible, in one transaction with its NAR and with `also`. */
+  async publish(path: NewPath, source: NarSource, also?: (sql: Sql) => Promise<void>): Promise<PublishOutcome> {
+    const outcome = await this.#init.database.write(async (sql) => {
+      const result = await insertPath(sql, path, source);
+      await also?.(sql);
+      return result;
+    });
+    this.#epoch++;
+    this.#rendered.delete(path.hashPart);
+    if (outcome.kind === 'published') this.#all.add(path.hashPart);
+    return outcome;
+  }
+
+  /** Signatures or keys changed: every rendered text is stale. */
+  forgetAll(): void {
+    this.#epoch++;
+    this.#rendered.clear();
+  }
+
+  #render(row: NarinfoRow): Narinfo {
+    const { path: storePath } = parseStorePath(`${STORE_DIR}/${row.hash_part}-${row.name}`);
+    const narHash = parseHash(row.nar_hash);
+    const references = splitWords(row.refs);
+    const stored = splitWords(row.signatures);
+    // A key that was added after the path was published signs it here, so that rotation needs no rewrite of rows.
+    const names = new Set(stored.map((signature) => signature.slice(0, signature.indexOf(':'))));
+    const text = fingerprint({ storePath, narHash, narSize: row.nar_size, references });
+    const added = this.#init
+      .keys()
+      .signers.filter((key) => !names.has(key.name))
+      .map((key) => key.sign(text));
+    const body = Buffer.from(
+      renderNarInfo({
+        storePath,
+        url: row.key,
+        compression: row.compression as 'zstd',
+        fileHash: parseHash(row.file_hash),
+        fileSize: row.size,
+        narHash,
+        narSize: row.nar_size,
+        references,
+        deriver: row.deriver ?? undefined,
+        signatures: [...stored, ...added],
+        ca: row.ca ?? undefined,
+      }),
+      'latin1',
+    );
+    return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`, narKey: row.key };
+  }
+}
+
+/** Words of a text that rows hold: no words make no text. */
+export function splitWords(text: string): string[] {
+  return text === '' ? [] : text.split(' ');
+}
+
+async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
+  const rows = await sql.query<PathRow>(
+    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, n.nar_hash, n.nar_size
+     FROM paths p JOIN nars n ON n.object_id = p.object_id WHERE p.hash_part = ?`,
+    [path.hashPart],
+  );
+  const row = rows[0];
+  if (row !== undefined) {
+    if ('object' in source) await insertTombstone(sql, source.object);
+    if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
+    const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
+    if (merged !== row.signatures)
+      await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
+    return { kind: 'present' };
+  }
+  const objectId =
+    'object' in source ? await insertNar(sql, source.object, source.facts, null) : await claimNar(sql, source.key);
+  if (objectId === undefined) return { kind: 'no-nar' };
+  await sql.query(
+    `INSERT INTO paths (hash_part, name, object_id, refs, deriver, ca, signatures, published_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    [
+      path.hashPart,
+      path.name,
+      objectId,
+      path.references.join(' '),
+      path.deriver ?? null,
+      path.ca ?? null,
+      path.signatures.join(' '),
+      Date.now(),
+    ],
+  );
+  return { kind: 'published' };
+}
+
+function same(row: PathRow, path: NewPath): boolean {
+  return (
+    row.name === path.name &&
+    row.nar_hash === path.narHash &&
+    row.nar_size === path.narSize &&
+    row.refs === path.references.join(' ')
+  );
+}
+
+/** Gives a NAR its row; where the key is taken the new bytes lose. The id of the object that stays. */
+export async function insertNar(
+  sql: Sql,
+  object: NewObject,
+  facts: NarFacts,
+  orphanSince: number | null,
+): Promise<number | undefined> {
+  const id = await insertObject(sql, object);
+  if (id === undefined) {
+    await insertTombstone(sql, object);
+    return claimNar(sql, object.key, orphanSince === null);
+  }
+  await sql.query(
+    'INSERT INTO nars (object_id, compression, file_hash, nar_hash, nar_size, orphan_since) VALUES (?, ?, ?, ?, ?, ?)',
+    [id, facts.compression, facts.fileHash, facts.narHash, facts.narSize, orphanSince],
+  );
+  return id;
+}
+
+/** The NAR called `key`, no longer an orphan once a path is about to point at it. */
+async function claimNar(sql: Sql, key: string, claim = true): Promise<number | undefined> {
+  const rows = await sql.query<{ id: number }>(`SELECT id FROM objects WHERE key = ? AND state = 'verified'`, [key]);
+  const id = rows[0]?.id;
+  if (id !== undefined && claim)
+    await sql.query('UPDATE nars SET orphan_since = NULL WHERE object_id = ? AND orphan_since IS NOT NULL', [id]);
+  return id;
+}

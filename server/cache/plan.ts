@@ -1,0 +1,98 @@
+/** From a manifest to what a cache runs with: Secrets resolved, quantities in bytes, defaults of a process filled in. */
+import path from 'node:path';
+import { type Documents, type BinaryCache as Manifest, parseQuantity, resolveSecret } from '../../crds/index.ts';
+import type { Compression } from '../nix/index.ts';
+import type { StrategyName } from '../storage/index.ts';
+import { CacheError } from './errors.ts';
+import type { SigningPlan } from './keys.ts';
+import { defaultSettings, type Settings } from './settings.ts';
+import type { StoragePlan } from './storages.ts';
+import type { TokenPlan } from './tokens.ts';
+
+export interface CachePlan {
+  readonly name: string;
+  readonly isPublic: boolean;
+  /** For `nix-cache-info`; lower is asked first, cache.nixos.org has 40. */
+  readonly priority: number;
+  /** What clients are told to compress with. */
+  readonly compression: Extract<Compression, 'zstd' | 'xz'>;
+  readonly strategy: StrategyName;
+  readonly storages: readonly StoragePlan[];
+  readonly tokens: readonly TokenPlan[];
+  readonly signing: SigningPlan;
+  readonly rootSecret: Buffer | undefined;
+  readonly settings: Settings;
+  readonly limits: { readonly maxNarInfoBytes: number; readonly maxQueryHashes: number };
+}
+
+/**
+ * @param folder of this cache, where storages without a path lie
+ * @param overrides timers that only the process sets
+ */
+export function planCache(
+  manifest: Manifest,
+  documents: Documents,
+  folder: string,
+  overrides: Partial<Settings> = {},
+): CachePlan {
+  const { spec } = manifest;
+  const secret = (ref: { name: string; key: string }) =>
+    Buffer.from(resolveSecret(documents, ref, manifest.metadata.namespace));
+  return {
+    name: manifest.metadata.name,
+    isPublic: spec.access === 'Public',
+    priority: spec.priority,
+    compression: spec.compression === 'Xz' ? 'xz' : 'zstd',
+    strategy: spec.strategy,
+    storages: spec.storages.map((storage) => {
+      if (storage.mode !== 'ReadWrite' && storage.mode !== 'ReadOnly')
+        throw new CacheError('Unsupported', `storage ${storage.name}: mode ${storage.mode} is not supported yet`);
+      return {
+        name: storage.name,
+        root: storage.local?.path ?? path.join(folder, 'storages', storage.name),
+        mode: storage.mode,
+        weight: storage.weight ?? 0,
+        capacityBytes: storage.capacity === undefined ? undefined : parseQuantity(storage.capacity),
+      };
+    }),
+    tokens: (spec.tokens ?? []).map((token) => ({
+      name: token.name,
+      permissions: token.permissions,
+      ...(token.expiresAt !== undefined && { expiresAt: new Date(token.expiresAt) }),
+      ...(token.sha256 !== undefined && { sha256: token.sha256 }),
+      ...(token.secretRef !== undefined && { secret: secret(token.secretRef).toString('utf8').trim() }),
+    })),
+    signing: {
+      mode: spec.signing.mode,
+      secretKeys: (spec.signing.secretRefs ?? []).map((ref) => secret(ref).toString('utf8').trim()),
+      publicKeys: spec.signing.publicKeys ?? [],
+    },
+    rootSecret: spec.rootSecretRef === undefined ? undefined : rootKey(secret(spec.rootSecretRef)),
+    settings: settingsOf(spec.limits, overrides),
+    limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
+  };
+}
+
+/** 32 bytes, as they are or in base64. */
+function rootKey(bytes: Buffer): Buffer {
+  const key = bytes.length === 32 ? bytes : Buffer.from(bytes.toString('utf8').trim(), 'base64');
+  if (key.length !== 32) throw new CacheError('Invalid', 'rootSecretRef: expected 32 bytes, or their base64');
+  return key;
+}
+
+function settingsOf(limits: Manifest['spec']['limits'], overrides: Partial<Settings>): Settings {
+  return {
+    ...defaultSettings,
+    uploadExpiryMs: limits.uploadExpirySeconds * 1000,
+    orphanRetentionMs: limits.orphanRetentionSeconds * 1000,
+    maxPartBytes: parseQuantity(limits.maxPartSize),
+    maxNarBytes: parseQuantity(limits.maxNarSize),
+    maxLogBytes: parseQuantity(limits.maxLogSize),
+    maxListingBytes: parseQuantity(limits.maxListingSize),
+    maxRealisationBytes: parseQuantity(limits.maxRealisationSize),
+    maxDebugInfoBytes: parseQuantity(limits.maxDebugInfoSize),
+    maxOpenUploads: limits.maxOpenUploads,
+    diskReserveBytes: parseQuantity(limits.diskReserve),
+    ...overrides,
+  };
+}

@@ -1,0 +1,47 @@
+/** Every bound and timer of a cache, named. The manifest's `spec.limits` sets them; tests shorten them. */
+export interface Settings {
+  /** An upload that is not completed by then is dropped. */
+  readonly uploadExpiryMs: number;
+  /** A NAR without a narinfo is kept this long: nix 2.35 sends all NARs first. */
+  readonly orphanRetentionMs: number;
+  readonly maxPartBytes: number;
+  readonly maxNarBytes: number;
+  readonly maxLogBytes: number;
+  readonly maxListingBytes: number;
+  readonly maxRealisationBytes: number;
+  readonly maxDebugInfoBytes: number;
+  readonly maxOpenUploads: number;
+  /** Free bytes of a disk that are never used. */
+  readonly diskReserveBytes: number;
+  /** Between two looks for expired uploads and orphans. */
+  readonly housekeepingMs: number;
+  /** Between two looks at a storage that is ill. */
+  readonly storageRetryMs: number;
+  /** A storage that reported "full" is avoided this long. */
+  readonly fullRetryMs: number;
+  /** A transient failure behind a write is retried inside the server this long: nix before 2.33.2 cannot repeat a PUT. */
+  readonly transientRetryMs: number;
+  /** Rendered narinfos kept in memory. */
+  readonly narinfoCacheBytes: number;
+}
+
+const GIB = 2 ** 30;
+const MIB = 2 ** 20;
+
+export const defaultSettings: Settings = {
+  uploadExpiryMs: 24 * 3600_000,
+  orphanRetentionMs: 24 * 3600_000,
+  maxPartBytes: 5 * GIB,
+  maxNarBytes: 256 * GIB,
+  maxLogBytes: 64 * MIB,
+  maxListingBytes: 64 * MIB,
+  maxRealisationBytes: 64 * 1024,
+  maxDebugInfoBytes: 64 * 1024,
+  maxOpenUploads: 10_000,
+  diskReserveBytes: 256 * MIB,
+  housekeepingMs: 60_000,
+  storageRetryMs: 5_000,
+  fullRetryMs: 60_000,
+  transientRetryMs: 120_000,
+  narinfoCacheBytes: 64 * MIB,
+};

@@ -1,0 +1,113 @@
+/**
+ * Tokens: random, listed in the manifest, known to the server by their SHA-256 only. A token that is not listed does
+ * not exist, so rotation is an edit. Nothing in here ever returns or logs a token, save the file that hands it over.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import { createSecretFile } from './secret-file.ts';
+
+/** Admin implies Write implies Read. */
+export type Permission = 'Read' | 'Write' | 'Admin';
+
+const RANK: Readonly<Record<Permission, number>> = { Read: 1, Write: 2, Admin: 3 };
+
+/** A token as the manifest lists it; with neither `sha256` nor `secret` one is generated. */
+export interface TokenPlan {
+  readonly name: string;
+  readonly permissions: readonly Permission[];
+  readonly expiresAt?: Date;
+  /** Hex SHA-256 of the token. */
+  readonly sha256?: string;
+  /** The token itself, out of a Secret. */
+  readonly secret?: string;
+}
+
+interface Known {
+  readonly name: string;
+  readonly digest: Buffer;
+  readonly rank: number;
+  readonly expiresAt: Date | undefined;
+}
+
+/** Who a credential is, or why it is refused. */
+export type Identity =
+  | { readonly kind: 'anonymous' }
+  | { readonly kind: 'token'; readonly name: string; readonly permission: Permission }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+export class Tokens {
+  readonly #known: ReadonlyMap<string, Known>;
+
+  private constructor(known: readonly Known[]) {
+    this.#known = new Map(known.map((token) => [token.digest.toString('hex'), token]));
+  }
+
+  /** Reads or makes the tokens of a cache. `folder` holds the generated ones, mode 0600, one file a name. */
+  static async load(plans: readonly TokenPlan[], folder: string): Promise<Tokens> {
+    return new Tokens(
+      await Promise.all(
+        plans.map(async (plan) => ({
+          name: plan.name,
+          digest:
+            plan.sha256 !== undefined
+              ? Buffer.from(plan.sha256, 'hex')
+              : digestOf(plan.secret ?? (await generated(folder, plan.name))),
+          rank: Math.max(0, ...plan.permissions.map((permission) => RANK[permission])),
+          expiresAt: plan.expiresAt,
+        })),
+      ),
+    );
+  }
+
+  /** @param token as found in the request; undefined or empty: no credential */
+  identify(token: string | undefined, now = new Date()): Identity {
+    if (token === undefined || token === '') return { kind: 'anonymous' };
+    const digest = digestOf(token);
+    const known = this.#known.get(digest.toString('hex'));
+    if (known === undefined || !timingSafeEqual(known.digest, digest))
+      return { kind: 'refused', reason: 'this token is not known here' };
+    if (known.expiresAt !== undefined && known.expiresAt <= now) {
+      return { kind: 'refused', reason: `token ${known.name} expired on ${known.expiresAt.toISOString()}` };
+    }
+    const permission = (['Admin', 'Write', 'Read'] as const).find((it) => known.rank >= RANK[it]);
+    if (permission === undefined) return { kind: 'refused', reason: `token ${known.name} has no permission` };
+    return { kind: 'token', name: known.name, permission };
+  }
+}
+
+/** Whether `permission` includes `needed`. */
+export function includes(permission: Permission, needed: Permission): boolean {
+  return RANK[permission] >= RANK[needed];
+}
+
+/** Hex SHA-256 of a token, the form that `tokens[].sha256` takes. */
+export function hashToken(token: string): string {
+  return digestOf(token).toString('hex');
+}
+
+/** `nwl_`, 43 base62 digits of 256 random bits, 6 of their CRC-32: secret scanners can tell a token from noise. */
+export function generateToken(): string {
+  const body = base62(BigInt(`0x${randomBytes(32).toString('hex')}`), 43);
+  return `nwl_${body}${base62(BigInt(crc32(body)), 6)}`;
+}
+
+function digestOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+function base62(value: bigint, digits: number): string {
+  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+  let text = '';
+  for (let rest = value; text.length < digits; rest /= 62n) text = alphabet.charAt(Number(rest % 62n)) + text;
+  return text;
+}
+
+/** The token in `<folder>/<name>`, made once. */
+async function generated(folder: string, name: string): Promise<string> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const file = path.join(folder, name);
+  await createSecretFile(file, () => `${generateToken()}\n`);
+  return (await readFile(file, 'utf8')).trim();
+}

@@ -1,0 +1,139 @@
+/**
+ * The file of a multipart upload. A part whose offset is known (all parts before it have announced their size) is
+ * written to its place in the one file; a part that overtakes the others waits in a file of its own and is copied when
+ * its turn comes. So the usual upload is written once, and any order of arrival works.
+ */
+import { createReadStream } from 'node:fs';
+import type { Staged, Storage } from '../storage/index.ts';
+import { CacheError } from './errors.ts';
+import type { Body } from './incoming.ts';
+
+export interface Part {
+  readonly number: number;
+  readonly size: number;
+  /** Hex. */
+  readonly md5: string;
+  /** Offset in the file; undefined: still in a file of its own. */
+  start: number | undefined;
+  /** Whether all its bytes are there and have the right MD5. */
+  received: boolean;
+}
+
+export class UploadFile {
+  readonly base: Staged;
+  readonly #storage: Storage;
+  readonly #id: string;
+  readonly #parts = new Map<number, Part>();
+  readonly #sides = new Map<number, Staged>();
+  #moving: Promise<void> = Promise.resolve();
+
+  constructor(storage: Storage, id: string, parts: readonly Part[] = []) {
+    this.#storage = storage;
+    this.#id = id;
+    this.base = storage.stage(id);
+    for (const part of parts) {
+      this.#parts.set(part.number, part);
+      if (part.start === undefined) this.#sides.set(part.number, this.#side(part.number));
+    }
+  }
+
+  /** The part as it is known; received or not. */
+  part(number: number): Part | undefined {
+    return this.#parts.get(number);
+  }
+
+  /** Bytes at the beginning of the file that are complete. */
+  get prefix(): number {
+    let end = 0;
+    for (let number = 1; ; number++) {
+      const part = this.#parts.get(number);
+      if (part?.received !== true || part.start !== end) return end;
+      end += part.size;
+    }
+  }
+
+  /** Received parts, in order. */
+  received(): Part[] {
+    return [...this.#parts.values()].filter((part) => part.received).sort((a, b) => a.number - b.number);
+  }
+
+  /**
+   * Writes one part. `digest` tells the MD5 (hex) of what lies in `file` from `start` on.
+   * A part that was received stays: the same bytes again are fine, others are refused.
+   * @throws CacheError Conflict, Invalid (wrong length or MD5)
+   */
+  async write(
+    claim: { number: number; size: number; md5: string },
+    body: Body,
+    digest: (file: string, start: number, size: number) => Promise<string>,
+  ): Promise<Part> {
+    const old = this.#parts.get(claim.number);
+    // Offsets of later parts rest on this size, so only a part that nothing follows yet may change it.
+    if (old !== undefined && old.size !== claim.size)
+      throw new CacheError('Conflict', `part ${claim.number} was begun with ${old.size} bytes; start a new upload`);
+    const part: Part = { ...claim, start: old?.start ?? this.#offsetOf(claim.number), received: false };
+    this.#parts.set(part.number, part);
+    const side = part.start === undefined ? this.#side(part.number) : undefined;
+    const target = side ?? this.base;
+    const offset = part.start ?? 0;
+    try {
+      const written = await target.write(body, { offset });
+      if (written !== part.size)
+        throw new CacheError('Incomplete', `part ${part.number}: received ${written} of ${part.size} bytes`);
+      const md5 = await digest(target.file, offset, part.size);
+      if (md5 !== part.md5)
+        throw new CacheError(
+          'Invalid',
+          `part ${part.number}: the MD5 of the received bytes is ${md5}, Content-MD5 says ${part.md5}`,
+        );
+    } catch (error) {
+      await side?.discard();
+      throw error;
+    }
+    part.received = true;
+    if (side !== undefined) this.#sides.set(part.number, side);
+    return part;
+  }
+
+  /** Copies parts that waited into their place. The parts that moved; run again by itself when called meanwhile. */
+  async settle(): Promise<Part[]> {
+    const moved: Part[] = [];
+    const run = this.#moving.then(async () => {
+      for (const [number, side] of [...this.#sides].sort(([a], [b]) => a - b)) {
+        const part = this.#parts.get(number);
+        const start = this.#offsetOf(number);
+        if (part === undefined || start === undefined) break;
+        if (part.size > 0) await this.base.write(createReadStream(side.file), { offset: start });
+        part.start = start;
+        this.#sides.delete(number);
+        await side.discard();
+        moved.push(part);
+      }
+    });
+    this.#moving = run.catch(() => {});
+    await run;
+    return moved;
+  }
+
+  /** Removes everything. */
+  async discard(): Promise<void> {
+    await this.#moving;
+    await Promise.all([...this.#sides.values()].map((side) => side.discard()));
+    await this.base.discard();
+  }
+
+  #side(number: number): Staged {
+    return this.#storage.stage(`${this.#id}.${number}`);
+  }
+
+  /** Where part `number` begins, if the sizes of all before it are known. */
+  #offsetOf(number: number): number | undefined {
+    let offset = 0;
+    for (let before = 1; before < number; before++) {
+      const part = this.#parts.get(before);
+      if (part === undefined) return undefined;
+      offset += part.size;
+    }
+    return offset;
+  }
+}

@@ -1,0 +1,60 @@
+/** Rows of uploads and their parts. */
+import type { Database, Sql } from '../metadata/index.ts';
+import type { Part } from './upload-file.ts';
+
+export type UploadState = 'open' | 'done' | 'aborted' | 'expired';
+
+export interface UploadRow {
+  readonly id: string;
+  readonly upload_id: string;
+  readonly compression: string;
+  readonly storage: string;
+  readonly state: UploadState;
+  readonly created_at: number;
+  readonly expires_at: number;
+  /** The path that a finished upload published. */
+  readonly hash_part: string | null;
+}
+
+export async function insertUpload(sql: Sql, row: UploadRow): Promise<void> {
+  await sql.query(
+    'INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    [row.id, row.upload_id, row.compression, row.storage, row.state, row.created_at, row.expires_at],
+  );
+}
+
+export async function readUpload(database: Database, id: string): Promise<UploadRow | undefined> {
+  const rows = await database.query<UploadRow>('SELECT * FROM uploads WHERE id = ?', [id]);
+  return rows[0];
+}
+
+export function openUploads(database: Database): Promise<UploadRow[]> {
+  return database.query<UploadRow>(`SELECT * FROM uploads WHERE state = 'open' ORDER BY expires_at`);
+}
+
+/** Inserts parts, or changes where they lie. */
+export async function insertPart(sql: Sql, upload: string, parts: readonly Part[]): Promise<void> {
+  for (const part of parts) {
+    await sql.query(
+      `INSERT INTO upload_parts (upload, number, start, size, md5) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (upload, number) DO UPDATE SET start = excluded.start, size = excluded.size, md5 = excluded.md5`,
+      [upload, part.number, part.start ?? null, part.size, part.md5],
+    );
+  }
+}
+
+/** The row stays for a while, so that a repeated `complete` is answered; its parts are of no more use. */
+export async function finishUpload(sql: Sql, id: string, hashPart: string): Promise<void> {
+  await sql.query(`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, [hashPart, id]);
+  await sql.query('DELETE FROM upload_parts WHERE upload = ?', [id]);
+}
+
+export async function setState(sql: Sql, id: string, state: 'aborted' | 'expired'): Promise<void> {
+  await sql.query(`UPDATE uploads SET state = ? WHERE id = ? AND state = 'open'`, [state, id]);
+  await sql.query('DELETE FROM upload_parts WHERE upload = ?', [id]);
+}
+
+/** Forgets finished uploads that began before `before`. */
+export async function deleteUpload(database: Database, before: number): Promise<void> {
+  await database.write((sql) => sql.query(`DELETE FROM uploads WHERE state <> 'open' AND created_at < ?`, [before]));
+}

@@ -1,0 +1,339 @@
+/**
+ * Cachix multipart uploads: `open -> done`, or `aborted`, or `expired`; a completion that a crash interrupts is open
+ * again. The row and its parts survive a
+ * restart; what is in memory only makes things faster. Verification runs behind the parts as they arrive, so that
+ * `complete` has the tail to do; a second `complete` joins the first, and a client that hangs up cancels nothing.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+import { type Compression, fingerprint, isCompression, parseHash } from '../nix/index.ts';
+import type { Storage } from '../storage/index.ts';
+import { checkClaim, factsForRow, narKey } from './claim.ts';
+import { CacheError } from './errors.ts';
+import type { Body } from './incoming.ts';
+import type { Keys } from './keys.ts';
+import type { PathClaim } from './narinfo-create.ts';
+import type { Objects } from './objects.ts';
+import { md5OfRange } from './part-digest.ts';
+import type { NewPath, Paths } from './paths.ts';
+import { patiently } from './patience.ts';
+import type { Settings } from './settings.ts';
+import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
+import { isFull, type Storages } from './storages.ts';
+import { type Part, UploadFile } from './upload-file.ts';
+import {
+  deleteUpload,
+  finishUpload,
+  insertPart,
+  insertUpload,
+  openUploads,
+  readUpload,
+  setState,
+  type UploadRow,
+} from './upload-rows.ts';
+import type { Verification, Verifier } from './verify/index.ts';
+
+export interface UploadsInit {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly objects: Objects;
+  readonly paths: Paths;
+  readonly verifier: Verifier;
+  readonly keys: () => Keys;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly onPublished: (path: NewPath) => void;
+}
+
+/** A part of `complete`'s list. */
+export interface PartClaim {
+  readonly number: number;
+  /** As we gave it out; quotes do not matter. */
+  readonly etag: string;
+}
+
+interface Live {
+  readonly row: UploadRow;
+  readonly storage: Storage;
+  readonly file: UploadFile;
+  verification: Verification | undefined;
+  completing: Promise<void> | undefined;
+}
+
+export const MAX_PARTS = 10_000;
+
+export class Uploads {
+  readonly #init: UploadsInit;
+  readonly #live = new Map<string, Promise<Live>>();
+
+  constructor(init: UploadsInit) {
+    this.#init = init;
+  }
+
+  /** Uploads that this process has in hand. */
+  get active(): number {
+    return this.#live.size;
+  }
+
+  /** Begins an upload. @throws CacheError NoSpace, Unavailable, TooLarge */
+  async create(compression: Compression): Promise<{ id: string; uploadId: string }> {
+    const { database, storages, settings, keys } = this.#init;
+    mustBeAbleToSign(keys());
+    if (this.#live.size >= settings.maxOpenUploads)
+      throw new CacheError('TooLarge', `more than ${settings.maxOpenUploads} uploads are open; complete or abort some`);
+    const placement = await storages.place(0);
+    placement.release();
+    const now = Date.now();
+    const row: UploadRow = {
+      id: randomUUID(),
+      upload_id: randomBytes(16).toString('hex'),
+      compression,
+      storage: placement.storage.name,
+      state: 'open',
+      created_at: now,
+      expires_at: now + settings.uploadExpiryMs,
+      hash_part: null,
+    };
+    await patiently(() => database.write((sql) => insertUpload(sql, row)), settings.transientRetryMs);
+    this.#live.set(row.id, Promise.resolve(this.#liven(row, [])));
+    return { id: row.id, uploadId: row.upload_id };
+  }
+
+  /** When the URLs of an upload's parts stop working. @throws CacheError NotFound */
+  async expiry(id: string, uploadId: string): Promise<number> {
+    return (await this.#open(id, uploadId)).row.expires_at;
+  }
+
+  /**
+   * Takes in one part; the same part again is acknowledged again. Its ETag: the MD5 in hex.
+   * @throws CacheError NotFound, Conflict, Invalid, NoSpace
+   */
+  async putPart(
+    id: string,
+    uploadId: string,
+    claim: { number: number; size: number; md5: string },
+    body: Body,
+  ): Promise<string> {
+    const { database, settings, storages } = this.#init;
+    if (claim.size > settings.maxPartBytes)
+      throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
+    const live = await this.#open(id, uploadId);
+    const known = live.file.part(claim.number);
+    if (known?.received === true) {
+      if (known.md5 === claim.md5) return known.md5;
+      throw new CacheError('Conflict', `part ${claim.number} was received with another MD5; start a new upload`);
+    }
+    const placement = await storages.hold(live.storage.name, claim.size);
+    let part: Part;
+    try {
+      part = await live.file.write(claim, body, md5OfRange);
+    } catch (error) {
+      if (isFull(error)) storages.reportFull(live.storage.name);
+      throw error;
+    } finally {
+      placement.release();
+    }
+    const changed = [part, ...(await live.file.settle())];
+    await patiently(() => database.write((sql) => insertPart(sql, id, changed)), settings.transientRetryMs);
+    this.#follow(live);
+    return part.md5;
+  }
+
+  /** Lets the verifier run behind the part of the file that is complete. */
+  #follow(live: Live): void {
+    const prefix = live.file.prefix;
+    if (prefix === 0 || !isCompression(live.row.compression)) return;
+    live.verification ??= this.#init.verifier.open({
+      file: live.file.base.file,
+      compression: live.row.compression,
+      maxNarSize: this.#init.settings.maxNarBytes,
+      aheadOfClaim: true,
+    });
+    live.verification.grow(prefix);
+  }
+
+  /**
+   * Checks everything and publishes. Resolves when the path is durable and visible.
+   * @throws CacheError NotFound, Invalid
+   */
+  async complete(id: string, uploadId: string, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+    const row = await this.#row(id, uploadId);
+    if (row.state === 'done') {
+      if (row.hash_part === claim.hashPart) return;
+      throw new CacheError('Conflict', 'this upload was completed for another store path');
+    }
+    const live = await this.#open(id, uploadId);
+    // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
+    live.completing ??= this.#complete(live, parts, claim).finally(() => this.#live.delete(id));
+    await live.completing;
+  }
+
+  async #complete(live: Live, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+    const { database, logger, paths } = this.#init;
+    try {
+      const servable = await paths.find(claim.hashPart);
+      if (servable === undefined) await this.#publish(live, parts, claim);
+      else {
+        logger.info(
+          { storePath: claim.storePath, differs: !servable.body.includes(claim.narHash) },
+          'pushed again; the published path stays',
+        );
+        await database.write((sql) => finishUpload(sql, live.row.id, claim.hashPart));
+        await this.#discard(live);
+      }
+    } catch (error) {
+      if (error instanceof CacheError && error.code !== 'Unavailable') {
+        // Wrong bytes stay wrong: the client begins again with a new upload, and never sends an abort.
+        await database.write((sql) => setState(sql, live.row.id, 'aborted'));
+        await this.#discard(live);
+      }
+      await live.verification?.cancel();
+      throw error;
+    }
+  }
+
+  async #publish(live: Live, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+    const { database, storages, objects, paths, settings, keys, logger } = this.#init;
+    const size = checkParts(live.file, parts);
+    // Before the bytes are decoded: a wrong size needs no look at them.
+    if (size !== claim.fileSize)
+      throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
+    const moved = await live.file.settle();
+    if (moved.length > 0) await database.write((sql) => insertPart(sql, live.row.id, moved));
+    this.#follow(live);
+    if (live.verification === undefined) throw new CacheError('Invalid', 'the upload is empty');
+    const facts = factsForRow(await live.verification.finish({ fileSize: size, narSize: claim.narSize }));
+    live.verification = undefined;
+    checkClaim(claim, facts, size);
+    const { storePath, narSize, references } = claim;
+    const text = fingerprint({ storePath, narHash: parseHash(claim.narHash), narSize, references });
+    const path: NewPath = {
+      hashPart: claim.hashPart,
+      name: claim.name,
+      references,
+      deriver: claim.deriver,
+      ca: undefined,
+      narHash: facts.narHash,
+      narSize,
+      signatures: signaturesFor(keys(), text, namedSignatures(keys(), text, claim.signature)),
+    };
+    const name = live.storage.newName();
+    try {
+      await patiently(() => live.file.base.commit(name, size), settings.transientRetryMs);
+    } catch (error) {
+      if (isFull(error)) storages.reportFull(live.storage.name);
+      throw error;
+    }
+    storages.count(live.storage.name, size);
+    const object = { key: narKey(facts), storage: live.storage.name, name, size };
+    const outcome = await patiently(
+      () => paths.publish(path, { object, facts }, (sql) => finishUpload(sql, live.row.id, claim.hashPart)),
+      settings.transientRetryMs,
+    );
+    if (outcome.kind === 'published') this.#init.onPublished(path);
+    else logger.info({ storePath, outcome }, 'pushed by two clients at once; the first one stays');
+    objects.collect();
+  }
+
+  /** Best effort and always fine: unknown and finished uploads too. */
+  async abort(id: string, uploadId: string): Promise<void> {
+    const row = await readUpload(this.#init.database, id);
+    if (row === undefined || row.upload_id !== uploadId || row.state !== 'open') return;
+    const live = await this.#load(row);
+    if (live.completing !== undefined) return;
+    await this.#drop(live, 'aborted');
+  }
+
+  /** Drops uploads that were not completed in time. */
+  async expire(now = Date.now()): Promise<void> {
+    for (const row of await openUploads(this.#init.database)) {
+      if (row.expires_at > now) continue;
+      const live = await this.#load(row);
+      if (live.completing !== undefined) continue;
+      this.#init.logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
+      await this.#drop(live, 'expired');
+    }
+    await deleteUpload(this.#init.database, now - this.#init.settings.uploadExpiryMs);
+  }
+
+  /** Waits for completions that run, so that a shutdown does not waste them. */
+  async idle(): Promise<void> {
+    for (const live of this.#live.values()) await (await live).completing?.catch(() => {});
+  }
+
+  async #drop(live: Live, state: 'aborted' | 'expired'): Promise<void> {
+    await this.#init.database.write((sql) => setState(sql, live.row.id, state));
+    this.#live.delete(live.row.id);
+    await this.#discard(live);
+  }
+
+  async #discard(live: Live): Promise<void> {
+    await live.verification?.cancel();
+    live.verification = undefined;
+    await live.file.discard();
+  }
+
+  async #row(id: string, uploadId: string): Promise<UploadRow> {
+    const live = await this.#live.get(id);
+    const row = live?.row ?? (await readUpload(this.#init.database, id));
+    if (row === undefined || row.upload_id !== uploadId) throw new CacheError('NotFound', 'no such upload');
+    return row;
+  }
+
+  async #open(id: string, uploadId: string): Promise<Live> {
+    const row = await this.#row(id, uploadId);
+    if (row.state !== 'open' || row.expires_at <= Date.now())
+      throw new CacheError('NotFound', 'this upload is over; start a new one');
+    return this.#load(row);
+  }
+
+  #load(row: UploadRow): Promise<Live> {
+    let live = this.#live.get(row.id);
+    if (live === undefined) {
+      live = this.#reload(row);
+      this.#live.set(row.id, live);
+      live.catch(() => this.#live.delete(row.id));
+    }
+    return live;
+  }
+
+  /** After a restart: the parts are known from their rows, the bytes are where they were. */
+  async #reload(row: UploadRow): Promise<Live> {
+    const rows = await this.#init.database.query<{ number: number; start: number | null; size: number; md5: string }>(
+      'SELECT number, start, size, md5 FROM upload_parts WHERE upload = ? ORDER BY number',
+      [row.id],
+    );
+    return this.#liven(
+      row,
+      rows.map((part) => ({ ...part, start: part.start ?? undefined, received: true })),
+    );
+  }
+
+  #liven(row: UploadRow, parts: readonly Part[]): Live {
+    const storage = this.#init.storages.get(row.storage);
+    return {
+      row,
+      storage,
+      file: new UploadFile(storage, row.id, parts),
+      verification: undefined,
+      completing: undefined,
+    };
+  }
+}
+
+/** The list must name exactly the parts that arrived, 1 to n, by the ETags that we gave out. Their total size. */
+function checkParts(file: UploadFile, parts: readonly PartClaim[]): number {
+  const received = file.received();
+  for (const [index, claim] of parts.entries()) {
+    if (claim.number !== index + 1)
+      throw new CacheError('Invalid', `parts: expected part ${index + 1}, got ${claim.number}`);
+    const part = received[index];
+    if (part?.number !== claim.number) throw new CacheError('Invalid', `parts: part ${claim.number} was not received`);
+    if (part.md5 !== claim.etag.replaceAll('"', '').toLowerCase())
+      throw new CacheError('Invalid', `parts: the eTag of part ${claim.number} is not the one given out`);
+  }
+  if (received.length !== parts.length)
+    throw new CacheError('Invalid', `parts: ${received.length} parts were received, ${parts.length} are listed`);
+  return received.reduce((sum, part) => sum + part.size, 0);
+}

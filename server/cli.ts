@@ -1,0 +1,350 @@
+/** The command line: subcommands, flags, their environment variables. */
+import { readFile } from 'node:fs/promises';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { banner } from './banner.ts';
+import { generateToken, hashToken } from './cache/index.ts';
+import { runCheck } from './check.ts';
+import { ConvertError, convertSeedConfig } from './convert.ts';
+import { defaultTimeouts } from './http/index.ts';
+import { createLogger } from './log.ts';
+import { FolderLockedError } from './metadata/index.ts';
+import { defaultDataFolder, parseListen, type ServeOptions } from './options.ts';
+import { ConfigurationError, serve } from './serve.ts';
+import { version } from './version.ts';
+
+type Environment = NodeJS.ProcessEnv;
+
+/** Runs one command and sets the exit code. */
+export async function run(argv: readonly string[], env: Environment): Promise<void> {
+  const program = new Command('narwhal-server')
+    .description('A Nix binary cache that unmodified nix and cachix clients push to and pull from.')
+    .version(version)
+    .showHelpAfterError('(narwhal-server --help lists what there is)');
+  program.addCommand(serveCommand(env), { isDefault: true });
+  program.addCommand(checkCommand(env));
+  program.addCommand(convertCommand());
+  program.addCommand(hashTokenCommand());
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    // What a person can mend is one line; the rest is our fault and comes with its stack.
+    const expected =
+      error instanceof ConfigurationError ||
+      error instanceof FolderLockedError ||
+      error instanceof ConvertError ||
+      isPlain(error);
+    console.error(expected && error instanceof Error ? `narwhal-server: ${error.message}` : error);
+    process.exitCode = 1;
+  }
+}
+
+/** Errors of the operating system and of caches have messages for people. */
+function isPlain(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'CacheError' || 'syscall' in error);
+}
+
+function fileOption(): Option {
+  return new Option('-f, --file <path...>', 'manifest file, or folder of manifests; repeatable')
+    .env('NARWHAL_FILE')
+    .argParser(list)
+    .makeOptionMandatory();
+}
+
+function dataOption(env: Environment): Option {
+  return new Option('--data <folder>', 'where caches keep database, keys and local storages')
+    .env('NARWHAL_DATA')
+    .default(defaultDataFolder(env));
+}
+
+interface ServeFlags {
+  file: string[];
+  data: string;
+  listen: string[];
+  adminListen: string;
+  apiUrl: string;
+  alias: string[];
+  trustedProxies: string[];
+  renameHost: boolean;
+  logLevel: string;
+  logFormat?: 'json' | 'pretty';
+  headersTimeout: number;
+  idleTimeout: number;
+  keepAliveTimeout: number;
+  shutdownGrace: number;
+  reloadInterval: number;
+  housekeepingInterval: number;
+  storageRetry: number;
+  transientRetry: number;
+  narinfoCacheSize: number;
+  verifyThreads?: number;
+  maxVerifications?: number;
+}
+
+function serveCommand(env: Environment): Command {
+  return new Command('serve')
+    .description('run the caches that the manifests describe (the default command)')
+    .addOption(fileOption())
+    .addOption(dataOption(env))
+    .addOption(
+      new Option('--listen <address...>', 'host:port for all caches, or cache=host:port for one; repeatable')
+        .env('NARWHAL_LISTEN')
+        .argParser(list)
+        .default(['127.0.0.1:8080']),
+    )
+    .addOption(
+      new Option('--admin-listen <address>', 'host:port of /livez, /readyz, /metrics and /status')
+        .env('NARWHAL_ADMIN_LISTEN')
+        .default('127.0.0.1:9090'),
+    )
+    .addOption(
+      new Option(
+        '--api-url <url>',
+        'how clients reach this server; part of URLs and of key names. Default: http://localhost and the port of the first --listen',
+      )
+        .env('NARWHAL_API_URL')
+        .default('', 'from --listen'),
+    )
+    .addOption(
+      new Option('--alias <host...>', 'further host (or URL) that is the API host too; repeatable')
+        .env('NARWHAL_ALIAS')
+        .argParser(list)
+        .default([]),
+    )
+    .addOption(
+      new Option(
+        '--trusted-proxies <address...>',
+        'IP addresses or networks whose X-Forwarded-For and -Proto count; repeatable',
+      )
+        .env('NARWHAL_TRUSTED_PROXIES')
+        .argParser(list)
+        .default([]),
+    )
+    .addOption(
+      new Option('--rename-host', 'accept that the host of --api-url has changed; old and new key name then both sign')
+        .env('NARWHAL_RENAME_HOST')
+        .default(false),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'least important lines to log')
+        .env('NARWHAL_LOG_LEVEL')
+        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+        .default('info'),
+    )
+    .addOption(
+      new Option('--log-format <format>', 'json, or pretty for people. Default: pretty on a terminal')
+        .env('NARWHAL_LOG_FORMAT')
+        .choices(['json', 'pretty']),
+    )
+    .addOption(
+      seconds(
+        '--headers-timeout <seconds>',
+        'until the headers of a request are there',
+        'NARWHAL_HEADERS_TIMEOUT',
+        defaultTimeouts.headersMs / 1000,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--idle-timeout <seconds>',
+        'without a byte of a body',
+        'NARWHAL_IDLE_TIMEOUT',
+        defaultTimeouts.idleBodyMs / 1000,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--keep-alive-timeout <seconds>',
+        'between two requests on a connection',
+        'NARWHAL_KEEP_ALIVE_TIMEOUT',
+        defaultTimeouts.keepAliveMs / 1000,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--shutdown-grace <seconds>',
+        'for requests to finish when the server stops',
+        'NARWHAL_SHUTDOWN_GRACE',
+        30,
+      ),
+    )
+    .addOption(
+      seconds('--reload-interval <seconds>', 'between two looks for changed manifests', 'NARWHAL_RELOAD_INTERVAL', 1),
+    )
+    .addOption(
+      seconds(
+        '--housekeeping-interval <seconds>',
+        'between two looks for expired uploads and orphaned NARs',
+        'NARWHAL_HOUSEKEEPING_INTERVAL',
+        60,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--storage-retry <seconds>',
+        'between two looks at a storage that is unavailable',
+        'NARWHAL_STORAGE_RETRY',
+        5,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--transient-retry <seconds>',
+        'for which a passing failure behind a push is retried inside the server',
+        'NARWHAL_TRANSIENT_RETRY',
+        120,
+      ),
+    )
+    .addOption(
+      new Option('--narinfo-cache-size <bytes>', 'memory for rendered narinfos of each cache')
+        .env('NARWHAL_NARINFO_CACHE_SIZE')
+        .argParser(wholeNumber)
+        .default(64 * 2 ** 20),
+    )
+    .addOption(
+      new Option('--verify-threads <count>', 'threads that verify NARs. Default: one for each core')
+        .env('NARWHAL_VERIFY_THREADS')
+        .argParser(wholeNumber),
+    )
+    .addOption(
+      new Option('--max-verifications <count>', 'verifications at one time. Default: 2 for each thread')
+        .env('NARWHAL_MAX_VERIFICATIONS')
+        .argParser(wholeNumber),
+    )
+    .action(async (flags: ServeFlags) => runServe(flags));
+}
+
+async function runServe(flags: ServeFlags): Promise<void> {
+  const options = serveOptions(flags);
+  const logger = createLogger(options.logLevel, options.prettyLog);
+  // A stop that is asked for while we start waits for the start.
+  let stop: (() => Promise<void>) | undefined;
+  let asked = false;
+  const ended = new Promise<void>((resolve, reject) => {
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (asked) return;
+      asked = true;
+      logger.info({ signal }, 'stopping: requests in progress may finish');
+      stop?.().then(resolve, reject);
+    };
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  });
+  const running = await serve(options, logger);
+  stop = () => running.stop();
+  process.on('SIGHUP', () => void running.reload());
+  if (asked) {
+    await running.stop();
+    return;
+  }
+  logger.info({ listen: running.addresses, admin: running.adminAddress, apiUrl: running.urls.api() }, 'ready');
+  if (options.banner) process.stdout.write(`\n${banner(running, process.stdout.isTTY)}`);
+  await ended;
+  logger.info('stopped');
+}
+
+function serveOptions(flags: ServeFlags): ServeOptions {
+  const terminal = process.stderr.isTTY === true;
+  return {
+    files: flags.file,
+    data: flags.data,
+    listen: flags.listen.map(parseListen),
+    adminListen: parseListen(flags.adminListen),
+    apiUrl: flags.apiUrl,
+    aliases: flags.alias,
+    trustedProxies: flags.trustedProxies,
+    renameHost: flags.renameHost,
+    logLevel: flags.logLevel,
+    prettyLog: flags.logFormat === undefined ? terminal : flags.logFormat === 'pretty',
+    banner: true,
+    timeouts: {
+      headersMs: flags.headersTimeout * 1000,
+      idleBodyMs: flags.idleTimeout * 1000,
+      keepAliveMs: flags.keepAliveTimeout * 1000,
+    },
+    settings: {
+      housekeepingMs: flags.housekeepingInterval * 1000,
+      storageRetryMs: flags.storageRetry * 1000,
+      transientRetryMs: flags.transientRetry * 1000,
+      narinfoCacheBytes: flags.narinfoCacheSize,
+    },
+    shutdownGraceMs: flags.shutdownGrace * 1000,
+    reloadMs: flags.reloadInterval * 1000,
+    verifyThreads: flags.verifyThreads,
+    maxVerifications: flags.maxVerifications,
+  };
+}
+
+function checkCommand(env: Environment): Command {
+  return new Command('check')
+    .description('compare every row with its bytes and every file with its row; the server must not be running')
+    .addOption(fileOption())
+    .addOption(dataOption(env))
+    .option('--cache <name>', 'only this cache')
+    .option('--contents', 'read every NAR and compare its hash too', false)
+    .option('--repair', 'unpublish what has no bytes, remove files without rows', false)
+    .action(async (flags: { file: string[]; data: string; cache?: string; contents: boolean; repair: boolean }) => {
+      const clean = await runCheck({ ...flags, files: flags.file, terminal: process.stderr.isTTY === true });
+      if (!clean) process.exitCode = 1;
+    });
+}
+
+function convertCommand(): Command {
+  return new Command('convert')
+    .description(
+      "print manifests for a config.yaml of cache-server, Narwhal's predecessor; warnings go to standard error",
+    )
+    .argument('<config.yaml>')
+    .action(async (file: string) => {
+      const { yaml, warnings } = convertSeedConfig(await readFile(file, 'utf8'));
+      for (const warning of warnings) console.error(`warning: ${warning}`);
+      process.stdout.write(yaml);
+    });
+}
+
+function hashTokenCommand(): Command {
+  return new Command('hash-token')
+    .description('print the SHA-256 that tokens[].sha256 takes, of a token on standard input')
+    .option('--generate', 'make a new token: its text on the first line, its hash on the second', false)
+    .action(async ({ generate }: { generate: boolean }) => {
+      if (generate) {
+        const token = generateToken();
+        process.stdout.write(`${token}\n${hashToken(token)}\n`);
+        return;
+      }
+      let text = '';
+      for await (const piece of process.stdin.setEncoding('utf8')) text += piece;
+      // Never as an argument: arguments are visible to every user of the machine.
+      if (text.trim() === '')
+        throw new ConfigurationError('give the token on standard input: narwhal-server hash-token < FILE');
+      process.stdout.write(`${hashToken(text.trim())}\n`);
+    });
+}
+
+/** Values of a repeatable flag; one environment variable holds several, with commas. */
+function list(value: string, previous: unknown): string[] {
+  const values = value.split(',').filter((item) => item !== '');
+  return Array.isArray(previous) && seen.has(previous) ? remember([...previous, ...values]) : remember(values);
+}
+
+/** Lists that came from flags, so that the first value replaces a default instead of joining it. */
+const seen = new WeakSet<object>();
+
+function remember(values: string[]): string[] {
+  seen.add(values);
+  return values;
+}
+
+function seconds(flags: string, description: string, variable: string, value: number): Option {
+  return new Option(flags, description)
+    .env(variable)
+    .argParser((text) => {
+      const number = Number(text);
+      if (!(number > 0)) throw new InvalidArgumentError('expected a number of seconds above 0');
+      return number;
+    })
+    .default(value);
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
+  return Number(text);
+}

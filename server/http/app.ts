@@ -1,0 +1,111 @@
+/** The koa application: every route but the hot ones. */
+import { randomUUID } from 'node:crypto';
+import Koa from 'koa';
+import { CacheError } from '../cache/index.ts';
+import { cachixRoutes, knownToken, userRoutes } from './cachix.ts';
+import type { Context, Doors, State } from './context.ts';
+import { answerOf } from './errors.ts';
+import { decodePath, type Front } from './front.ts';
+import { nixRoutes } from './nix.ts';
+import { linger, sendText } from './respond.ts';
+import { uploadRoutes } from './uploads.ts';
+
+export function createApp(doors: Doors, front: Front): Koa<State> {
+  const app = new Koa<State>();
+  app.silent = true;
+  app.use(answer(doors));
+  app.use(resolve(doors, front));
+  app.use(userRoutes(doors).routes());
+  const [cachix, uploads, nix] = [
+    cachixRoutes(doors).routes(),
+    uploadRoutes(doors).routes(),
+    nixRoutes(doors).routes(),
+  ];
+  app.use((ctx, next) => (ctx.state.target.api ? cachix(ctx as never, next) : next()));
+  app.use((ctx, next) => (ctx.state.target.api ? uploads(ctx as never, next) : next()));
+  app.use(nix);
+  app.use(nothing);
+  return app;
+}
+
+/** Outermost: ids, logs, and errors to answers. */
+function answer(doors: Doors): Koa.Middleware<State> {
+  const { logger, metrics } = doors;
+  return async (ctx, next) => {
+    const started = performance.now();
+    const given = ctx.get('x-request-id');
+    const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+    ctx.set('X-Request-Id', requestId);
+    try {
+      await next();
+    } catch (error) {
+      const known = answerOf(error);
+      if (known === undefined || known.status >= 500)
+        logger.error({ err: error, requestId, route: ctx.state.route }, 'request failed');
+      ctx.respond = false;
+      if (ctx.res.headersSent) ctx.res.destroy();
+      else {
+        sendText(ctx.req, ctx.res, known ?? { status: 500, text: 'internal error' });
+        linger(ctx.req, ctx.res);
+      }
+    } finally {
+      const route = ctx.state.route ?? 'other';
+      // A hot route counts itself.
+      if (ctx.respond !== false || ctx.res.headersSent) metrics.answered(route, ctx.res.statusCode);
+      if (logger.isLevelEnabled('debug')) {
+        logger.debug(
+          {
+            requestId,
+            method: ctx.method,
+            path: ctx.path,
+            route,
+            status: ctx.res.statusCode,
+            ms: Math.round(performance.now() - started),
+          },
+          'request',
+        );
+      }
+    }
+  };
+}
+
+/** Finds the cache, and gives the routers a decoded path inside it. */
+function resolve(doors: Doors, front: Front): Koa.Middleware<State> {
+  return async (ctx, next) => {
+    const path = decodePath(rawPath(ctx.req.url ?? '/'));
+    if (path === undefined) throw new CacheError('NotFound', 'not found');
+    const target = front.resolve(ctx.get('host'), path);
+    ctx.state.target = target;
+    if (target.cache === undefined && path.startsWith('/api/v1/cache/')) throw unknownCache(doors, ctx);
+    ctx.routerPath = target.path;
+    // A cache that leaves the manifests closes only after its requests.
+    const release = target.cache?.enter();
+    try {
+      await next();
+    } finally {
+      release?.();
+    }
+  };
+}
+
+/** Strangers are not told which caches exist. */
+function unknownCache(doors: Doors, ctx: Context): CacheError {
+  const known = doors.caches.list().some((cache) => knownToken(cache, ctx) !== undefined);
+  return known
+    ? new CacheError('NotFound', 'no such cache')
+    : new CacheError('Unauthorized', 'no such cache, or no access to it without a token');
+}
+
+function nothing(ctx: Context): void {
+  if (ctx.method !== 'GET' && ctx.method !== 'HEAD' && ctx.method !== 'PUT' && ctx.method !== 'POST') {
+    throw new CacheError('WrongMethod', `${ctx.method} is not possible here`);
+  }
+  throw new CacheError('NotFound', 'not found');
+}
+
+/** Path of a request line: origin form, or absolute form as proxies send it. */
+export function rawPath(url: string): string {
+  const path = url.startsWith('/') ? url : (/^https?:\/\/[^/?#]*(\/[^?#]*)/.exec(url)?.[1] ?? '/');
+  const end = path.search(/[?#]/);
+  return end < 0 ? path : path.slice(0, end);
+}

@@ -1,0 +1,109 @@
+/**
+ * Request bodies: bounded, decoded, and with an idle limit of their own (there is none on a whole request: a slow link
+ * may take hours). `100 Continue` goes out with the first read, so that everything which needs no body is checked before
+ * the client sends one.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Body, CacheError, decodeBody } from '../cache/index.ts';
+
+/** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
+const waiting = new WeakSet<IncomingMessage>();
+
+export function awaitsContinue(request: IncomingMessage): void {
+  waiting.add(request);
+}
+
+export interface BodyLimits {
+  /** Time without a byte after which the request is given up. */
+  readonly idleMs: number;
+}
+
+/** The bytes as they come over the wire. @throws CacheError TimedOut, Incomplete */
+export async function* rawBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: BodyLimits,
+): AsyncGenerator<Buffer> {
+  if (waiting.delete(request)) response.writeContinue();
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  const restart = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      late = true;
+      // A client that sends nothing is not there to hear an answer either: the iterator below rejects.
+      request.destroy();
+    }, limits.idleMs);
+  };
+  try {
+    restart();
+    // Without destroyOnReturn a handler that stops early could not answer any more.
+    for await (const piece of request.iterator({ destroyOnReturn: false })) {
+      clearTimeout(timer);
+      yield piece;
+      restart();
+    }
+  } catch (error) {
+    if (late) throw new CacheError('TimedOut', `no data for ${Math.round(limits.idleMs / 1000)} seconds`);
+    throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The body with its Content-Encoding undone. @throws CacheError Unsupported, Invalid */
+export function bodyOf(request: IncomingMessage, response: ServerResponse, limits: BodyLimits): Body {
+  const encoding = contentEncoding(request);
+  const raw = rawBody(request, response, limits);
+  return encoding === undefined ? raw : decodeBody(encoding, raw);
+}
+
+/** The one encoding of a body; undefined for none. */
+export function contentEncoding(request: IncomingMessage): string | undefined {
+  const header = request.headers['content-encoding']?.trim().toLowerCase();
+  return header === undefined || header === '' || header === 'identity' ? undefined : header;
+}
+
+/** Bytes that the stored form will have, where the header tells: not for an encoded body. */
+export function declaredBytes(request: IncomingMessage): number | undefined {
+  const header = request.headers['content-length'];
+  return header === undefined || contentEncoding(request) !== undefined ? undefined : Number(header);
+}
+
+/** A whole small body. @throws CacheError TooLarge */
+export async function readWhole(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: BodyLimits & { maxBytes: number },
+): Promise<Buffer> {
+  const { maxBytes } = limits;
+  const tooLarge = () => new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
+  if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge();
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of bodyOf(request, response, limits)) {
+    size += piece.length;
+    if (size > maxBytes) throw tooLarge();
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces, size);
+}
+
+/** JSON, whatever Content-Type says. @throws CacheError Invalid */
+export async function readJson(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: BodyLimits & { maxBytes: number },
+): Promise<unknown> {
+  const text = (await readWhole(request, response, limits)).toString('utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new CacheError('Invalid', 'the body is not JSON');
+  }
+}
+
+/** Reads and forgets what is left of a body, so that the client hears our answer instead of a reset. */
+export async function drain(body: Body): Promise<void> {
+  for await (const _ of body);
+}

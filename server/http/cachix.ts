@@ -1,0 +1,143 @@
+/**
+ * The Cachix API of one cache, below `/api/v1/cache/<cache>`. The client takes exactly 200 for success and needs
+ * `application/json` on what it parses; everything else about it is in docs/protocols.md.
+ */
+import Router from '@koa/router';
+import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
+import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
+import { demand } from './access.ts';
+import { bodyOf, declaredBytes, readJson } from './body.ts';
+import type { Context, Doors, State } from './context.ts';
+import { hostnameOf } from './front.ts';
+
+/** 65 536 hashes of 32 characters with quotes and commas are 2.3 MiB. */
+const BULK_BYTES_PER_HASH = 64;
+const SMALL_JSON_BYTES = 4 * 1024 * 1024;
+
+/** Routes whose path is inside the cache. */
+export function cachixRoutes(doors: Doors): Router<State> {
+  const router = new Router<State>({ strict: true, sensitive: true });
+  const idle = { idleMs: doors.timeouts.idleBodyMs };
+
+  router.get('cache-info', '/', (ctx) => {
+    ctx.state.route = 'cache-info';
+    const cache = cacheOf(ctx);
+    const { permission } = demand(cache, ctx.req, 'Read', false);
+    ctx.body = {
+      name: cache.name,
+      uri: doors.urls.cache(cache.name, hostnameOf(ctx.get('host'))),
+      isPublic: cache.isPublic,
+      publicSigningKeys: cache.keys.publicKeys(),
+      githubUsername: '',
+      permission: permission ?? 'Read',
+      preferredCompressionMethod: cache.plan.compression === 'xz' ? 'XZ' : 'ZSTD',
+    };
+  });
+
+  router.post('missing-paths', '/narinfo', async (ctx) => {
+    ctx.state.route = 'missing-paths';
+    const cache = allowed(ctx, 'Read');
+    const { maxQueryHashes } = cache.plan.limits;
+    const hashes = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH });
+    if (!isTexts(hashes)) throw new CacheError('Invalid', 'expected a JSON list of store path hashes');
+    if (hashes.length > maxQueryHashes)
+      throw new CacheError('TooLarge', `at most ${maxQueryHashes} hashes in one query`);
+    sendJson(ctx, await cache.paths.missing(hashes));
+  });
+
+  router.get('narurl', '/narurl/:file', async (ctx) => {
+    ctx.state.route = 'narurl';
+    const cache = allowed(ctx, 'Read');
+    const key = `nar/${ctx.params.file}`;
+    if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
+    sendJson(ctx, `${doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')))}/${key}`);
+  });
+
+  router.post('key', '/key', async (ctx) => {
+    ctx.state.route = 'key';
+    const cache = allowed(ctx, 'Admin');
+    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES });
+    const publicKey = isRecord(body) ? body.publicKey : undefined;
+    if (typeof publicKey !== 'string') throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes');
+    await cache.registerKey(publicKey);
+    ctx.body = '';
+  });
+
+  // Clients up to 1.2: the NAR in one request, its claims in a second one.
+  router.post('legacy-nar', '/nar', async (ctx) => {
+    ctx.state.route = 'legacy-nar';
+    const cache = allowed(ctx, 'Write');
+    const value = ctx.query.compression;
+    const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
+    if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
+    await cache.nars.putUnnamed(bodyOf(ctx.req, ctx.res, idle), compression, declaredBytes(ctx.req));
+    ctx.body = '';
+  });
+
+  router.post('legacy-narinfo', /^\/([^/]+)\.narinfo$/, async (ctx) => {
+    ctx.state.route = 'legacy-narinfo';
+    const cache = allowed(ctx, 'Write');
+    const hashPart = String(ctx.params[0]);
+    const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES }));
+    if (!isHashPart(hashPart) || claim.hashPart !== hashPart)
+      throw new CacheError('Invalid', 'cStoreHash is not the hash in the URL');
+    await cache.nars.publishClaim(claim);
+    ctx.body = '';
+  });
+
+  return router;
+}
+
+/** Routes of the API that belong to no cache. */
+export function userRoutes(doors: Doors): Router<State> {
+  const router = new Router<State>({ strict: true, sensitive: true });
+  /** The self-test of a token: it is good if some cache here knows it. */
+  router.get('user', '/api/v1/user', (ctx) => {
+    ctx.state.route = 'user';
+    for (const cache of doors.caches.list()) {
+      const known = knownToken(cache, ctx);
+      if (known !== undefined) {
+        ctx.body = { name: known, githubUsername: '' };
+        return;
+      }
+    }
+    throw new CacheError('Unauthorized', 'no cache here knows this token');
+  });
+  return router;
+}
+
+/** Name of the request's token, if this cache knows it. */
+export function knownToken(cache: BinaryCache, ctx: Context): string | undefined {
+  try {
+    return demand(cache, ctx.req, 'Read', false).token;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The cache of the request, once the credential allows what is needed. */
+export function allowed(ctx: Context, needed: Permission): BinaryCache {
+  const cache = cacheOf(ctx);
+  demand(cache, ctx.req, needed, false);
+  return cache;
+}
+
+function cacheOf(ctx: Context): BinaryCache {
+  const { cache } = ctx.state.target;
+  if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+  return cache;
+}
+
+/** koa would leave the type of a JSON text open; the client refuses what is not application/json. */
+export function sendJson(ctx: Context, value: unknown): void {
+  ctx.type = 'application/json; charset=utf-8';
+  ctx.body = JSON.stringify(value);
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}

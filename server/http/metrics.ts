@@ -1,0 +1,195 @@
+/**
+ * Prometheus series. The hot routes only add to plain numbers; the series are made of them when somebody scrapes.
+ */
+import type { Logger } from 'pino';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
+
+export class Metrics implements CacheMetrics {
+  readonly registry = new Registry();
+  readonly logger: Logger;
+  narinfoHits = 0;
+  narinfoMisses = 0;
+  bytesSent = 0;
+  readonly #answers = new Map<string, Map<number, number>>();
+  readonly #received: Counter;
+  readonly #published: Counter<'cache'>;
+  readonly #commits: Histogram<'cache'>;
+  readonly #commitWrites: Counter<'cache'>;
+  readonly #verifications: Histogram;
+
+  constructor(logger: Logger) {
+    this.logger = logger;
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    const self = this;
+    new Counter({
+      name: 'narwhal_http_requests_total',
+      help: 'Answered requests by route and status.',
+      labelNames: ['route', 'status'],
+      registers,
+      collect() {
+        this.reset();
+        this.inc({ route: 'narinfo', status: 200 }, self.narinfoHits);
+        this.inc({ route: 'narinfo', status: 404 }, self.narinfoMisses);
+        for (const [route, statuses] of self.#answers)
+          for (const [status, count] of statuses) this.inc({ route, status }, count);
+      },
+    });
+    new Counter({
+      name: 'narwhal_narinfo_lookups_total',
+      help: 'Narinfo look-ups by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        this.inc({ result: 'hit' }, self.narinfoHits);
+        this.inc({ result: 'miss' }, self.narinfoMisses);
+      },
+    });
+    new Counter({
+      name: 'narwhal_sent_bytes_total',
+      help: 'Bytes of objects sent.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(self.bytesSent);
+      },
+    });
+    this.#received = new Counter({
+      name: 'narwhal_received_bytes_total',
+      help: 'Bytes of request bodies received.',
+      registers,
+    });
+    this.#published = new Counter({
+      name: 'narwhal_paths_published_total',
+      help: 'Store paths that became visible.',
+      labelNames: ['cache'],
+      registers,
+    });
+    this.#commits = new Histogram({
+      name: 'narwhal_database_commit_seconds',
+      help: 'Time of a write transaction, durable commit included.',
+      labelNames: ['cache'],
+      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2],
+      registers,
+    });
+    this.#commitWrites = new Counter({
+      name: 'narwhal_database_writes_total',
+      help: 'Writes in those transactions.',
+      labelNames: ['cache'],
+      registers,
+    });
+    this.#verifications = new Histogram({
+      name: 'narwhal_verification_seconds',
+      help: 'Time from the last byte of a NAR to its verdict.',
+      buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300],
+      registers,
+    });
+  }
+
+  /** Series that are read off living things. */
+  watch(caches: Caches, verifier: Verifier): void {
+    const gauge = (
+      name: string,
+      help: string,
+      read: (set: (cache: string, value: number) => void) => void | Promise<void>,
+    ) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['cache'],
+        registers: [this.registry],
+        async collect() {
+          this.reset();
+          await read((cache, value) => this.set({ cache }, value));
+        },
+      });
+    const each =
+      (value: (cache: ReturnType<Caches['list']>[number]) => number) =>
+      (set: (cache: string, value: number) => void) => {
+        for (const cache of caches.list()) set(cache.name, value(cache));
+      };
+    gauge(
+      'narwhal_paths',
+      'Store paths that are served.',
+      each((cache) => cache.paths.count),
+    );
+    gauge(
+      'narwhal_uploads_active',
+      'Multipart uploads in progress.',
+      each((cache) => cache.uploads.active),
+    );
+    gauge(
+      'narwhal_database_queue',
+      'Writes that wait for the next transaction.',
+      each((cache) => cache.database.queueLength),
+    );
+    new Gauge({
+      name: 'narwhal_verifications',
+      help: 'Verifications that run, and complete files that wait for one.',
+      labelNames: ['state'],
+      registers: [this.registry],
+      collect() {
+        const { running, queued } = verifier.stats();
+        this.set({ state: 'running' }, running);
+        this.set({ state: 'queued' }, queued);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_storage_bytes',
+      help: 'Bytes of objects in a storage (used), and what its medium has left (free).',
+      labelNames: ['cache', 'storage', 'kind'],
+      registers: [this.registry],
+      async collect() {
+        this.reset();
+        for (const cache of caches.list()) {
+          for (const storage of await cache.storages.report()) {
+            this.set({ cache: cache.name, storage: storage.name, kind: 'used' }, storage.usedBytes);
+            if (storage.freeBytes !== undefined)
+              this.set({ cache: cache.name, storage: storage.name, kind: 'free' }, storage.freeBytes);
+          }
+        }
+      },
+    });
+    new Gauge({
+      name: 'narwhal_storage_ready',
+      help: 'Whether a storage can be used: 1 or 0.',
+      labelNames: ['cache', 'storage'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const cache of caches.list()) {
+          for (const storage of cache.storages.list())
+            this.set({ cache: cache.name, storage: storage.name }, storage.health().state === 'Ready' ? 1 : 0);
+        }
+      },
+    });
+  }
+
+  answered(route: string, status: number): void {
+    let statuses = this.#answers.get(route);
+    if (statuses === undefined) {
+      statuses = new Map();
+      this.#answers.set(route, statuses);
+    }
+    statuses.set(status, (statuses.get(status) ?? 0) + 1);
+  }
+
+  received(bytes: number): void {
+    this.#received.inc(bytes);
+  }
+
+  published(cache: string): void {
+    this.#published.inc({ cache });
+  }
+
+  committed(cache: string, milliseconds: number, writes: number): void {
+    this.#commits.observe({ cache }, milliseconds / 1000);
+    this.#commitWrites.inc({ cache }, writes);
+  }
+
+  verified(milliseconds: number): void {
+    this.#verifications.observe(milliseconds / 1000);
+  }
+}

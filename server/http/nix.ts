@@ -1,0 +1,127 @@
+/**
+ * Nix's own protocol. Reads work on the pull URL and below `/push`; writes only below `/push`, because a pusher keeps
+ * the unsigned narinfo that it sent for 30 days under the URL that it pushed to, and would refuse its own path there.
+ */
+import Router from '@koa/router';
+import { CacheError } from '../cache/index.ts';
+import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
+import { demand } from './access.ts';
+import { auxiliaryOf } from './auxiliary.ts';
+import { bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import type { Context, Doors, State } from './context.ts';
+import { hostnameOf } from './front.ts';
+
+const PUSH = '/push';
+
+/** Routes inside a cache, for its own host and for `/api/v1/cache/<cache>` alike. */
+export function nixRoutes(doors: Doors): Router<State> {
+  const router = new Router<State>({ strict: true, sensitive: true });
+  const idle = { idleMs: doors.timeouts.idleBodyMs };
+
+  router.all('nix-cache-info', /^(?:\/push)?\/nix-cache-info$/, async (ctx) => {
+    ctx.state.route = 'nix-cache-info';
+    const { cache } = ctx.state.target;
+    if (isRead(ctx)) {
+      // Always there, for strangers too: a 401 or 404 here would switch the substituter off. A wrong credential is told.
+      if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+      if (ctx.get('authorization') !== '' && !cache.isPublic) demandUnlessAnonymous(ctx);
+      ctx.type = 'text/x-nix-cache-info';
+      ctx.body = renderCacheInfo({ priority: cache.plan.priority });
+      return;
+    }
+    demandWrite(ctx, doors);
+    const text = (await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: 64 * 1024 })).toString('utf8');
+    const { storeDir } = parseCacheInfo(text);
+    if (storeDir !== STORE_DIR) throw new CacheError('Conflict', `this cache is for ${STORE_DIR}, not ${storeDir}`);
+    ctx.body = '';
+  });
+
+  router.all('narinfo', /^(?:\/push)?\/([^/]+)\.narinfo$/, async (ctx) => {
+    ctx.state.route = 'narinfo';
+    const hashPart = param(ctx, 0);
+    if (isRead(ctx)) return read(ctx, (cache) => doors.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
+    const cache = demandWrite(ctx, doors);
+    if (!isHashPart(hashPart)) throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
+    const body = await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: cache.plan.limits.maxNarInfoBytes });
+    await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
+    ctx.body = '';
+  });
+
+  router.all('nar', /^(?:\/push)?\/nar\/([^/]+)$/, async (ctx) => {
+    ctx.state.route = 'nar';
+    const file = param(ctx, 0);
+    if (isRead(ctx))
+      return read(ctx, (cache) =>
+        doors.reader.object(cache, `nar/${file}`, 'nar', 'application/x-nix-nar', ctx.req, ctx.res),
+      );
+    const cache = demandWrite(ctx, doors);
+    cache.nars.parseFile(file);
+    const body = bodyOf(ctx.req, ctx.res, idle);
+    await cache.nars.put(file, body, declaredBytes(ctx.req));
+    // Where the NAR was here already its bytes were not looked at.
+    await drain(body);
+    ctx.body = '';
+  });
+
+  router.all('auxiliary', /^(?:\/push)?\/(.+)$/, async (ctx, next) => {
+    const auxiliary = auxiliaryOf(logName(ctx, param(ctx, 0)));
+    if (auxiliary === undefined) return next();
+    ctx.state.route = auxiliary.route;
+    if (isRead(ctx))
+      return read(ctx, (cache) =>
+        doors.reader.object(cache, auxiliary.key, 'aux', auxiliary.contentType, ctx.req, ctx.res),
+      );
+    const cache = demandWrite(ctx, doors);
+    const maxBytes = auxiliary.limit(cache.plan.settings);
+    await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, idle), {
+      maxBytes,
+      declaredBytes: declaredBytes(ctx.req),
+    });
+    ctx.body = '';
+  });
+
+  return router;
+}
+
+function isRead(ctx: Context): boolean {
+  return ctx.method === 'GET' || ctx.method === 'HEAD';
+}
+
+function param(ctx: Context & { captures?: string[] }, index: number): string {
+  return ctx.captures?.[index] ?? '';
+}
+
+/** nix before 2.32 sends the `?` of a derivation's name as it is, so that half of the name arrives as a query. */
+function logName(ctx: Context, path: string): string {
+  return path.startsWith('log/') && ctx.querystring !== '' ? `${path}?${ctx.querystring}` : path;
+}
+
+/** Hands over to a hot route, which answers on the bare response. */
+function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>) => void): void {
+  const { cache } = ctx.state.target;
+  if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+  ctx.respond = false;
+  serve(cache);
+}
+
+function demandUnlessAnonymous(ctx: Context): void {
+  try {
+    demand(ctx.state.target.cache, ctx.req, 'Read', true);
+  } catch (error) {
+    if (!(error instanceof CacheError) || error.code !== 'NotFound') throw error;
+  }
+}
+
+/** Everything about a write that needs no body. @throws CacheError */
+function demandWrite(ctx: Context, doors: Doors): NonNullable<State['target']['cache']> {
+  const { cache, path } = ctx.state.target;
+  if (ctx.method !== 'PUT')
+    throw new CacheError('WrongMethod', `${ctx.method} is not possible here; nix uses GET, HEAD and PUT`);
+  if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+  demand(cache, ctx.req, 'Write', false);
+  if (!path.startsWith(`${PUSH}/`)) {
+    const url = `${doors.urls.cache(cache.name, hostnameOf(ctx.get('host')))}${PUSH}?compression=zstd`;
+    throw new CacheError('WrongMethod', `this URL is for pulling only; push with: nix copy --to '${url}' PATH`);
+  }
+  return cache;
+}

@@ -1,0 +1,56 @@
+/** Answers on bare `http` objects, shared by the hot routes and koa. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Answer } from './errors.ts';
+
+/** One line of plain text. nix shows bodies under 1 KiB to its user, cachix dumps them as they are. */
+export function sendText(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+  const body = Buffer.from(`${answer.text}\n`);
+  const headers: Record<string, string | number> = {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Content-Length': body.length,
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+  };
+  if (answer.status === 401) headers['WWW-Authenticate'] = 'Basic realm="narwhal", charset="UTF-8"';
+  if (answer.retryAfterSeconds !== undefined) headers['Retry-After'] = answer.retryAfterSeconds;
+  response.writeHead(answer.status, headers);
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** What every miss looks like; made once, since misses outnumber hits. */
+const NOT_FOUND = Buffer.from('not found\n');
+const NOT_FOUND_HEADERS = [
+  'Content-Type',
+  'text/plain; charset=utf-8',
+  'Content-Length',
+  String(NOT_FOUND.length),
+  'Cache-Control',
+  'no-store',
+];
+
+export function sendMiss(request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(404, NOT_FOUND_HEADERS);
+  response.end(request.method === 'HEAD' ? undefined : NOT_FOUND);
+}
+
+const LINGER_BYTES = 64 * 1024 * 1024;
+const LINGER_MS = 30_000;
+
+/**
+ * After an early refusal: reads on for a while and throws the bytes away. A socket that is closed with unread data
+ * is reset, and the client would see that instead of our answer.
+ */
+export function linger(request: IncomingMessage, response: ServerResponse): void {
+  if (request.complete || request.destroyed) return;
+  const timer = setTimeout(() => request.destroy(), LINGER_MS);
+  timer.unref();
+  let bytes = 0;
+  request.on('data', (piece: Buffer) => {
+    bytes += piece.length;
+    if (bytes > LINGER_BYTES) request.destroy();
+  });
+  request.on('close', () => clearTimeout(timer));
+  request.on('error', () => {});
+  response.on('error', () => {});
+  request.resume();
+}

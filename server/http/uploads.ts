@@ -1,0 +1,148 @@
+/** Cachix multipart uploads over HTTP: create, part URL, part, complete, abort. All of them may arrive twice. */
+import Router from '@koa/router';
+import {
+  CacheError,
+  MAX_PARTS,
+  type PartClaim,
+  type PartGrant,
+  parseNarInfoCreate,
+  signPart,
+  verifyPart,
+} from '../cache/index.ts';
+import { compressionOfCachixQuery } from '../nix/index.ts';
+import { bodyOf, contentEncoding, drain, readJson } from './body.ts';
+import { allowed, isRecord, sendJson } from './cachix.ts';
+import type { Context, Doors, State } from './context.ts';
+import { hostnameOf } from './front.ts';
+
+const PART_KEY = 'part urls 1';
+const URL_JSON_BYTES = 64 * 1024;
+/** 10 000 parts of about 60 bytes, and a path with many references. */
+const COMPLETE_JSON_BYTES = 8 * 1024 * 1024;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export function uploadRoutes(doors: Doors): Router<State> {
+  const router = new Router<State>({ strict: true, sensitive: true, prefix: '/multipart-nar' });
+  const idle = { idleMs: doors.timeouts.idleBodyMs };
+
+  router.post('upload-create', '', async (ctx) => {
+    ctx.state.route = 'upload-create';
+    const cache = allowed(ctx, 'Write');
+    const value = ctx.query.compression;
+    const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
+    if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
+    const { id, uploadId } = await cache.uploads.create(compression);
+    sendJson(ctx, { narId: id, uploadId });
+  });
+
+  router.post('upload-part-url', '/:id', async (ctx) => {
+    ctx.state.route = 'upload-part-url';
+    const cache = allowed(ctx, 'Write');
+    const { id, uploadId } = identify(ctx);
+    const part = partNumber(ctx.query.partNumber);
+    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: URL_JSON_BYTES });
+    const md5 = md5Of(isRecord(body) ? body.contentMD5 : undefined, 'contentMD5');
+    const expiresAt = await cache.uploads.expiry(id, uploadId);
+    const grant: PartGrant = { id, uploadId, part, md5, expiresAt };
+    const query = new URLSearchParams({
+      uploadId,
+      md5,
+      expires: String(expiresAt),
+      signature: signPart(cache.keys.derive(PART_KEY), grant),
+    });
+    const base = doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')));
+    sendJson(ctx, { uploadUrl: `${base}/multipart-nar/${id}/part/${part}?${query}` });
+  });
+
+  // The URL is the credential: the client sends no Authorization here.
+  router.put('upload-part', '/:id/part/:part', async (ctx) => {
+    ctx.state.route = 'upload-part';
+    const { cache } = ctx.state.target;
+    if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+    const { id, uploadId } = identify(ctx);
+    const grant: PartGrant = {
+      id,
+      uploadId,
+      part: partNumber(ctx.params.part),
+      md5: text(ctx.query.md5),
+      expiresAt: Number(text(ctx.query.expires)),
+    };
+    if (!verifyPart(cache.keys.derive(PART_KEY), grant, text(ctx.query.signature)))
+      throw new CacheError('Unauthorized', 'this part URL is not one of ours');
+    if (!(grant.expiresAt > Date.now()))
+      throw new CacheError('Unauthorized', 'this part URL has expired; start a new upload');
+    const header = ctx.get('content-md5');
+    if (header !== '' && md5Of(header, 'Content-MD5') !== grant.md5)
+      throw new CacheError('Invalid', 'Content-MD5 is not the one that this URL was made for');
+    const length = ctx.req.headers['content-length'];
+    if (length === undefined || contentEncoding(ctx.req) !== undefined)
+      throw new CacheError('Invalid', 'a part needs a Content-Length and no Content-Encoding');
+    const body = bodyOf(ctx.req, ctx.res, idle);
+    const etag = await cache.uploads.putPart(
+      id,
+      uploadId,
+      { number: grant.part, size: Number(length), md5: grant.md5 },
+      body,
+    );
+    await drain(body);
+    doors.metrics.received(Number(length));
+    ctx.set('ETag', `"${etag}"`);
+    ctx.body = '';
+  });
+
+  router.post('upload-complete', '/:id/complete', async (ctx) => {
+    ctx.state.route = 'upload-complete';
+    const cache = allowed(ctx, 'Write');
+    const { id, uploadId } = identify(ctx);
+    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: COMPLETE_JSON_BYTES });
+    if (!isRecord(body)) throw new CacheError('Invalid', 'expected an object with parts and narInfoCreate');
+    await cache.uploads.complete(id, uploadId, partClaims(body.parts), parseNarInfoCreate(body.narInfoCreate));
+    ctx.body = '';
+  });
+
+  router.post('upload-abort', '/:id/abort', async (ctx) => {
+    ctx.state.route = 'upload-abort';
+    const cache = allowed(ctx, 'Write');
+    // Best effort: what is unknown or over already is as good as aborted.
+    await cache.uploads.abort(String(ctx.params.id), text(ctx.query.uploadId));
+    ctx.body = '';
+  });
+
+  return router;
+}
+
+function identify(ctx: Context & { params: Record<string, string | undefined> }): { id: string; uploadId: string } {
+  const id = ctx.params.id ?? '';
+  if (!UUID.test(id)) throw new CacheError('NotFound', 'no such upload');
+  return { id, uploadId: text(ctx.query.uploadId) };
+}
+
+function partNumber(value: string | string[] | undefined): number {
+  const number = /^\d{1,5}$/.test(text(value)) ? Number(text(value)) : 0;
+  if (number < 1 || number > MAX_PARTS) throw new CacheError('Invalid', `partNumber: expected 1 to ${MAX_PARTS}`);
+  return number;
+}
+
+/** Hex of a base64 MD5. */
+function md5Of(value: unknown, field: string): string {
+  const bytes =
+    typeof value === 'string' && /^[A-Za-z0-9+/]{22}==$/.test(value) ? Buffer.from(value, 'base64') : undefined;
+  if (bytes?.length !== 16) throw new CacheError('Invalid', `${field}: expected the base64 of 16 bytes`);
+  return bytes.toString('hex');
+}
+
+function partClaims(value: unknown): PartClaim[] {
+  if (!Array.isArray(value))
+    throw new CacheError('Invalid', 'parts: expected a list; a part whose answer had no ETag makes it null');
+  if (value.length > MAX_PARTS) throw new CacheError('TooLarge', `parts: at most ${MAX_PARTS}`);
+  return value.map((part) => {
+    const { partNumber: number, eTag } = isRecord(part) ? part : {};
+    if (typeof number !== 'number' || typeof eTag !== 'string')
+      throw new CacheError('Invalid', 'parts: expected partNumber and eTag');
+    return { number, etag: eTag };
+  });
+}
+
+function text(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : '';
+}

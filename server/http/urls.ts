@@ -1,0 +1,69 @@
+/**
+ * The URLs that we hand out. They come from `--api-url`, or from an `--alias` that the request came by; what a client
+ * writes into `Host` never reaches a URL by itself.
+ */
+export class Urls {
+  #api: URL;
+  readonly #aliases: ReadonlyMap<string, URL>;
+
+  /** @throws Error for a URL with a path, which deploy agents and netrc could not use */
+  constructor(apiUrl: string, aliases: readonly string[] = []) {
+    this.#api = baseUrl(apiUrl, '--api-url');
+    this.#aliases = new Map(
+      aliases
+        .map((alias) => baseUrl(alias.includes('://') ? alias : `http://${alias}`, '--alias'))
+        .map((url) => [url.hostname, url]),
+    );
+  }
+
+  /** The API URL once the port is known that a listener on port 0 got. */
+  usePort(apiUrl: string): void {
+    this.#api = baseUrl(apiUrl, '--api-url');
+  }
+
+  /** Host of the API URL, without a port: part of key names. */
+  get host(): string {
+    return this.#api.hostname;
+  }
+
+  /** All host names that are the API host. */
+  get hosts(): string[] {
+    return [this.#api.hostname, ...this.#aliases.keys()];
+  }
+
+  /** `scheme://host[:port]` for a request that came by `hostname`. */
+  api(hostname?: string): string {
+    return origin(this.#by(hostname));
+  }
+
+  /** `scheme://<cache>.host[:port]`: what becomes a substituter. */
+  cache(name: string, hostname?: string): string {
+    const url = new URL(this.#by(hostname));
+    url.hostname = `${name}.${url.hostname}`;
+    return origin(url);
+  }
+
+  /** A cache below the API host: for programs that do not resolve `*.localhost`. */
+  cacheByPath(name: string, hostname?: string): string {
+    return `${this.api(hostname)}/api/v1/cache/${name}`;
+  }
+
+  #by(hostname: string | undefined): URL {
+    if (hostname === undefined) return this.#api;
+    for (const [alias, url] of this.#aliases) if (hostname === alias || hostname.endsWith(`.${alias}`)) return url;
+    return this.#api;
+  }
+}
+
+function baseUrl(text: string, option: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
+    throw new Error(`${option}: expected http://host or https://host, got ${text}`);
+  if (url.pathname !== '/' || url.search !== '' || url.username !== '')
+    throw new Error(`${option}: give the host only, without a path: ${text}`);
+  return url;
+}
+
+function origin(url: URL): string {
+  return url.origin;
+}

@@ -1,0 +1,98 @@
+/**
+ * The tables, one migration an entry, never changed once released. A schema change expands first and contracts a
+ * release later, so that versions N and N+1 can run side by side.
+ */
+import type { Knex } from 'knex';
+
+interface Migration {
+  readonly name: string;
+  up(knex: Knex): Promise<void>;
+}
+
+const migrations: readonly Migration[] = [
+  {
+    name: '0001-core',
+    async up(knex) {
+      await knex.schema.createTable('meta', (table) => {
+        table.text('key').primary();
+        table.text('value').notNullable();
+      });
+      await knex.schema.createTable('storages', (table) => {
+        table.text('name').primary();
+        table.text('kind').notNullable();
+        table.text('mode').notNullable();
+        table.text('location').notNullable();
+        // Folders of published objects older than this were compared with the rows: a start looks at newer ones only.
+        table.text('settled').notNullable().defaultTo('');
+      });
+      await knex.schema.createTable('objects', (table) => {
+        table.increments('id');
+        // The public name; null once tombstoned.
+        table.text('key').unique();
+        table.text('storage').notNullable();
+        table.text('name').notNullable();
+        table.bigInteger('size').notNullable();
+        table.text('state').notNullable();
+        table.bigInteger('created_at').notNullable();
+        table.unique(['storage', 'name']);
+      });
+      // Tombstones are few; NARs without a path are looked for by age. Neither may need a scan of a million rows.
+      await knex.raw(`CREATE INDEX objects_unfinished ON objects (state, created_at) WHERE state <> 'verified'`);
+      await knex.schema.createTable('nars', (table) => {
+        table.integer('object_id').primary().references('objects.id').onDelete('CASCADE');
+        table.text('compression').notNullable();
+        table.text('file_hash').notNullable();
+        table.text('nar_hash').notNullable();
+        table.bigInteger('nar_size').notNullable();
+        // When it was stored without a path; null once a path points here.
+        table.bigInteger('orphan_since');
+      });
+      await knex.raw('CREATE INDEX nars_orphan ON nars (orphan_since) WHERE orphan_since IS NOT NULL');
+      await knex.schema.createTable('paths', (table) => {
+        table.text('hash_part').primary();
+        table.text('name').notNullable();
+        table.integer('object_id').notNullable().references('objects.id').index();
+        table.text('refs').notNullable();
+        table.text('deriver');
+        table.text('ca');
+        table.text('signatures').notNullable();
+        table.bigInteger('published_at').notNullable();
+      });
+      await knex.schema.createTable('uploads', (table) => {
+        table.text('id').primary();
+        table.text('upload_id').notNullable();
+        table.text('compression').notNullable();
+        table.text('storage').notNullable();
+        table.text('state').notNullable();
+        table.bigInteger('created_at').notNullable();
+        table.bigInteger('expires_at').notNullable();
+        table.text('hash_part');
+        table.index(['state', 'expires_at']);
+      });
+      await knex.schema.createTable('upload_parts', (table) => {
+        table.text('upload').notNullable().references('uploads.id').onDelete('CASCADE');
+        table.integer('number').notNullable();
+        // Offset in the upload's file; null: the part lies in a file of its own until its offset is known.
+        table.bigInteger('start');
+        table.bigInteger('size').notNullable();
+        table.text('md5').notNullable();
+        table.primary(['upload', 'number']);
+      });
+      await knex.schema.createTable('registered_keys', (table) => {
+        table.text('public_key').primary();
+        table.bigInteger('registered_at').notNullable();
+      });
+    },
+  },
+];
+
+/** Brings the schema up to date; each migration runs in a transaction of its own. */
+export async function migrate(knex: Knex): Promise<void> {
+  await knex.migrate.latest({
+    migrationSource: {
+      getMigrations: async () => [...migrations],
+      getMigrationName: (migration: Migration) => migration.name,
+      getMigration: async (migration: Migration) => ({ up: migration.up, down: async () => {} }),
+    },
+  });
+}

@@ -1,0 +1,84 @@
+/**
+ * Group commit. All writes go through one queue: those that wait while a commit runs share the next one, so a disk
+ * that syncs 500 times a second takes thousands of writes a second, and nothing is ever "locked".
+ */
+import type { Sql } from './sql.ts';
+
+/** Must be safe to run again: a batch that fails is repeated write by write. */
+export type Write<T> = (sql: Sql) => Promise<T>;
+
+export interface WriterInit {
+  /** Runs `work` in one transaction, durable when the promise resolves. */
+  readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>;
+  /** Most writes in one transaction. */
+  readonly maxBatch?: number;
+  /** Hears how long each transaction took and how many writes it held. */
+  readonly onCommit?: (milliseconds: number, writes: number) => void;
+}
+
+interface Queued {
+  run(sql: Sql): Promise<void>;
+  settle(): void;
+  fail(error: unknown): void;
+}
+
+export class Writer {
+  readonly #init: WriterInit;
+  readonly #queue: Queued[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(init: WriterInit) {
+    this.#init = init;
+  }
+
+  /** Writes that wait now. */
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  /** Resolves with what `write` returned, once that is durable. */
+  write<T>(write: Write<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let result: { value: T } | undefined;
+      this.#queue.push({
+        run: async (sql) => {
+          result = { value: await write(sql) };
+        },
+        settle: () => (result === undefined ? reject(new Error('write was not run')) : resolve(result.value)),
+        fail: reject,
+      });
+      this.#running ??= this.#drain();
+    });
+  }
+
+  /** Resolves when nothing waits any more. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #drain(): Promise<void> {
+    // A turn of the event loop first: what arrived in the same tick shares the transaction.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, this.#init.maxBatch ?? 256);
+      if (!(await this.#commit(batch)) && batch.length > 1) for (const one of batch) await this.#commit([one], true);
+    }
+    this.#running = undefined;
+  }
+
+  /** Whether the batch was settled. One bad write must not fail its neighbours, so only a single one is rejected. */
+  async #commit(batch: Queued[], alone = batch.length === 1): Promise<boolean> {
+    const start = performance.now();
+    try {
+      await this.#init.transaction(async (sql) => {
+        for (const one of batch) await one.run(sql);
+      });
+    } catch (error) {
+      if (alone) for (const one of batch) one.fail(error);
+      return false;
+    }
+    this.#init.onCommit?.(performance.now() - start, batch.length);
+    for (const one of batch) one.settle();
+    return true;
+  }
+}

@@ -1,0 +1,48 @@
+/** What a process is started with. Read from argv and the environment in main.ts, nowhere else. */
+import { homedir } from 'node:os';
+import path from 'node:path';
+import type { Settings } from './cache/index.ts';
+import type { Listen, Timeouts } from './http/index.ts';
+
+export interface ServeOptions {
+  readonly files: readonly string[];
+  readonly data: string;
+  readonly listen: readonly Listen[];
+  readonly adminListen: Listen;
+  readonly apiUrl: string;
+  readonly aliases: readonly string[];
+  readonly trustedProxies: readonly string[];
+  readonly renameHost: boolean;
+  readonly logLevel: string;
+  /** Lines for people instead of JSON. */
+  readonly prettyLog: boolean;
+  readonly banner: boolean;
+  readonly timeouts: Timeouts;
+  readonly settings: Partial<Settings>;
+  readonly shutdownGraceMs: number;
+  /** Between two looks at the manifests. */
+  readonly reloadMs: number;
+  readonly verifyThreads: number | undefined;
+  readonly maxVerifications: number | undefined;
+}
+
+/** `[cache=]host:port`, `[cache=][v6]:port`, or a port alone. @throws Error that says what is expected */
+export function parseListen(text: string): Listen {
+  const [, cache, host = '127.0.0.1', port = ''] =
+    /^(?:([a-z0-9][a-z0-9-]*)=)?(?:(\[[0-9a-fA-F:.]+\]|[^:[\]=]*):)?(\d{1,5})$/.exec(text) ?? [];
+  if (port === '' || Number(port) > 65535) throw new Error(`${text}: expected host:port or cache=host:port`);
+  return { host: host.replace(/^\[|\]$/g, '') || '0.0.0.0', port: Number(port), cache };
+}
+
+/** Where data lies when nothing is said: what the platform has for it. */
+export function defaultDataFolder(env: NodeJS.ProcessEnv, platform: NodeJS.Platform = process.platform): string {
+  if (env.XDG_DATA_HOME) return path.join(env.XDG_DATA_HOME, 'narwhal');
+  if (platform === 'darwin') return path.join(homedir(), 'Library/Application Support/narwhal');
+  return path.join(homedir(), '.local/share/narwhal');
+}
+
+/** The API URL that belongs to the first listener: `localhost`, since nix resolves `<cache>.localhost` by itself. */
+export function defaultApiUrl(listen: Listen, port: number): string {
+  const local = ['127.0.0.1', '0.0.0.0', '::1', '::', 'localhost'].includes(listen.host);
+  return `http://${local ? 'localhost' : listen.host}${port === 80 ? '' : `:${port}`}`;
+}

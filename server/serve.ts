@@ -1,0 +1,129 @@
+/** `narwhal-server serve`: wires the rooms, starts and stops them in order. */
+import { mkdir } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import { type Documents, formatManifestError, loadManifests, type ManifestSource } from '../crds/index.ts';
+import { Caches, Verifier } from './cache/index.ts';
+import { AdminServer, type Doors, HttpServer, Metrics, Reader, Urls } from './http/index.ts';
+import { readManifests, watchManifests } from './manifests.ts';
+import { defaultApiUrl, type ServeOptions } from './options.ts';
+import { version } from './version.ts';
+
+/** A running server. */
+export interface Running {
+  readonly caches: Caches;
+  readonly urls: Urls;
+  /** `host:port` that each listener has, in the order of the options. */
+  readonly addresses: readonly string[];
+  readonly adminAddress: string;
+  /** Reads the manifests now instead of at the next tick. */
+  reload(): Promise<void>;
+  /** Stops accepting, finishes requests, closes everything. */
+  stop(): Promise<void>;
+}
+
+/** A configuration that cannot be run; the message has one line for each mistake. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+}
+
+export async function serve(options: ServeOptions, logger: Logger): Promise<Running> {
+  const sources = await readManifests(options.files);
+  const documents = load(sources, logger);
+  await mkdir(options.data, { recursive: true, mode: 0o700 });
+  const verifier = new Verifier({
+    ...(options.verifyThreads !== undefined && { threads: options.verifyThreads }),
+    ...(options.maxVerifications !== undefined && { maxConcurrent: options.maxVerifications }),
+  });
+  const metrics = new Metrics(logger);
+  const first = options.listen[0];
+  if (first === undefined) throw new ConfigurationError('no --listen address');
+  // A port of 0 is known only once it listens; the caches need the host name alone, before that.
+  const urls = new Urls(options.apiUrl || defaultApiUrl(first, first.port), options.aliases);
+  const { data, renameHost, settings, shutdownGraceMs: graceMs } = options;
+  const caches = new Caches({ data, host: urls.host, renameHost, verifier, logger, metrics, settings, graceMs });
+  let configError: string | undefined;
+  let ready = false;
+  const admin = new AdminServer({ caches, metrics, configError: () => configError, ready: () => ready, version });
+  const doors: Doors = {
+    caches,
+    urls,
+    reader: new Reader(metrics),
+    metrics,
+    logger,
+    timeouts: options.timeouts,
+    trustedProxies: options.trustedProxies,
+  };
+  const servers = options.listen.map((listen) => new HttpServer(doors, listen));
+  const started: { close(): Promise<void> }[] = [{ close: () => verifier.stop() }];
+  try {
+    await caches.apply(documents);
+    started.push(caches);
+    metrics.watch(caches, verifier);
+    const adminAddress = await admin.listen(options.adminListen.host, options.adminListen.port);
+    started.push(admin);
+    const addresses: string[] = [];
+    for (const server of servers) {
+      const address = await server.listen();
+      started.push({ close: () => server.close(graceMs) });
+      addresses.push(hostPort(address.address, address.port));
+      if (addresses.length === 1)
+        urls.usePort(options.apiUrl === '' ? defaultApiUrl(first, address.port) : options.apiUrl);
+    }
+    ready = true;
+    const apply = async (next: ManifestSource[]) => {
+      try {
+        await caches.apply(load(next, logger));
+        configError = undefined;
+        logger.info('the changed manifests are applied');
+      } catch (error) {
+        configError = error instanceof Error ? error.message : String(error);
+        logger.error({ reason: configError }, 'the changed manifests are not applied; the last good ones stay');
+      }
+    };
+    const watcher = watchManifests(
+      {
+        files: options.files,
+        intervalMs: options.reloadMs,
+        onChange: apply,
+        onError: (error) => {
+          configError = error instanceof Error ? error.message : String(error);
+          logger.error({ err: error }, 'the manifests could not be read; the last good ones stay');
+        },
+      },
+      sources,
+    );
+    let stopping: Promise<void> | undefined;
+    return {
+      caches,
+      urls,
+      addresses,
+      adminAddress: hostPort(adminAddress.address, adminAddress.port),
+      reload: () => watcher.check(),
+      stop: () => {
+        stopping ??= (async () => {
+          ready = false;
+          await watcher.stop();
+          for (const it of started.reverse()) await it.close();
+        })();
+        return stopping;
+      },
+    };
+  } catch (error) {
+    for (const it of started.reverse()) await it.close().catch(() => {});
+    throw error;
+  }
+}
+
+/** Checks manifests for this server. @throws ConfigurationError with all mistakes */
+export function load(sources: readonly ManifestSource[], logger: Logger): Documents {
+  const { documents, errors, notes } = loadManifests(sources, { target: 'server' });
+  for (const note of notes) logger.info(note);
+  if (errors.length > 0) throw new ConfigurationError(errors.map(formatManifestError).join('\n'));
+  if (documents.binaryCaches.length === 0)
+    throw new ConfigurationError(`no BinaryCache in ${sources.map((it) => it.file).join(', ') || 'the given folders'}`);
+  return documents;
+}
+
+function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

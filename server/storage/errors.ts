@@ -1,0 +1,45 @@
+/** The medium has no room for these bytes. Nothing that was published is harmed. */
+export class StorageFullError extends Error {
+  override readonly name = 'StorageFullError';
+  readonly storage: string;
+  constructor(storage: string, options?: ErrorOptions) {
+    super(`storage ${storage} is full`, options);
+    this.storage = storage;
+  }
+}
+
+/** The storage cannot be used now (not mounted, foreign, or the medium fails). */
+export class StorageUnavailableError extends Error {
+  override readonly name = 'StorageUnavailableError';
+  readonly storage: string;
+  constructor(storage: string, reason: string, options?: ErrorOptions) {
+    super(`storage ${storage} is unavailable: ${reason}`, options);
+    this.storage = storage;
+  }
+}
+
+/** A row names an object whose bytes are not there. */
+export class ObjectMissingError extends Error {
+  override readonly name = 'ObjectMissingError';
+  constructor(storage: string, object: string) {
+    super(`storage ${storage} has no object ${object}`);
+  }
+}
+
+/** errno codes that mean "no room": disk, quota, file size limit. */
+const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+/** errno codes that mean "this medium fails", as against one missing file. */
+const ILL = new Set(['EIO', 'ENODEV', 'ENXIO', 'EROFS', 'ESTALE', 'ETIMEDOUT', 'EACCES', 'EPERM', 'ENOTCONN']);
+
+/** The `code` of a Node system error, if it is one. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** Turns a system error into one of ours; others pass through. */
+export function storageError(storage: string, error: unknown): unknown {
+  const code = errnoOf(error);
+  if (code !== undefined && FULL.has(code)) return new StorageFullError(storage, { cause: error });
+  if (code !== undefined && ILL.has(code)) return new StorageUnavailableError(storage, code, { cause: error });
+  return error;
+}

@@ -1,0 +1,4 @@
+export * from './errors.ts';
+export { LocalStorage, type LocalStorageInit } from './local.ts';
+export type { ByteRange, Staged, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
+export { type Candidate, hasRoom, place, type StrategyName } from './strategy.ts';

@@ -1,0 +1,202 @@
+/**
+ * Objects as files below a folder. `objects/<hour>/<uuid>` holds published bytes: a name is never used twice, and
+ * names of one hour share a folder so that concurrent publishes share its fsync. `.staging` holds the rest.
+ */
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { errnoOf, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
+import { FolderSync } from './folder-sync.ts';
+import { readMarker, writeMarker } from './marker.ts';
+import { StagedFile } from './staged-file.ts';
+import type { ByteRange, Staged, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
+
+/** Objects up to this size are read in one call; a stream costs three calls and a closing. */
+const WHOLE_READ_BYTES = 256 * 1024;
+/** Larger reads than Node's 64 KiB: fewer trips through the thread pool (1 GiB: +40 % in our bench). */
+const STREAM_BYTES = 512 * 1024;
+const STAGING = '.staging';
+
+export interface LocalStorageInit {
+  readonly name: string;
+  readonly root: string;
+  readonly cacheId: string;
+  /** Free bytes of the disk that are never used. */
+  readonly reserveBytes: number;
+}
+
+export class LocalStorage implements Storage {
+  readonly name: string;
+  readonly root: string;
+  readonly #init: LocalStorageInit;
+  readonly #folders = new Map<string, Promise<FolderSync>>();
+  #health: StorageHealth = { state: 'Unavailable', reason: 'not opened yet' };
+
+  constructor(init: LocalStorageInit) {
+    this.name = init.name;
+    this.root = path.resolve(init.root);
+    this.#init = init;
+  }
+
+  health(): StorageHealth {
+    return this.#health;
+  }
+
+  /**
+   * Looks whether the storage is there and ours. Called at start and again while it is ill.
+   * `known`: the database already has this storage, so a missing marker means "not mounted", not "new".
+   * `settle` runs before anything else may use the storage, so that it meets no write under way.
+   */
+  async open(known: boolean, settle: () => Promise<void> = async () => {}): Promise<StorageHealth> {
+    this.#health = await this.#examine(known, settle).catch((error: unknown): StorageHealth => {
+      return { state: 'Unavailable', reason: error instanceof Error ? error.message : String(error) };
+    });
+    return this.#health;
+  }
+
+  async #examine(known: boolean, settle: () => Promise<void>): Promise<StorageHealth> {
+    const marker = await readMarker(this.root);
+    const own = { cacheId: this.#init.cacheId, storage: this.name };
+    if (marker === undefined) {
+      if (known) return ill(`${this.root} has no marker: the disk is not mounted, or its content was removed`);
+      const entries = await readdir(this.root).catch((error: unknown) => {
+        if (errnoOf(error) === 'ENOENT') return [];
+        throw error;
+      });
+      if (entries.some((entry) => entry !== 'lost+found'))
+        return ill(`${this.root} is new to this cache and not empty`);
+      await writeMarker(this.root, own);
+    } else if (marker === 'foreign' || marker.cacheId !== own.cacheId || marker.storage !== own.storage) {
+      return ill(`${this.root} belongs to another cache or storage (see the file .narwhal in it)`);
+    }
+    await mkdir(path.join(this.root, STAGING), { recursive: true });
+    await mkdir(path.join(this.root, 'objects'), { recursive: true });
+    const root = await FolderSync.open(this.root);
+    await root.sync().finally(() => root.close());
+    await settle();
+    return { state: 'Ready' };
+  }
+
+  async close(): Promise<void> {
+    const folders = [...this.#folders.values()];
+    this.#folders.clear();
+    await Promise.all(folders.map(async (folder) => (await folder).close()));
+  }
+
+  newName(): string {
+    return `${this.folderAt(new Date())}/${randomUUID()}`;
+  }
+
+  /** The folder that names made at `time` begin with. 2026112316: readable, sortable, at most 9 000 a year. */
+  folderAt(time: Date): string {
+    return time.toISOString().slice(0, 13).replace(/\D/g, '');
+  }
+
+  stage(id: string): Staged {
+    return new StagedFile({
+      storage: this.name,
+      file: path.join(this.root, STAGING, id),
+      target: (name) => this.#file(name),
+      createFolder: async (name) => {
+        await this.#folder(name);
+      },
+      syncFolder: async (name) => (await this.#folder(name)).sync(),
+    });
+  }
+
+  async get(name: string, range: ByteRange): Promise<Buffer | Readable> {
+    this.#mustBeReady();
+    const file = this.#file(name);
+    const size = range.end - range.start + 1;
+    try {
+      const handle = await open(file, 'r');
+      if (size > WHOLE_READ_BYTES) {
+        return createReadStream(file, { fd: handle, start: range.start, end: range.end, highWaterMark: STREAM_BYTES });
+      }
+      try {
+        const buffer = Buffer.allocUnsafe(size);
+        const { bytesRead } = await handle.read(buffer, 0, size, range.start);
+        if (bytesRead !== size) throw new ObjectMissingError(this.name, name);
+        return buffer;
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') throw new ObjectMissingError(this.name, name);
+      throw storageError(this.name, error);
+    }
+  }
+
+  async stat(name: string): Promise<number | undefined> {
+    try {
+      return (await stat(this.#file(name))).size;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw storageError(this.name, error);
+    }
+  }
+
+  async delete(name: string): Promise<void> {
+    await rm(this.#file(name), { force: true });
+  }
+
+  async *list(from = ''): AsyncIterable<StoredEntry> {
+    const objects = path.join(this.root, 'objects');
+    for (const folder of (await readdir(objects)).sort()) {
+      if (folder < from) continue;
+      for (const entry of await readdir(path.join(objects, folder))) {
+        const name = `${folder}/${entry}`;
+        const size = await this.stat(name);
+        if (size !== undefined) yield { name, size };
+      }
+    }
+  }
+
+  async listStaged(): Promise<string[]> {
+    return readdir(path.join(this.root, STAGING));
+  }
+
+  async usage(): Promise<StorageUsage> {
+    const disk = await statfs(this.root);
+    return { freeBytes: Math.max(0, disk.bavail * disk.bsize - this.#init.reserveBytes) };
+  }
+
+  #mustBeReady(): void {
+    if (this.#health.state === 'Unavailable') throw new StorageUnavailableError(this.name, this.#health.reason);
+  }
+
+  #file(name: string): string {
+    return path.join(this.root, 'objects', name);
+  }
+
+  /** One open handle for each folder in use; all but the newest few are closed again. */
+  #folder(name: string): Promise<FolderSync> {
+    const folder = path.dirname(this.#file(name));
+    let sync = this.#folders.get(folder);
+    if (sync === undefined) {
+      sync = this.#newFolder(folder);
+      this.#folders.set(folder, sync);
+      sync.catch(() => this.#folders.delete(folder));
+      for (const [old, handle] of this.#folders) {
+        if (this.#folders.size <= 4) break;
+        this.#folders.delete(old);
+        handle.then((it) => it.close()).catch(() => {});
+      }
+    }
+    return sync;
+  }
+
+  /** A new folder is durable only when its parent is synced too. */
+  async #newFolder(folder: string): Promise<FolderSync> {
+    const sync = await FolderSync.open(folder);
+    const parent = await FolderSync.open(path.dirname(folder));
+    await parent.sync().finally(() => parent.close());
+    return sync;
+  }
+}
+
+function ill(reason: string): StorageHealth {
+  return { state: 'Unavailable', reason };
+}

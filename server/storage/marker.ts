@@ -1,0 +1,51 @@
+/**
+ * The marker `.narwhal` in a storage's root says whose bytes these are. A disk that is not mounted has no marker, so a
+ * cache never mistakes an empty mount point for its storage and never "repairs" rows away.
+ */
+import { mkdir, open, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { errnoOf } from './errors.ts';
+
+export const MARKER_FILE = '.narwhal';
+
+export interface Marker {
+  readonly cacheId: string;
+  readonly storage: string;
+}
+
+/** The marker in `root`; undefined when there is none. A marker that cannot be read as one counts as foreign. */
+export async function readMarker(root: string): Promise<Marker | 'foreign' | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path.join(root, MARKER_FILE), 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null) return 'foreign';
+    const { cacheId, storage } = value as Record<string, unknown>;
+    return typeof cacheId === 'string' && typeof storage === 'string' ? { cacheId, storage } : 'foreign';
+  } catch {
+    return 'foreign';
+  }
+}
+
+/** Creates `root` and its marker durably; fails if a marker is there. */
+export async function writeMarker(root: string, marker: Marker): Promise<void> {
+  await mkdir(root, { recursive: true });
+  const file = await open(path.join(root, MARKER_FILE), 'wx', 0o644);
+  try {
+    await file.writeFile(`${JSON.stringify(marker)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const folder = await open(root, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

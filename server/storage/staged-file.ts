@@ -1,0 +1,108 @@
+/** A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. */
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { storageError } from './errors.ts';
+import type { Staged, WriteOptions } from './storage.ts';
+
+/** Pieces of a body are gathered up to this size: one write call for many 64 KiB socket reads. */
+const GATHER_BYTES = 512 * 1024;
+
+export interface StagedFileInit {
+  readonly storage: string;
+  readonly file: string;
+  /** Where an object's name lies on disk. */
+  readonly target: (name: string) => string;
+  /** Makes the rename of that name durable. */
+  readonly syncFolder: (name: string) => Promise<void>;
+  readonly createFolder: (name: string) => Promise<void>;
+}
+
+export class StagedFile implements Staged {
+  readonly file: string;
+  readonly #init: StagedFileInit;
+  #handle: Promise<FileHandle> | undefined;
+
+  constructor(init: StagedFileInit) {
+    this.file = init.file;
+    this.#init = init;
+  }
+
+  async write(body: AsyncIterable<Uint8Array>, options: WriteOptions = {}): Promise<number> {
+    const start = options.offset ?? 0;
+    try {
+      const handle = await this.#open();
+      let end = start;
+      let pieces: Uint8Array[] = [];
+      let gathered = 0;
+      let writing: Promise<unknown> | undefined;
+      const flush = async () => {
+        await writing;
+        if (gathered === 0) return;
+        const [batch, at, size] = [pieces, end, gathered];
+        pieces = [];
+        gathered = 0;
+        end += size;
+        writing = writeAll(handle, batch, at, size).then(() => options.onWritten?.(at + size));
+        // The caller awaits it at the next flush; until then a failure must not count as unhandled.
+        writing.catch(() => {});
+      };
+      for await (const piece of body) {
+        pieces.push(piece);
+        gathered += piece.length;
+        if (gathered >= GATHER_BYTES) await flush();
+      }
+      await flush();
+      await writing;
+      return end - start;
+    } catch (error) {
+      throw storageError(this.#init.storage, error);
+    }
+  }
+
+  async commit(name: string, size?: number): Promise<void> {
+    try {
+      const handle = await this.#open();
+      if (size !== undefined) await handle.truncate(size);
+      await handle.sync();
+      await this.#close();
+      await this.#init.createFolder(name);
+      await rename(this.file, this.#init.target(name));
+      await this.#init.syncFolder(name);
+    } catch (error) {
+      throw storageError(this.#init.storage, error);
+    }
+  }
+
+  async discard(): Promise<void> {
+    await this.#close().catch(() => {});
+    await rm(this.file, { force: true });
+  }
+
+  #open(): Promise<FileHandle> {
+    if (this.#handle === undefined) {
+      // r+ keeps what an earlier process wrote; a new file needs the second attempt.
+      this.#handle = open(this.file, 'r+').catch(() => open(this.file, 'w+', 0o644));
+      this.#handle.catch(() => {
+        this.#handle = undefined;
+      });
+    }
+    return this.#handle;
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await (await handle)?.close();
+  }
+}
+
+/** writev may write less than asked (a signal, a nearly full disk); the rest is written piece by piece. */
+async function writeAll(handle: FileHandle, pieces: Uint8Array[], at: number, size: number): Promise<void> {
+  const { bytesWritten } = await handle.writev(pieces, at);
+  if (bytesWritten === size) return;
+  const rest = Buffer.concat(pieces, size);
+  let done = bytesWritten;
+  while (done < size) {
+    const step = await handle.write(rest, done, size - done, at + done);
+    done += step.bytesWritten;
+  }
+}
