@@ -1,4 +1,5 @@
 // `npm start`: set-up, then the server under Node 24, with the example manifest when none is named.
+// package.json says `exec`, because npm passes SIGTERM on to its shell, which would die of it without a word to us.
 import { spawn } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';

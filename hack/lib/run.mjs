@@ -1,5 +1,6 @@
 // Child processes for the tools in hack/.
 import { spawn } from 'node:child_process';
+import os from 'node:os';
 
 const HEAD_LINES = 12;
 const TAIL_LINES = 20;
@@ -54,8 +55,20 @@ export function attempt(command, args, { cwd, env, timeoutMs, inherit = false, i
       output += chunk;
     });
     if (input !== undefined) child.stdin.on('error', () => {}).end(input);
+    // Being in another group, the child does not see the terminal's Ctrl-C.
+    const stop = (signal) => {
+      try {
+        process.kill(-child.pid, 'SIGTERM');
+      } catch {
+        // It is gone already.
+      }
+      process.exit(128 + os.constants.signals[signal]);
+    };
+    const passedOn = timeoutMs === undefined ? [] : ['SIGINT', 'SIGTERM', 'SIGHUP'];
+    for (const signal of passedOn) process.on(signal, stop);
     const end = (code, reason) => {
       clearTimeout(timer);
+      for (const signal of passedOn) process.removeListener(signal, stop);
       resolve({ ok: code === 0, code, reason, stdout, output });
     };
     child.on('error', (error) => end(-1, error.code === 'ENOENT' ? `${command} is not installed` : error.message));
