@@ -77,7 +77,7 @@ function resolve(doors: Doors, front: Front): Koa.Middleware<State> {
     const target = front.resolve(ctx.get('host'), path);
     ctx.state.target = target;
     if (target.cache === undefined && path.startsWith('/api/v1/cache/')) throw unknownCache(doors, ctx);
-    ctx.routerPath = target.path;
+    ctx.newRouterPath = target.path;
     // A cache that leaves the manifests closes only after its requests.
     const release = target.cache?.enter();
     try {

@@ -22,10 +22,10 @@ const COMPLETE_JSON_BYTES = 8 * 1024 * 1024;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function uploadRoutes(doors: Doors): Router<State> {
-  const router = new Router<State>({ strict: true, sensitive: true, prefix: '/multipart-nar' });
+  const router = new Router<State>({ strict: true, sensitive: true });
   const idle = { idleMs: doors.timeouts.idleBodyMs };
 
-  router.post('upload-create', '', async (ctx) => {
+  router.post('upload-create', '/multipart-nar', async (ctx) => {
     ctx.state.route = 'upload-create';
     const cache = allowed(ctx, 'Write');
     const value = ctx.query.compression;
@@ -35,7 +35,7 @@ export function uploadRoutes(doors: Doors): Router<State> {
     sendJson(ctx, { narId: id, uploadId });
   });
 
-  router.post('upload-part-url', '/:id', async (ctx) => {
+  router.post('upload-part-url', '/multipart-nar/:id', async (ctx) => {
     ctx.state.route = 'upload-part-url';
     const cache = allowed(ctx, 'Write');
     const { id, uploadId } = identify(ctx);
@@ -55,7 +55,7 @@ export function uploadRoutes(doors: Doors): Router<State> {
   });
 
   // The URL is the credential: the client sends no Authorization here.
-  router.put('upload-part', '/:id/part/:part', async (ctx) => {
+  router.put('upload-part', '/multipart-nar/:id/part/:part', async (ctx) => {
     ctx.state.route = 'upload-part';
     const { cache } = ctx.state.target;
     if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
@@ -90,7 +90,7 @@ export function uploadRoutes(doors: Doors): Router<State> {
     ctx.body = '';
   });
 
-  router.post('upload-complete', '/:id/complete', async (ctx) => {
+  router.post('upload-complete', '/multipart-nar/:id/complete', async (ctx) => {
     ctx.state.route = 'upload-complete';
     const cache = allowed(ctx, 'Write');
     const { id, uploadId } = identify(ctx);
@@ -100,7 +100,7 @@ export function uploadRoutes(doors: Doors): Router<State> {
     ctx.body = '';
   });
 
-  router.post('upload-abort', '/:id/abort', async (ctx) => {
+  router.post('upload-abort', '/multipart-nar/:id/abort', async (ctx) => {
     ctx.state.route = 'upload-abort';
     const cache = allowed(ctx, 'Write');
     // Best effort: what is unknown or over already is as good as aborted.

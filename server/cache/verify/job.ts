@@ -123,21 +123,28 @@ export class Job {
 
   /** The file's bytes as they come in, hashed on the way; one chunk is read ahead. */
   async *#chunks(handle: fs.promises.FileHandle, compression: Compression): AsyncGenerator<Buffer> {
-    let next = this.#read(handle, 0);
+    let next = this.#readAhead(handle, 0);
     try {
       for (;;) {
         const chunk = await next;
         if (chunk.length === 0) return;
         const end = this.#readBytes + chunk.length;
-        next = this.#read(handle, end);
+        next = this.#readAhead(handle, end);
         this.#readBytes = end;
         if (compression !== 'none') this.#fileHash.update(chunk);
         yield chunk;
       }
     } finally {
-      // The file must not be closed under a read, nor may its failure go unhandled.
+      // The file must not be closed under a read.
       await next.catch(() => {});
     }
+  }
+
+  /** Begins a read whose failure may come before anybody waits for it: unhandled, it would end the thread. */
+  #readAhead(handle: fs.promises.FileHandle, position: number): Promise<Buffer> {
+    const reading = this.#read(handle, position);
+    reading.catch(() => {});
+    return reading;
   }
 
   /** The next bytes at `position`; none at the end of the complete file. */
@@ -160,7 +167,16 @@ function chain(first: (() => void) | undefined, second: () => void): () => void 
 }
 
 function readWhole(file: string, size: number): Buffer {
-  const bytes = fs.readFileSync(file);
-  if (bytes.length < size) throw new VerifierFailure('internal', 'the file is shorter than the upload');
-  return bytes.subarray(0, size);
+  const bytes = Buffer.allocUnsafe(size);
+  const descriptor = fs.openSync(file, 'r');
+  try {
+    for (let at = 0; at < size; ) {
+      const count = fs.readSync(descriptor, bytes, at, size - at, at);
+      if (count === 0) throw new VerifierFailure('internal', 'the file is shorter than the upload');
+      at += count;
+    }
+  } finally {
+    fs.closeSync(descriptor);
+  }
+  return bytes;
 }

@@ -23,8 +23,10 @@ export class NarSink {
     this.#hash.update(chunk);
   }
 
-  /** The hex SHA-256. Throws `FormatError` when the NAR is not complete. */
+  /** The hex SHA-256. Throws `FormatError` when the NAR is not complete, `VerifyError` when it is too long. */
   end(): string {
+    // The claim may have come in after the last byte.
+    this.limit.check(this.size);
     this.#parser.end();
     return this.#hash.digest('hex');
   }

@@ -42,12 +42,11 @@ export async function* throughProgram(source: AsyncIterable<Buffer>, decoder: Pr
     // The caller's environment could change how it decodes (XZ_OPT, LZ4_NBWORKERS).
     env: { LC_ALL: 'C' },
   });
-  // Without a listener a program that cannot be started would end this one; 'close' follows in any case.
-  running.once('error', () => {});
   const closed = once(running, 'close');
   const feeding = feed(source, running.stdin);
-  feeding.catch(() => {});
   const complaint = firstBytes(running.stderr);
+  // Each is awaited below, unless another fails first: its own failure must not count as unhandled.
+  for (const promise of [closed, feeding, complaint]) promise.catch(() => {});
   try {
     for await (const chunk of bigChunks(running.stdout)) yield chunk;
     await feeding;

@@ -1,0 +1,220 @@
+/** A real narwhal-server in a process of its own, on free ports, with its data in a temporary folder. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
+const START_MS = 60_000;
+
+export interface ServerInit {
+  /** Manifests; the default is one public cache `main` with the token `push` (Write) and a storage `disk`. */
+  readonly manifest?: string;
+  /** Further flags of `serve`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** An existing folder to go on with; it is then not removed. */
+  readonly folder?: string;
+  /** Flags for node itself, such as --max-old-space-size. */
+  readonly nodeArgs?: readonly string[];
+}
+
+/** A manifest of one cache; `spec` are lines of YAML that are indented by two spaces here. */
+export function cacheManifest(name: string, spec: string): string {
+  const lines = spec
+    .trimEnd()
+    .split('\n')
+    .map((line) => `  ${line}`);
+  return `apiVersion: narwhal.dev/v1alpha1\nkind: BinaryCache\nmetadata:\n  name: ${name}\nspec:\n${lines.join('\n')}\n`;
+}
+
+/** Tokens `read`, `push` and `admin`, one storage `disk`. */
+export const standardSpec = `storages:
+  - name: disk
+    local: {}
+tokens:
+  - {name: read, permissions: [Read]}
+  - {name: push, permissions: [Write]}
+  - {name: admin, permissions: [Admin]}
+`;
+
+export class TestServer {
+  /** Holds `cache.yaml` and `data`. */
+  readonly folder: string;
+  readonly #init: ServerInit;
+  #child: ChildProcess | undefined;
+  #exit: Promise<number | null> = Promise.resolve(null);
+  #output = '';
+  #address = '';
+  #admin = '';
+
+  private constructor(folder: string, init: ServerInit) {
+    this.folder = folder;
+    this.#init = init;
+  }
+
+  static async start(init: ServerInit = {}): Promise<TestServer> {
+    const folder = init.folder ?? (await mkdtemp(path.join(os.tmpdir(), 'narwhal-test-')));
+    const server = new TestServer(folder, init);
+    await mkdir(folder, { recursive: true });
+    if (init.folder === undefined || init.manifest !== undefined) {
+      await server.writeManifest(init.manifest ?? cacheManifest('main', standardSpec));
+    }
+    await server.restart();
+    return server;
+  }
+
+  get data(): string {
+    return path.join(this.folder, 'data');
+  }
+
+  get manifestFile(): string {
+    return path.join(this.folder, 'cache.yaml');
+  }
+
+  /** `http://127.0.0.1:port`; with one cache, any host is its host. */
+  get url(): string {
+    return `http://${this.#address}`;
+  }
+
+  get port(): number {
+    return Number(this.#address.split(':').at(-1));
+  }
+
+  get adminUrl(): string {
+    return `http://${this.#admin}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? -1;
+  }
+
+  /** Everything that the server has logged and printed. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** `http://127.0.0.1:port/api/v1/cache/<cache>` */
+  api(cache = 'main'): string {
+    return `${this.url}/api/v1/cache/${cache}`;
+  }
+
+  writeManifest(text: string): Promise<void> {
+    return writeFile(this.manifestFile, text);
+  }
+
+  async token(name = 'push', cache = 'main'): Promise<string> {
+    return (await readFile(path.join(this.data, cache, 'tokens', name), 'utf8')).trim();
+  }
+
+  /** `{ authorization }` for a token. */
+  async auth(name = 'push', cache = 'main'): Promise<Record<string, string>> {
+    return { authorization: `Bearer ${await this.token(name, cache)}` };
+  }
+
+  /** `name:base64` of the cache's first key. */
+  async publicKey(cache = 'main'): Promise<string> {
+    const response = await fetch(this.api(cache), { headers: await this.auth('push', cache) });
+    const info: unknown = await response.json();
+    if (
+      typeof info !== 'object' ||
+      info === null ||
+      !('publicSigningKeys' in info) ||
+      !Array.isArray(info.publicSigningKeys)
+    )
+      throw new Error('no keys');
+    return String(info.publicSigningKeys[0]);
+  }
+
+  /** Starts the process (again) with the same folder; the ports change. */
+  async restart(args: readonly string[] = []): Promise<void> {
+    const words = [
+      'serve',
+      '-f',
+      this.manifestFile,
+      '--data',
+      this.data,
+      '--listen',
+      '127.0.0.1:0',
+      '--admin-listen',
+      '127.0.0.1:0',
+    ];
+    const more = [
+      '--log-level',
+      'debug',
+      '--log-format',
+      'json',
+      '--reload-interval',
+      '0.05',
+      ...(this.#init.args ?? []),
+      ...args,
+    ];
+    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), MAIN, ...words, ...more], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.#init.env },
+    });
+    this.#child = child;
+    const logs = process.env.NARWHAL_TEST_LOGS;
+    const log =
+      logs === undefined
+        ? undefined
+        : createWriteStream(path.join(logs, `${path.basename(this.folder)}.log`), { flags: 'a' });
+    this.#exit = new Promise((resolve) => child.on('close', (code) => resolve(code)));
+    const ready = new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`the server did not start:\n${this.#output}`)), START_MS);
+      const hear = (chunk: string) => {
+        this.#output += chunk;
+        log?.write(chunk);
+        for (const line of chunk.split('\n')) {
+          if (!line.includes('"msg":"ready"')) continue;
+          const { listen, admin } = JSON.parse(line) as { listen: string[]; admin: string };
+          this.#address = listen[0] ?? '';
+          this.#admin = admin;
+          clearTimeout(timer);
+          resolve();
+        }
+      };
+      child.stdout.setEncoding('utf8').on('data', hear);
+      // Lines of standard error are whole: pino writes each with one call.
+      child.stderr.setEncoding('utf8').on('data', hear);
+      this.#exit.then((code) => {
+        clearTimeout(timer);
+        log?.end();
+        reject(new Error(`the server ended with ${code}:\n${this.#output.slice(-4000)}`));
+      });
+    });
+    await ready;
+  }
+
+  /** SIGTERM and wait; the exit code. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.#child?.kill(signal);
+    return this.#exit;
+  }
+
+  /** Waits until the process has ended by itself; the exit code. */
+  ended(): Promise<number | null> {
+    return this.#exit;
+  }
+
+  /** Stops the server and removes its folder. */
+  async remove(): Promise<void> {
+    await this.stop();
+    if (this.#init.folder === undefined) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Waits until `condition` holds, looking every 20 ms. Fails after `timeoutMs` with `what`. */
+export async function until(
+  what: string,
+  condition: () => Promise<boolean> | boolean,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
