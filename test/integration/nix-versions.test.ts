@@ -83,4 +83,17 @@ await describeEachNix('the nix harness', (nix) => {
     assert.equal(await fs.readFile(second.fileOf(output), 'utf8'), 'once\n');
     await second.remove();
   });
+
+  it('signs paths and carries build logs', async () => {
+    const [output] = await client.build(derivation('logged', 'echo a line of the log; echo > $out'));
+    assert.ok(output);
+    const { secretFile } = await client.generateKey('sign-1');
+    await client.must(['nix', 'store', 'sign', '--key-file', secretFile, output]);
+    const [info] = await client.pathInfo([output]);
+    assert.ok(info?.signatures.some((signature) => signature.startsWith('sign-1:')));
+    assert.ok(info.deriver);
+    assert.equal(await client.must(['nix', 'log', output]), 'a line of the log');
+    await client.must(['nix', 'store', 'copy-log', '--to', `file://${dir}/logs`, info.deriver]);
+    await fs.access(path.join(dir, 'logs', 'log', path.basename(info.deriver)));
+  });
 });
