@@ -90,7 +90,8 @@ await describeEachNix('the nix harness', (nix) => {
     const { secretFile } = await client.generateKey('sign-1');
     await client.must(['nix', 'store', 'sign', '--key-file', secretFile, output]);
     const [info] = await client.pathInfo([output]);
-    assert.ok(info?.signatures.some((signature) => signature.startsWith('sign-1:')));
+    assert.ok(info);
+    assert.ok(info.signatures.some((signature) => signature.startsWith('sign-1:')));
     assert.ok(info.deriver);
     assert.equal(await client.must(['nix', 'log', output]), 'a line of the log');
     await client.must(['nix', 'store', 'copy-log', '--to', `file://${dir}/logs`, info.deriver]);
