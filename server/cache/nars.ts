@@ -18,6 +18,7 @@ import {
   parseStorePath,
   sha256FromHex,
 } from '../nix/index.ts';
+import { crashPoint } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import { type Body, receive } from './incoming.ts';
@@ -126,6 +127,7 @@ export class Nars {
         () => database.write((sql) => insertNar(sql, object, facts, Date.now())),
         settings.transientRetryMs,
       );
+      crashPoint('after-nar-row');
       objects.collect();
       return { facts, size: incoming.size };
     } finally {

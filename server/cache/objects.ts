@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import type { Database, Sql } from '../metadata/index.ts';
-import type { ByteRange } from '../storage/index.ts';
+import { type ByteRange, crashPoint } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import { receive } from './incoming.ts';
@@ -111,7 +111,9 @@ export class Objects {
     for (const row of rows) {
       const storage = storages.find(row.storage);
       if (storage === undefined || storage.health().state !== 'Ready') continue;
+      crashPoint('before-delete');
       await storage.delete(row.name);
+      crashPoint('after-delete');
       await database.write((sql) => sql.query(`DELETE FROM objects WHERE id = ? AND state = 'tombstoned'`, [row.id]));
       storages.count(row.storage, -row.size);
     }

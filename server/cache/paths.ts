@@ -9,6 +9,7 @@ import { LRUCache } from 'lru-cache';
 import type { Database, Sql } from '../metadata/index.ts';
 import { placeholders, slices } from '../metadata/index.ts';
 import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../nix/index.ts';
+import { crashPoint } from '../storage/index.ts';
 import { HashSet } from './hash-set.ts';
 import type { Keys } from './keys.ts';
 import { insertObject, insertTombstone, type NewObject } from './objects.ts';
@@ -176,11 +177,13 @@ export class Paths {
 
   /** Makes a path visible, in one transaction with its NAR and with `also`. */
   async publish(path: NewPath, source: NarSource, also?: (sql: Sql) => Promise<void>): Promise<PublishOutcome> {
+    crashPoint('before-publish');
     const outcome = await this.#init.database.write(async (sql) => {
       const result = await insertPath(sql, path, source);
       await also?.(sql);
       return result;
     });
+    crashPoint('after-publish');
     this.#epoch++;
     this.#rendered.delete(path.hashPart);
     if (outcome.kind === 'published') this.#all.add(path.hashPart);

@@ -7,9 +7,10 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { crashPoint } from './crash-point.ts';
 import { errnoOf, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
-import { readMarker, writeMarker } from './marker.ts';
+import { MARKER_DRAFT, type Marker, readMarker, writeMarker } from './marker.ts';
 import { StagedFile } from './staged-file.ts';
 import type { ByteRange, Staged, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
 
@@ -56,20 +57,42 @@ export class LocalStorage implements Storage {
     return this.#health;
   }
 
+  /**
+   * Looks at a storage in use: a disk that was unmounted leaves an empty folder behind, without a marker. What makes a
+   * storage ready is `open`.
+   */
+  async probe(): Promise<StorageHealth> {
+    if (this.#health.state !== 'Ready') return this.#health;
+    try {
+      const marker = await readMarker(this.root);
+      if (marker === undefined) this.#health = ill(noMarker(this.root));
+      else if (!this.#isOwn(marker)) this.#health = ill(foreignMarker(this.root));
+    } catch (error) {
+      this.#health = ill(error instanceof Error ? error.message : String(error));
+    }
+    // Open folders would keep the disk from being unmounted, and belong to another one afterwards.
+    if (this.#health.state !== 'Ready') await this.close().catch(() => {});
+    return this.#health;
+  }
+
+  #isOwn(marker: Marker | 'foreign'): boolean {
+    return marker !== 'foreign' && marker.cacheId === this.#init.cacheId && marker.storage === this.name;
+  }
+
   async #examine(known: boolean, settle: () => Promise<void>): Promise<StorageHealth> {
     const marker = await readMarker(this.root);
-    const own = { cacheId: this.#init.cacheId, storage: this.name };
     if (marker === undefined) {
-      if (known) return ill(`${this.root} has no marker: the disk is not mounted, or its content was removed`);
+      if (known) return ill(noMarker(this.root));
       const entries = await readdir(this.root).catch((error: unknown) => {
         if (errnoOf(error) === 'ENOENT') return [];
         throw error;
       });
-      if (entries.some((entry) => entry !== 'lost+found'))
+      if (entries.some((entry) => entry !== 'lost+found' && entry !== MARKER_DRAFT))
         return ill(`${this.root} is new to this cache and not empty`);
-      await writeMarker(this.root, own);
-    } else if (marker === 'foreign' || marker.cacheId !== own.cacheId || marker.storage !== own.storage) {
-      return ill(`${this.root} belongs to another cache or storage (see the file .narwhal in it)`);
+      await writeMarker(this.root, { cacheId: this.#init.cacheId, storage: this.name });
+      crashPoint('after-marker');
+    } else if (!this.#isOwn(marker)) {
+      return ill(foreignMarker(this.root));
     }
     await mkdir(path.join(this.root, STAGING), { recursive: true });
     await mkdir(path.join(this.root, 'objects'), { recursive: true });
@@ -190,11 +213,23 @@ export class LocalStorage implements Storage {
 
   /** A new folder is durable only when its parent is synced too. */
   async #newFolder(folder: string): Promise<FolderSync> {
+    // Never with its parents: below a mount point without its disk there must be nothing of ours.
+    await mkdir(folder).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
     const sync = await FolderSync.open(folder);
     const parent = await FolderSync.open(path.dirname(folder));
     await parent.sync().finally(() => parent.close());
     return sync;
   }
+}
+
+function noMarker(root: string): string {
+  return `${root} has no marker: the disk is not mounted, or its content was removed`;
+}
+
+function foreignMarker(root: string): string {
+  return `${root} belongs to another cache or storage (see the file .narwhal in it)`;
 }
 
 function ill(reason: string): StorageHealth {

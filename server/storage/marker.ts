@@ -2,11 +2,14 @@
  * The marker `.narwhal` in a storage's root says whose bytes these are. A disk that is not mounted has no marker, so a
  * cache never mistakes an empty mount point for its storage and never "repairs" rows away.
  */
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
+import { crashPoint } from './crash-point.ts';
 import { errnoOf } from './errors.ts';
 
 export const MARKER_FILE = '.narwhal';
+/** What a crash may leave in a storage that has no marker yet. */
+export const MARKER_DRAFT = '.narwhal.new';
 
 export interface Marker {
   readonly cacheId: string;
@@ -32,16 +35,19 @@ export async function readMarker(root: string): Promise<Marker | 'foreign' | und
   }
 }
 
-/** Creates `root` and its marker durably; fails if a marker is there. */
+/** Creates `root` and its marker, durably and whole: half a marker would look like a foreign one. */
 export async function writeMarker(root: string, marker: Marker): Promise<void> {
   await mkdir(root, { recursive: true });
-  const file = await open(path.join(root, MARKER_FILE), 'wx', 0o644);
+  const draft = path.join(root, MARKER_DRAFT);
+  const file = await open(draft, 'w', 0o644);
   try {
     await file.writeFile(`${JSON.stringify(marker)}\n`);
     await file.sync();
   } finally {
     await file.close();
   }
+  crashPoint('before-marker');
+  await rename(draft, path.join(root, MARKER_FILE));
   const folder = await open(root, 'r');
   try {
     await folder.sync();

@@ -1,6 +1,7 @@
 /** A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. */
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { storageError } from './errors.ts';
+import { crashPoint } from './crash-point.ts';
+import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
 import type { Staged, WriteOptions } from './storage.ts';
 
 /** Pieces of a body are gathered up to this size: one write call for many 64 KiB socket reads. */
@@ -20,6 +21,8 @@ export class StagedFile implements Staged {
   readonly file: string;
   readonly #init: StagedFileInit;
   #handle: Promise<FileHandle> | undefined;
+  /** The name that the file was given, from then on: a repeated commit must not begin anew. */
+  #renamedTo: string | undefined;
 
   constructor(init: StagedFileInit) {
     this.file = init.file;
@@ -41,7 +44,10 @@ export class StagedFile implements Staged {
         pieces = [];
         gathered = 0;
         end += size;
-        writing = writeAll(handle, batch, at, size).then(() => options.onWritten?.(at + size));
+        writing = writeAll(handle, batch, at, size).then(() => {
+          crashPoint('half-written');
+          options.onWritten?.(at + size);
+        });
         // The caller awaits it at the next flush; until then a failure must not count as unhandled.
         writing.catch(() => {});
       };
@@ -60,14 +66,22 @@ export class StagedFile implements Staged {
 
   async commit(name: string, size?: number): Promise<void> {
     try {
-      const handle = await this.#open();
-      if (size !== undefined) await handle.truncate(size);
-      await handle.sync();
-      await this.#close();
-      await this.#init.createFolder(name);
-      await rename(this.file, this.#init.target(name));
+      if (this.#renamedTo !== name) {
+        const handle = await this.#open();
+        if (size !== undefined) await handle.truncate(size);
+        crashPoint('before-sync');
+        await handle.sync();
+        await this.#close();
+        crashPoint('before-rename');
+        await this.#init.createFolder(name);
+        await rename(this.file, this.#init.target(name));
+        this.#renamedTo = name;
+      }
+      crashPoint('before-folder-sync');
       await this.#init.syncFolder(name);
     } catch (error) {
+      if (errnoOf(error) === 'ENOENT')
+        throw new StorageUnavailableError(this.#init.storage, 'its folders are gone', { cause: error });
       throw storageError(this.#init.storage, error);
     }
   }
@@ -79,13 +93,30 @@ export class StagedFile implements Staged {
 
   #open(): Promise<FileHandle> {
     if (this.#handle === undefined) {
-      // r+ keeps what an earlier process wrote; a new file needs the second attempt.
-      this.#handle = open(this.file, 'r+').catch(() => open(this.file, 'w+', 0o644));
+      this.#handle = this.#openFile();
       this.#handle.catch(() => {
         this.#handle = undefined;
       });
     }
     return this.#handle;
+  }
+
+  /** `r+` keeps what an earlier process wrote; only a file that is not there is made, any other failure is one. */
+  async #openFile(): Promise<FileHandle> {
+    try {
+      return await open(this.file, 'r+');
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    try {
+      const handle = await open(this.file, 'wx+', 0o644);
+      crashPoint('staged-created');
+      return handle;
+    } catch (error) {
+      // The folder was there when the storage was opened.
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      throw new StorageUnavailableError(this.#init.storage, 'its staging folder is gone', { cause: error });
+    }
   }
 
   async #close(): Promise<void> {
