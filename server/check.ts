@@ -37,6 +37,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     metrics: { published() {}, committed() {} },
     settings: {},
     graceMs: 0,
+    inspecting: true,
   });
   let clean = true;
   try {

@@ -40,7 +40,17 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   // A port of 0 is known only once it listens; the caches need the host name alone, before that.
   const urls = new Urls(options.apiUrl || defaultApiUrl(first, first.port), options.aliases);
   const { data, renameHost, settings, shutdownGraceMs: graceMs } = options;
-  const caches = new Caches({ data, host: urls.host, renameHost, verifier, logger, metrics, settings, graceMs });
+  const caches = new Caches({
+    data,
+    host: urls.host,
+    renameHost,
+    verifier,
+    logger,
+    metrics,
+    settings,
+    graceMs,
+    inspecting: false,
+  });
   let configError: string | undefined;
   let ready = false;
   const admin = new AdminServer({ caches, metrics, configError: () => configError, ready: () => ready, version });

@@ -32,6 +32,8 @@ export interface BinaryCacheInit {
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
+  /** Only to look: nothing is removed and nothing runs in the background. */
+  readonly inspecting: boolean;
 }
 
 export class BinaryCache {
@@ -76,7 +78,7 @@ export class BinaryCache {
       settings,
       logger,
       settle: async (storage) => {
-        await removeLeftovers({ database, logger }, storage);
+        if (!init.inspecting) await removeLeftovers({ database, logger }, storage);
       },
     });
     this.objects = new Objects({ database, storages: this.storages, logger });
@@ -124,8 +126,8 @@ export class BinaryCache {
       const keys = await loadKeys(init, database, plan);
       const tokens = await Tokens.load(plan.tokens, path.join(folder, 'tokens'));
       cache = new BinaryCache(init, { database, lock, id, keys, tokens });
-      await cache.storages.check(plan.storages);
-      await cache.storages.apply(plan.storages, plan.strategy);
+      const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
+      await useStorages();
       cache.#start();
       return cache;
     } catch (error) {
@@ -139,6 +141,7 @@ export class BinaryCache {
   #start(): void {
     const { logger, plan } = this.#init;
     if (this.#keys.lost !== undefined) logger.error({ cache: plan.name }, `pushes are refused: ${this.#keys.lost}`);
+    if (this.#init.inspecting) return;
     this.objects.collect();
     this.#housekeeping.start();
     this.paths
@@ -171,9 +174,9 @@ export class BinaryCache {
   async prepare(plan: CachePlan): Promise<() => Promise<void>> {
     const keys = await loadKeys(this.#init, this.database, plan);
     const tokens = await Tokens.load(plan.tokens, path.join(this.folder, 'tokens'));
-    await this.storages.check(plan.storages);
+    const useStorages = await this.storages.prepare(plan.storages, plan.strategy);
     return async () => {
-      await this.storages.apply(plan.storages, plan.strategy);
+      await useStorages();
       this.#plan = plan;
       this.#tokens = tokens;
       this.#useKeys(keys);

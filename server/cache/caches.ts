@@ -21,6 +21,8 @@ export interface CachesInit {
   readonly settings: Partial<Settings>;
   /** How long requests of a cache that goes may still run. */
   readonly graceMs: number;
+  /** Only to look: nothing is removed and nothing runs in the background. */
+  readonly inspecting: boolean;
 }
 
 export class Caches {
@@ -105,8 +107,9 @@ export class Caches {
   }
 
   #openCache(plan: CachePlan): Promise<BinaryCache> {
-    const { host, renameHost, verifier, logger, metrics } = this.#init;
-    return BinaryCache.open({ plan, folder: this.#folder(plan.name), host, renameHost, verifier, logger, metrics });
+    const { host, renameHost, verifier, logger, metrics, inspecting } = this.#init;
+    const folder = this.#folder(plan.name);
+    return BinaryCache.open({ plan, folder, host, renameHost, verifier, logger, metrics, inspecting });
   }
 
   async #closeCache(cache: BinaryCache): Promise<void> {

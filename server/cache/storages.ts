@@ -34,6 +34,8 @@ export interface StoragesInit {
 
 interface Entry {
   plan: StoragePlan;
+  /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
+  settled: boolean;
   readonly storage: LocalStorage;
   usedBytes: number;
   /** Declared bytes of writes that are under way. */
@@ -54,50 +56,97 @@ export class Storages {
   #strategy: StrategyName = 'InOrder';
   #turn = 0;
   #retry: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(init: StoragesInit) {
     this.#init = init;
   }
 
-  /** Opens what is new, takes over order and modes. Call again after every change of the manifest. */
-  async apply(plans: readonly StoragePlan[], strategy: StrategyName): Promise<void> {
-    this.#strategy = strategy;
-    for (const plan of plans) {
-      const entry = this.#entries.get(plan.name);
-      if (entry === undefined) await this.#add(plan);
-      else entry.plan = plan;
-      const { database } = this.#init;
-      await database.write((sql) => sql.query('UPDATE storages SET mode = ? WHERE name = ?', [plan.mode, plan.name]));
-    }
-    this.#order = plans.map((plan) => plan.name);
-    this.#watch();
-  }
-
   /**
-   * Refuses plans that would lose data: a storage may only leave the manifest when it holds nothing.
-   * @throws CacheError Conflict
+   * Gets ready for the storages of a manifest, at start and after each change of it: refuses what would lose data and
+   * opens what is new. Nothing in use changes before the function that it resolves with is called.
+   * @throws CacheError Conflict, Invalid
    */
-  async check(plans: readonly StoragePlan[]): Promise<void> {
-    const { database } = this.#init;
+  async prepare(plans: readonly StoragePlan[], strategy: StrategyName): Promise<() => Promise<void>> {
     const names = new Set(plans.map((plan) => plan.name));
-    for (const { name } of await database.query<{ name: string }>('SELECT name FROM storages')) {
-      if (names.has(name)) continue;
-      const rows = await database.query<{ objects: number }>(
-        'SELECT count(*) AS objects FROM objects WHERE storage = ?',
-        [name],
-      );
-      const objects = Number(rows[0]?.objects ?? 0);
+    const gone = (await this.#init.database.query<{ name: string }>('SELECT name FROM storages'))
+      .map((row) => row.name)
+      .filter((name) => !names.has(name));
+    for (const name of gone) {
+      const objects = await this.#objectsIn(name);
       if (objects > 0)
         throw new CacheError(
           'Conflict',
           `storage ${name} holds ${objects} objects and cannot be removed; put it back into the manifest`,
         );
-      await database.write((sql) => sql.query('DELETE FROM storages WHERE name = ?', [name]));
-      this.#entries.delete(name);
     }
+    const added: Entry[] = [];
+    try {
+      for (const plan of plans) {
+        const entry = this.#entries.get(plan.name);
+        if (entry === undefined || !this.#order.includes(plan.name)) added.push(await this.#open(plan));
+        else if (path.resolve(plan.root) !== entry.storage.root)
+          throw new CacheError(
+            'Conflict',
+            `storage ${plan.name} lies in ${entry.storage.root}; to move it, stop the server, move the folder, start again`,
+          );
+      }
+    } catch (error) {
+      await Promise.all(added.map((entry) => entry.storage.close()));
+      throw error;
+    }
+    return () => this.#use(plans, strategy, added, gone);
   }
 
-  async #add(plan: StoragePlan): Promise<void> {
+  async #use(
+    plans: readonly StoragePlan[],
+    strategy: StrategyName,
+    added: readonly Entry[],
+    gone: readonly string[],
+  ): Promise<void> {
+    const { database } = this.#init;
+    for (const entry of added) this.#entries.set(entry.plan.name, entry);
+    this.#strategy = strategy;
+    this.#order = plans.map((plan) => plan.name);
+    for (const plan of plans) {
+      const entry = this.#entries.get(plan.name);
+      if (entry !== undefined) entry.plan = plan;
+    }
+    await database.write(async (sql) => {
+      for (const plan of plans)
+        await sql.query('UPDATE storages SET mode = ?, location = ? WHERE name = ?', [
+          plan.mode,
+          path.resolve(plan.root),
+          plan.name,
+        ]);
+    });
+    for (const name of gone) await this.#forget(name);
+    this.#watch();
+  }
+
+  /** Drops the row of an empty storage, and the uploads that had begun in it. */
+  async #forget(name: string): Promise<void> {
+    const { database, logger } = this.#init;
+    // A write that began before the manifest changed may still end there: then its object keeps the storage known.
+    if ((this.#entries.get(name)?.reservedBytes ?? 0) > 0 || (await this.#objectsIn(name)) > 0) {
+      logger.error({ storage: name }, 'storage got an object while it was removed; put it back into the manifest');
+      return;
+    }
+    await database.write(async (sql) => {
+      await sql.query(`UPDATE uploads SET state = 'aborted' WHERE storage = ? AND state = 'open'`, [name]);
+      await sql.query('DELETE FROM storages WHERE name = ?', [name]);
+    });
+  }
+
+  async #objectsIn(name: string): Promise<number> {
+    const rows = await this.#init.database.query<{ objects: number }>(
+      'SELECT count(*) AS objects FROM objects WHERE storage = ?',
+      [name],
+    );
+    return Number(rows[0]?.objects ?? 0);
+  }
+
+  async #open(plan: StoragePlan): Promise<Entry> {
     const { database, cacheId, settings } = this.#init;
     const storage = new LocalStorage({
       name: plan.name,
@@ -107,7 +156,6 @@ export class Storages {
     });
     const known = await database.query('SELECT name FROM storages WHERE name = ?', [plan.name]);
     const health = await storage.open(known.length > 0, () => this.#init.settle(storage));
-    this.#entries.set(plan.name, { plan, storage, usedBytes: 0, reservedBytes: 0, fullUntil: 0 });
     if (known.length === 0) {
       if (health.state === 'Unavailable') throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
       await database.write((sql) =>
@@ -123,9 +171,13 @@ export class Storages {
       'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
       [plan.name],
     );
-    this.count(plan.name, Number(used[0]?.bytes ?? 0));
-    if (health.state !== 'Ready')
-      this.#init.logger.error({ storage: plan.name, reason: health.reason }, 'storage is unavailable');
+    if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
+    const usedBytes = Number(used[0]?.bytes ?? 0);
+    return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, fullUntil: 0 };
+  }
+
+  #reportIll(storage: string, reason: string): void {
+    this.#init.logger.error({ storage, reason }, 'storage is unavailable');
   }
 
   /** In the manifest's order. */
@@ -155,6 +207,14 @@ export class Storages {
     if (entry !== undefined) entry.usedBytes += bytes;
   }
 
+  /** Looks at once at a storage that a write could not use, instead of at the next round. */
+  async suspect(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry?.storage.health().state !== 'Ready') return;
+    const health = await entry.storage.probe();
+    if (health.state !== 'Ready') this.#reportIll(name, health.reason);
+  }
+
   /** Remembers that a write found the medium full. */
   reportFull(name: string): void {
     const entry = this.#entries.get(name);
@@ -174,9 +234,11 @@ export class Storages {
     const ready = writable.filter((entry) => entry.storage.health().state === 'Ready');
     if (ready.length === 0) throw new CacheError('Unavailable', 'no writable storage is available');
     const open = ready.filter((entry) => !not.has(entry.plan.name) && entry.fullUntil <= Date.now());
-    const candidates = await Promise.all(open.map(candidateOf));
+    const candidates = await Promise.all(open.map((candidate) => this.#candidateOf(candidate)));
     const chosen = place(this.#strategy, candidates, size, this.#turn++)[0];
     const entry = chosen && this.#entries.get(chosen.name);
+    if (entry === undefined && ready.every((it) => it.storage.health().state !== 'Ready'))
+      throw new CacheError('Unavailable', 'no writable storage is available');
     if (entry === undefined)
       throw new CacheError('NoSpace', `no storage of this cache has room for ${size} more bytes`);
     return reserve(entry, size);
@@ -188,7 +250,7 @@ export class Storages {
     const health = entry?.storage.health();
     if (entry === undefined || health?.state !== 'Ready')
       throw new CacheError('Unavailable', `storage ${name} is not available`);
-    if (!hasRoom(await candidateOf(entry), size)) {
+    if (!hasRoom(await this.#candidateOf(entry), size)) {
       this.reportFull(name);
       throw new CacheError('NoSpace', `storage ${name} has no room for ${size} more bytes`);
     }
@@ -213,23 +275,52 @@ export class Storages {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#retry);
     await Promise.all([...this.#entries.values()].map((entry) => entry.storage.close()));
   }
 
-  /** Looks at ill storages until they are back: a disk mounted later needs no restart. */
+  /** Looks at all storages now and then: a disk that goes is left alone, one that comes back needs no restart. */
   #watch(): void {
     clearTimeout(this.#retry);
-    const ill = [...this.#entries.values()].filter((entry) => entry.storage.health().state !== 'Ready');
-    if (ill.length === 0) return;
+    if (this.#closed) return;
     this.#retry = setTimeout(async () => {
-      for (const { storage } of ill) {
-        const health = await storage.open(true, () => this.#init.settle(storage));
-        if (health.state === 'Ready') this.#init.logger.info({ storage: storage.name }, 'storage is available again');
+      for (const name of this.#order) {
+        if (this.#closed) return;
+        await this.#look(name);
       }
       this.#watch();
     }, this.#init.settings.storageRetryMs);
     this.#retry.unref();
+  }
+
+  async #look(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    const { storage } = entry;
+    if (storage.health().state === 'Ready') return this.suspect(name);
+    const health = await storage.open(true, async () => {
+      if (!entry.settled) await this.#init.settle(storage);
+    });
+    if (health.state !== 'Ready') return;
+    entry.settled = true;
+    this.#init.logger.info({ storage: name }, 'storage is available again');
+  }
+
+  /** What the strategy may know of a storage. One that cannot even be asked counts as full, and is looked at. */
+  async #candidateOf(entry: Entry): Promise<Candidate> {
+    const { plan, storage, reservedBytes } = entry;
+    const usage = await storage.usage().catch(async () => {
+      await this.suspect(plan.name);
+      return { freeBytes: 0 };
+    });
+    return {
+      name: plan.name,
+      usedBytes: entry.usedBytes + reservedBytes,
+      capacityBytes: plan.capacityBytes,
+      freeBytes: usage.freeBytes === undefined ? undefined : Math.max(0, usage.freeBytes - reservedBytes),
+      weight: plan.weight,
+    };
   }
 }
 
@@ -242,18 +333,6 @@ function reserve(entry: Entry, size: number): Placement {
       if (held) entry.reservedBytes -= size;
       held = false;
     },
-  };
-}
-
-/** An ill medium that cannot even be asked counts as full. */
-async function candidateOf(entry: Entry): Promise<Candidate> {
-  const usage = await entry.storage.usage().catch(() => ({ freeBytes: 0 }));
-  return {
-    name: entry.plan.name,
-    usedBytes: entry.usedBytes + entry.reservedBytes,
-    capacityBytes: entry.plan.capacityBytes,
-    freeBytes: usage.freeBytes === undefined ? undefined : Math.max(0, usage.freeBytes - entry.reservedBytes),
-    weight: entry.plan.weight,
   };
 }
 
