@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type { Staged } from '../storage/index.ts';
+import { crashPoint, type Staged, StorageUnavailableError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { NewObject } from './objects.ts';
 import { patiently } from './patience.ts';
@@ -48,6 +48,7 @@ export class Incoming {
     );
     this.#committed = true;
     this.#storages.count(storage.name, this.size);
+    crashPoint('before-nar-row');
     return { key, storage: storage.name, name, size: this.size };
   }
 
@@ -63,7 +64,9 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
   if (declaredBytes !== undefined && declaredBytes > maxBytes) throw tooLarge(maxBytes);
   const source = new Source(body, maxBytes);
   const tried = new Set<string>();
-  let placement = await storages.place(declaredBytes ?? 0);
+  // No storage may be there for a moment: waiting costs less than an answer that a client cannot repeat.
+  const patience = storages.settings.transientRetryMs;
+  let placement = await patiently(() => storages.place(declaredBytes ?? 0), patience);
   let staged = placement.storage.stage(randomUUID());
   for (;;) {
     try {
@@ -80,23 +83,46 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
       }
       return new Incoming(staged, source.written, placement, storages);
     } catch (error) {
-      placement.release();
-      if (!isFull(error)) {
-        await staged.discard();
-        throw error;
-      }
-      storages.reportFull(placement.storage.name);
-      tried.add(placement.storage.name);
       const from = staged;
       try {
-        placement = await storages.place(Math.max(declaredBytes ?? 0, source.written), tried);
-        staged = placement.storage.stage(randomUUID());
-        if (source.written > 0) await staged.write(createReadStream(from.file, { end: source.written - 1 }));
+        placement.release();
+        await exclude(storages, placement.storage.name, tried, error);
+        [placement, staged] = await move(init, from, source.written, tried);
       } finally {
         await from.discard();
       }
     }
   }
+}
+
+/** Goes on with a copy of what has arrived in the next storage that takes it. @throws CacheError NoSpace */
+async function move(
+  init: ReceiveInit,
+  from: Staged,
+  written: number,
+  tried: Set<string>,
+): Promise<[Placement, Staged]> {
+  const { storages, declaredBytes = 0 } = init;
+  for (;;) {
+    const placement = await storages.place(Math.max(declaredBytes, written), tried);
+    const staged = placement.storage.stage(randomUUID());
+    try {
+      if (written > 0) await staged.write(createReadStream(from.file, { end: written - 1 }));
+      return [placement, staged];
+    } catch (error) {
+      placement.release();
+      await staged.discard();
+      await exclude(storages, placement.storage.name, tried, error);
+    }
+  }
+}
+
+/** Leaves a storage out that is full or gone; throws what another storage would not change. */
+async function exclude(storages: Storages, name: string, tried: Set<string>, error: unknown): Promise<void> {
+  if (isFull(error)) storages.reportFull(name);
+  else if (error instanceof StorageUnavailableError) await storages.suspect(name);
+  else throw error;
+  tried.add(name);
 }
 
 /** The body, with the pieces that are not on disk yet kept for a second try. */
