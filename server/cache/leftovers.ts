@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import type { LocalStorage } from '../storage/index.ts';
-import { openUploads } from './upload-rows.ts';
+import { openUploads, setState } from './upload-rows.ts';
 
 export interface LeftoversInit {
   readonly database: Database;
@@ -17,10 +17,9 @@ export interface LeftoversInit {
 export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage): Promise<string[]> {
   const { database, logger } = init;
   const removed: string[] = [];
-  const uploads = new Set(
-    (await openUploads(database)).filter((row) => row.storage === storage.name).map((row) => row.id),
-  );
-  for (const staged of await storage.listStaged()) {
+  const stagedFiles = await storage.listStaged();
+  const uploads = await abandonBroken(init, storage, new Set(stagedFiles));
+  for (const staged of stagedFiles) {
     // `<upload id>` or `<upload id>.<part>`
     if (uploads.has(staged.split('.')[0] ?? '')) continue;
     await storage.stage(staged).discard();
@@ -42,6 +41,34 @@ export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage
     logger.info({ storage: storage.name, files: removed.length }, 'removed what an interrupted write left behind');
   await markSettled(database, storage);
   return removed;
+}
+
+/**
+ * Gives up uploads whose bytes are not all there: their files had just been moved when the process ended. The client
+ * hears that the upload is over and begins anew. The ids of those that can go on.
+ */
+async function abandonBroken(
+  { database, logger }: LeftoversInit,
+  storage: LocalStorage,
+  staged: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const whole = new Set<string>();
+  for (const { id, storage: place } of await openUploads(database)) {
+    if (place !== storage.name) continue;
+    const parts = await database.query<{ number: number; start: number | null; size: number }>(
+      'SELECT number, start, size FROM upload_parts WHERE upload = ?',
+      [id],
+    );
+    const isWhole = parts.every(
+      ({ number, start, size }) => size === 0 || staged.has(start === null ? `${id}.${number}` : id),
+    );
+    if (isWhole) whole.add(id);
+    else {
+      await database.write((sql) => setState(sql, id, 'aborted'));
+      logger.info({ upload: id, storage: place }, 'gave up an upload that was interrupted while it was completed');
+    }
+  }
+  return whole;
 }
 
 /** Notes that older folders hold nothing without a row. Writes take minutes at most; an hour's slack is plenty. */

@@ -8,7 +8,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import { type Compression, fingerprint, isCompression, parseHash } from '../nix/index.ts';
-import type { Storage } from '../storage/index.ts';
+import { crashPoint, type Storage } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
@@ -32,7 +32,7 @@ import {
   setState,
   type UploadRow,
 } from './upload-rows.ts';
-import type { Verification, Verifier } from './verify/index.ts';
+import { type Verification, type Verifier, VerifyError } from './verify/index.ts';
 
 export interface UploadsInit {
   readonly database: Database;
@@ -59,6 +59,10 @@ interface Live {
   readonly file: UploadFile;
   verification: Verification | undefined;
   completing: Promise<void> | undefined;
+  /** Parts that are being received. */
+  writers: number;
+  /** Its storage is full: once nobody writes any more, it goes, to make room. */
+  doomed: boolean;
 }
 
 export const MAX_PARTS = 10_000;
@@ -126,15 +130,23 @@ export class Uploads {
     }
     const placement = await storages.hold(live.storage.name, claim.size);
     let part: Part;
+    live.writers++;
     try {
       part = await live.file.write(claim, body, md5OfRange);
     } catch (error) {
-      if (isFull(error)) storages.reportFull(live.storage.name);
+      if (isFull(error)) {
+        storages.reportFull(live.storage.name);
+        live.doomed = true;
+      }
       throw error;
     } finally {
       placement.release();
+      // The client takes 413 for an end and sends no abort; its bytes would fill the disk until the upload expires.
+      if (--live.writers === 0 && live.doomed) await this.#drop(live, 'aborted');
     }
+    crashPoint('before-part-row');
     const changed = [part, ...(await live.file.settle())];
+    if (changed.length > 1) crashPoint('after-part-move');
     await patiently(() => database.write((sql) => insertPart(sql, id, changed)), settings.transientRetryMs);
     this.#follow(live);
     return part.md5;
@@ -183,8 +195,8 @@ export class Uploads {
         await this.#discard(live);
       }
     } catch (error) {
-      if (error instanceof CacheError && error.code !== 'Unavailable') {
-        // Wrong bytes stay wrong: the client begins again with a new upload, and never sends an abort.
+      if (isFinal(error)) {
+        // Wrong bytes stay wrong, a full disk stays full: the client begins again with a new upload, and never sends an abort.
         await database.write((sql) => setState(sql, live.row.id, 'aborted'));
         await this.#discard(live);
       }
@@ -218,6 +230,7 @@ export class Uploads {
       narSize,
       signatures: signaturesFor(keys(), text, namedSignatures(keys(), text, claim.signature)),
     };
+    crashPoint('during-complete');
     const name = live.storage.newName();
     try {
       await patiently(() => live.file.base.commit(name, size), settings.transientRetryMs);
@@ -318,8 +331,16 @@ export class Uploads {
       file: new UploadFile(storage, row.id, parts),
       verification: undefined,
       completing: undefined,
+      writers: 0,
+      doomed: false,
     };
   }
+}
+
+/** Whether the same completion would fail again. */
+function isFinal(error: unknown): boolean {
+  if (error instanceof CacheError) return error.code !== 'Unavailable';
+  return error instanceof VerifyError || isFull(error);
 }
 
 /** The list must name exactly the parts that arrived, 1 to n, by the ETags that we gave out. Their total size. */
