@@ -8,8 +8,9 @@ import { ConvertError, convertSeedConfig } from './convert.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
 import { FolderLockedError } from './metadata/index.ts';
-import { defaultDataFolder, parseListen, type ServeOptions } from './options.ts';
+import { defaultDataFolder, OptionError, parseListen, type ServeOptions } from './options.ts';
 import { ConfigurationError, serve } from './serve.ts';
+import { armCrashPoint } from './storage/index.ts';
 import { version } from './version.ts';
 
 type Environment = NodeJS.ProcessEnv;
@@ -25,6 +26,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   try {
+    armCrashPoint(env.NARWHAL_CRASH_AT);
     await program.parseAsync([...argv]);
   } catch (error) {
     // What a person can mend is one line; the rest is our fault and comes with its stack.
@@ -32,15 +34,18 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
       error instanceof ConfigurationError ||
       error instanceof FolderLockedError ||
       error instanceof ConvertError ||
+      error instanceof OptionError ||
       isPlain(error);
     console.error(expected && error instanceof Error ? `narwhal-server: ${error.message}` : error);
     process.exitCode = 1;
   }
 }
 
+const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError']);
+
 /** Errors of the operating system and of caches have messages for people. */
 function isPlain(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'CacheError' || 'syscall' in error);
+  return error instanceof Error && (PLAIN.has(error.name) || 'syscall' in error);
 }
 
 function fileOption(): Option {

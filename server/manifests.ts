@@ -46,6 +46,8 @@ export function watchManifests(
       last = now;
       await init.onChange(sources);
     } catch (error) {
+      // The same text again, once it can be read again, is news then.
+      last = '';
       init.onError(error);
     }
   };

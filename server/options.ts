@@ -26,11 +26,16 @@ export interface ServeOptions {
   readonly maxVerifications: number | undefined;
 }
 
-/** `[cache=]host:port`, `[cache=][v6]:port`, or a port alone. @throws Error that says what is expected */
+/** A flag whose value cannot be used; the message is for the person who wrote it. */
+export class OptionError extends Error {
+  override readonly name = 'OptionError';
+}
+
+/** `[cache=]host:port`, `[cache=][v6]:port`, or a port alone. @throws OptionError that says what is expected */
 export function parseListen(text: string): Listen {
   const [, cache, host = '127.0.0.1', port = ''] =
     /^(?:([a-z0-9][a-z0-9-]*)=)?(?:(\[[0-9a-fA-F:.]+\]|[^:[\]=]*):)?(\d{1,5})$/.exec(text) ?? [];
-  if (port === '' || Number(port) > 65535) throw new Error(`${text}: expected host:port or cache=host:port`);
+  if (port === '' || Number(port) > 65535) throw new OptionError(`${text}: expected host:port or cache=host:port`);
   return { host: host.replace(/^\[|\]$/g, '') || '0.0.0.0', port: Number(port), cache };
 }
 

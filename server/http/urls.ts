@@ -1,3 +1,5 @@
+import { CacheError } from '../cache/index.ts';
+
 /**
  * The URLs that we hand out. They come from `--api-url`, or from an `--alias` that the request came by; what a client
  * writes into `Host` never reaches a URL by itself.
@@ -6,7 +8,7 @@ export class Urls {
   #api: URL;
   readonly #aliases: ReadonlyMap<string, URL>;
 
-  /** @throws Error for a URL with a path, which deploy agents and netrc could not use */
+  /** @throws CacheError for a URL with a path, which deploy agents and netrc could not use */
   constructor(apiUrl: string, aliases: readonly string[] = []) {
     this.#api = baseUrl(apiUrl, '--api-url');
     this.#aliases = new Map(
@@ -58,9 +60,9 @@ export class Urls {
 function baseUrl(text: string, option: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol))
-    throw new Error(`${option}: expected http://host or https://host, got ${text}`);
+    throw new CacheError('Invalid', `${option}: expected http://host or https://host, got ${text}`);
   if (url.pathname !== '/' || url.search !== '' || url.username !== '')
-    throw new Error(`${option}: give the host only, without a path: ${text}`);
+    throw new CacheError('Invalid', `${option}: give the host only, without a path: ${text}`);
   return url;
 }
 
