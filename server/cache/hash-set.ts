@@ -30,7 +30,7 @@ export class HashSet {
 
   /** Whether `hashPart` is in the set; text that is no hash part is not. */
   has(hashPart: string): boolean {
-    return this.#read(hashPart, 0) && this.#taken[this.#find()] !== EMPTY;
+    return hashPart.length === 32 && this.#read(hashPart, 0) && this.#taken[this.#find()] !== EMPTY;
   }
 
   /** Adds the hash part that begins at `offset` of `text`: pages of hashes arrive as one long string. */
