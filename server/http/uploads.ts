@@ -5,12 +5,13 @@ import {
   MAX_PARTS,
   type PartClaim,
   type PartGrant,
+  type PathClaim,
   parseNarInfoCreate,
   signPart,
   verifyPart,
 } from '../cache/index.ts';
 import { compressionOfCachixQuery } from '../nix/index.ts';
-import { bodyOf, contentEncoding, drain, readJson } from './body.ts';
+import { type BodyLimits, bodyOf, contentEncoding, drain, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
 import type { Context, Doors, State } from './context.ts';
 import { hostnameOf } from './front.ts';
@@ -94,9 +95,12 @@ export function uploadRoutes(doors: Doors): Router<State> {
     ctx.state.route = 'upload-complete';
     const cache = allowed(ctx, 'Write');
     const { id, uploadId } = identify(ctx);
-    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: COMPLETE_JSON_BYTES });
-    if (!isRecord(body)) throw new CacheError('Invalid', 'expected an object with parts and narInfoCreate');
-    await cache.uploads.complete(id, uploadId, partClaims(body.parts), parseNarInfoCreate(body.narInfoCreate));
+    const [parts, claim] = await readCompletion(ctx, idle).catch(async (error: unknown) => {
+      // Nobody will complete this upload: the client begins again with a new one, and never sends an abort.
+      if (isRefusal(error)) await cache.uploads.abort(id, uploadId);
+      throw error;
+    });
+    await cache.uploads.complete(id, uploadId, parts, claim);
     ctx.body = '';
   });
 
@@ -115,6 +119,17 @@ function identify(ctx: Context & { params: Record<string, string | undefined> })
   const id = ctx.params.id ?? '';
   if (!UUID.test(id)) throw new CacheError('NotFound', 'no such upload');
   return { id, uploadId: text(ctx.query.uploadId) };
+}
+
+async function readCompletion(ctx: Context, idle: BodyLimits): Promise<[PartClaim[], PathClaim]> {
+  const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: COMPLETE_JSON_BYTES });
+  if (!isRecord(body)) throw new CacheError('Invalid', 'expected an object with parts and narInfoCreate');
+  return [partClaims(body.parts), parseNarInfoCreate(body.narInfoCreate)];
+}
+
+/** The body is wrong; one that only stopped arriving may come again. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof CacheError && error.code !== 'Incomplete' && error.code !== 'TimedOut';
 }
 
 function partNumber(value: string | string[] | undefined): number {
