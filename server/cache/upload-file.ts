@@ -24,7 +24,9 @@ export class UploadFile {
   readonly #storage: Storage;
   readonly #id: string;
   readonly #parts = new Map<number, Part>();
+  /** Parts that wait, received or not yet. */
   readonly #sides = new Map<number, Staged>();
+  #over = false;
   #moving: Promise<void> = Promise.resolve();
 
   constructor(storage: Storage, id: string, parts: readonly Part[] = []) {
@@ -33,7 +35,7 @@ export class UploadFile {
     this.base = storage.stage(id);
     for (const part of parts) {
       this.#parts.set(part.number, part);
-      if (part.start === undefined) this.#sides.set(part.number, this.#side(part.number));
+      if (part.start === undefined) this.#side(part.number);
     }
   }
 
@@ -67,15 +69,18 @@ export class UploadFile {
     body: Body,
     digest: (file: string, start: number, size: number) => Promise<string>,
   ): Promise<Part> {
+    if (this.#over) throw new CacheError('NotFound', 'this upload is over; start a new one');
     const old = this.#parts.get(claim.number);
     // Offsets of later parts rest on this size, so only a part that nothing follows yet may change it.
     if (old !== undefined && old.size !== claim.size)
       throw new CacheError('Conflict', `part ${claim.number} was begun with ${old.size} bytes; start a new upload`);
-    const part: Part = { ...claim, start: old?.start ?? this.#offsetOf(claim.number), received: false };
+    if (old?.received === true && old.md5 === claim.md5) return old;
+    const start = old === undefined ? this.#offsetOf(claim.number) : old.start;
+    // Two attempts at the same bytes share one record: whichever ends first has brought the part in.
+    const part: Part = old?.md5 === claim.md5 ? old : { ...claim, start, received: false };
     this.#parts.set(part.number, part);
-    const side = part.start === undefined ? this.#side(part.number) : undefined;
-    const target = side ?? this.base;
-    const offset = part.start ?? 0;
+    const target = start === undefined ? this.#side(part.number) : this.base;
+    const offset = start ?? 0;
     try {
       const written = await target.write(body, { offset });
       if (written !== part.size)
@@ -87,11 +92,11 @@ export class UploadFile {
           `part ${part.number}: the MD5 of the received bytes is ${md5}, Content-MD5 says ${part.md5}`,
         );
     } catch (error) {
-      await side?.discard();
+      // Another attempt was faster, and its bytes may have moved on meanwhile.
+      if (part.received) return part;
       throw error;
     }
     part.received = true;
-    if (side !== undefined) this.#sides.set(part.number, side);
     return part;
   }
 
@@ -102,7 +107,8 @@ export class UploadFile {
       for (const [number, side] of [...this.#sides].sort(([a], [b]) => a - b)) {
         const part = this.#parts.get(number);
         const start = this.#offsetOf(number);
-        if (part === undefined || start === undefined) break;
+        if (part?.received !== true) continue;
+        if (start === undefined) break;
         if (part.size > 0) await this.base.write(createReadStream(side.file), { offset: start });
         part.start = start;
         this.#sides.delete(number);
@@ -115,15 +121,24 @@ export class UploadFile {
     return moved;
   }
 
-  /** Removes everything. */
+  /** Removes everything, and takes in nothing any more. */
   async discard(): Promise<void> {
-    await this.#moving;
-    await Promise.all([...this.#sides.values()].map((side) => side.discard()));
+    await this.close();
     await this.base.discard();
   }
 
+  /** The upload is over: removes what lies beside the file, which stays. */
+  async close(): Promise<void> {
+    this.#over = true;
+    await this.#moving;
+    await Promise.all([...this.#sides.values()].map((side) => side.discard()));
+  }
+
+  /** The file in which a part waits; one, however many attempts at the part there are. */
   #side(number: number): Staged {
-    return this.#storage.stage(`${this.#id}.${number}`);
+    const side = this.#sides.get(number) ?? this.#storage.stage(`${this.#id}.${number}`);
+    this.#sides.set(number, side);
+    return side;
   }
 
   /** Where part `number` begins, if the sizes of all before it are known. */

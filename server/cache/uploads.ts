@@ -58,7 +58,7 @@ interface Live {
   readonly storage: Storage;
   readonly file: UploadFile;
   verification: Verification | undefined;
-  completing: Promise<void> | undefined;
+  completing: { readonly hashPart: string; readonly outcome: Promise<void> } | undefined;
   /** Parts that are being received. */
   writers: number;
   /** Its storage is full: once nobody writes any more, it goes, to make room. */
@@ -173,12 +173,17 @@ export class Uploads {
     const row = await this.#row(id, uploadId);
     if (row.state === 'done') {
       if (row.hash_part === claim.hashPart) return;
-      throw new CacheError('Conflict', 'this upload was completed for another store path');
+      throw otherPath();
     }
     const live = await this.#open(id, uploadId);
     // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
-    live.completing ??= this.#complete(live, parts, claim).finally(() => this.#live.delete(id));
-    await live.completing;
+    live.completing ??= {
+      hashPart: claim.hashPart,
+      outcome: this.#complete(live, parts, claim).finally(() => this.#live.delete(id)),
+    };
+    const { hashPart, outcome } = live.completing;
+    if (hashPart !== claim.hashPart) throw otherPath();
+    await outcome;
   }
 
   async #complete(live: Live, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
@@ -239,6 +244,7 @@ export class Uploads {
       throw error;
     }
     storages.count(live.storage.name, size);
+    await live.file.close();
     const object = { key: narKey(facts), storage: live.storage.name, name, size };
     const outcome = await patiently(
       () => paths.publish(path, { object, facts }, (sql) => finishUpload(sql, live.row.id, claim.hashPart)),
@@ -262,17 +268,22 @@ export class Uploads {
   async expire(now = Date.now()): Promise<void> {
     for (const row of await openUploads(this.#init.database)) {
       if (row.expires_at > now) continue;
-      const live = await this.#load(row);
-      if (live.completing !== undefined) continue;
-      this.#init.logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
-      await this.#drop(live, 'expired');
+      try {
+        const live = await this.#load(row);
+        if (live.completing !== undefined) continue;
+        this.#init.logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
+        await this.#drop(live, 'expired');
+      } catch (error) {
+        // One storage that is gone must not keep the bytes of the others.
+        this.#init.logger.warn({ err: error, upload: row.id }, 'an expired upload could not be removed yet');
+      }
     }
     await deleteUpload(this.#init.database, now - this.#init.settings.uploadExpiryMs);
   }
 
   /** Waits for completions that run, so that a shutdown does not waste them. */
   async idle(): Promise<void> {
-    for (const live of this.#live.values()) await (await live).completing?.catch(() => {});
+    for (const live of this.#live.values()) await (await live).completing?.outcome.catch(() => {});
   }
 
   async #drop(live: Live, state: 'aborted' | 'expired'): Promise<void> {
@@ -335,6 +346,10 @@ export class Uploads {
       doomed: false,
     };
   }
+}
+
+function otherPath(): CacheError {
+  return new CacheError('Conflict', 'this upload was completed for another store path');
 }
 
 /** Whether the same completion would fail again. */
