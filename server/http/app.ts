@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
+import { closeBody } from './body.ts';
 import { cachixRoutes, knownToken, userRoutes } from './cachix.ts';
 import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
@@ -49,6 +50,7 @@ function answer(doors: Doors): Koa.Middleware<State> {
         linger(ctx.req, ctx.res);
       }
     } finally {
+      closeBody(ctx.req);
       const route = ctx.state.route ?? 'other';
       // A hot route counts itself.
       if (ctx.respond !== false || ctx.res.headersSent) metrics.answered(route, ctx.res.statusCode);

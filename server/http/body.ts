@@ -55,7 +55,22 @@ export async function* rawBody(
 export function bodyOf(request: IncomingMessage, response: ServerResponse, limits: BodyLimits): Body {
   const encoding = contentEncoding(request);
   const raw = rawBody(request, response, limits);
-  return encoding === undefined ? raw : decodeBody(encoding, raw);
+  const body = encoding === undefined ? raw : decodeBody(encoding, raw);
+  begun.set(request, body[Symbol.asyncIterator]());
+  return body;
+}
+
+const begun = new WeakMap<IncomingMessage, AsyncIterator<Uint8Array>>();
+
+/**
+ * Lets go of a body that its handler did not read to the end, as one that is too large. A decoder would keep its
+ * program running, and the request its reader, so that nobody could read on and throw away.
+ */
+export function closeBody(request: IncomingMessage): void {
+  begun
+    .get(request)
+    ?.return?.()
+    .catch(() => {});
 }
 
 /** The one encoding of a body; undefined for none. */
