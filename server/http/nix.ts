@@ -6,7 +6,7 @@ import Router from '@koa/router';
 import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
 import { demand } from './access.ts';
-import { auxiliaryOf } from './auxiliary.ts';
+import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { bodyOf, declaredBytes, drain, readWhole } from './body.ts';
 import type { Context, Doors, State } from './context.ts';
 import { hostnameOf } from './front.ts';
@@ -64,7 +64,8 @@ export function nixRoutes(doors: Doors): Router<State> {
   });
 
   router.all('auxiliary', /^(?:\/push)?\/(.+)$/, async (ctx, next) => {
-    const auxiliary = auxiliaryOf(logName(ctx, param(ctx, 0)));
+    const path = param(ctx, 0);
+    const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
     if (auxiliary === undefined) return next();
     ctx.state.route = auxiliary.route;
     if (isRead(ctx))
@@ -92,8 +93,8 @@ function param(ctx: Context & { captures?: string[] }, index: number): string {
 }
 
 /** nix before 2.32 sends the `?` of a derivation's name as it is, so that half of the name arrives as a query. */
-function logName(ctx: Context, path: string): string {
-  return path.startsWith('log/') && ctx.querystring !== '' ? `${path}?${ctx.querystring}` : path;
+function logWithQuery(ctx: Context, path: string): Auxiliary | undefined {
+  return path.startsWith('log/') && ctx.querystring !== '' ? auxiliaryOf(`${path}?${ctx.querystring}`) : undefined;
 }
 
 /** Hands over to a hot route, which answers on the bare response. */
