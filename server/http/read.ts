@@ -87,7 +87,7 @@ export class Reader {
       return;
     }
     const cacheControl = cache.isPublic ? `public, ${NARINFO_AGE}` : `private, ${NARINFO_AGE}`;
-    if (request.headers['if-none-match'] === narinfo.etag) {
+    if (isKnown(request, narinfo.etag)) {
       response.writeHead(304, ['ETag', narinfo.etag, 'Cache-Control', cacheControl]);
       response.end();
       this.#metrics.answered('narinfo', 304);
@@ -121,8 +121,14 @@ export class Reader {
       this.#metrics.answered(route, 404);
       return;
     }
-    const range = parseRange(request.headers.range, object.size);
     const headers = objectHeaders(cache, object, route, contentType);
+    if (headers.ETag !== undefined && isKnown(request, headers.ETag)) {
+      response.writeHead(304, { ETag: headers.ETag, 'Cache-Control': headers['Cache-Control'] });
+      response.end();
+      this.#metrics.answered(route, 304);
+      return;
+    }
+    const range = parseRange(request.headers.range, object.size);
     if (range === 'unsatisfiable') {
       response.writeHead(416, { ...headers, 'Content-Range': `bytes */${object.size}`, 'Content-Length': 0 });
       response.end();
@@ -171,7 +177,7 @@ function objectHeaders(
   object: StoredObject,
   route: ReadRoute,
   contentType: string,
-): Record<string, string> {
+): { 'Cache-Control': string; ETag?: string; [name: string]: string | undefined } {
   const scope = cache.isPublic ? 'public' : 'private';
   return {
     'Content-Type': contentType,
@@ -181,4 +187,11 @@ function objectHeaders(
     ...(route === 'nar' && { ETag: `"${object.key.slice('nar/'.length)}"` }),
     'X-Content-Type-Options': 'nosniff',
   };
+}
+
+/** Whether the client has these bytes: `If-None-Match` is a list, and a proxy may have marked the tag as weak. */
+function isKnown(request: IncomingMessage, etag: string): boolean {
+  const header = request.headers['if-none-match'];
+  if (header === undefined) return false;
+  return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
 }
