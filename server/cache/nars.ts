@@ -145,8 +145,7 @@ export class Nars {
     const { hashPart: named, name } = parseStorePath(info.storePath);
     if (named !== hashPart)
       throw new CacheError('Invalid', `StorePath: its hash part is ${named}, the request is for ${hashPart}`);
-    const nar = await this.#narOf(info);
-    checkAgainstNar(info, nar);
+    const nar = await this.#narOf(info, hashPart);
     if (info.ca !== undefined) {
       const verdict = checkContentAddress({
         ca: info.ca,
@@ -173,16 +172,12 @@ export class Nars {
 
   /** Legacy Cachix upload, second half: the claims of a path whose NAR came before. @throws CacheError Invalid */
   async publishClaim(claim: PathClaim): Promise<void> {
-    const { database, keys, paths } = this.#init;
+    const { keys, paths } = this.#init;
     // An earlier push of the path stays, whatever this one claims.
     if ((await paths.find(claim.hashPart)) !== undefined) return;
-    const rows = await database.query<NarRow>(`${NAR_QUERY} WHERE n.file_hash = ? AND o.state = 'verified'`, [
-      claim.fileHash,
-    ]);
-    const row = rows[0];
-    if (row === undefined)
+    const nar = await this.#find(`${NAR_QUERY} WHERE n.file_hash = ? AND o.state = 'verified'`, claim.fileHash);
+    if (nar === undefined)
       throw new CacheError('Invalid', 'cFileHash: no such NAR is here; send the NAR before its narinfo');
-    const nar = narOf(row);
     checkClaim(claim, nar, nar.size);
     const text = fingerprint({
       storePath: claim.storePath,
@@ -204,23 +199,35 @@ export class Nars {
       case 'present':
         return;
       case 'differs':
-        throw new CacheError(
-          'Conflict',
-          `this path is published with NarHash ${outcome.narHash}; a published path is never replaced`,
-        );
+        throw differs(outcome.narHash);
       case 'no-nar':
         throw new CacheError('Invalid', `URL: ${nar.key} is not here; send the NAR before its narinfo`);
     }
   }
 
-  async #narOf(info: NarInfo): Promise<FoundNar> {
+  /** The NAR that a narinfo describes, compared with it. @throws CacheError Invalid, Conflict */
+  async #narOf(info: NarInfo, hashPart: string): Promise<FoundNar> {
+    const published = (await this.#init.paths.servable(hashPart))
+      ? await this.#find(`${NAR_QUERY} JOIN paths p ON p.object_id = o.id WHERE p.hash_part = ?`, hashPart)
+      : undefined;
+    if (published !== undefined) {
+      const isSame = formatHash(info.narHash) === published.narHash && info.narSize === published.narSize;
+      if (!isSame) throw differs(published.narHash);
+    }
     const key = `nar/${narFileOfUrl(info.url)}`;
-    const rows = await this.#init.database.query<NarRow>(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [
-      key,
-    ]);
-    const row = rows[0];
-    if (row === undefined) throw new CacheError('Invalid', `URL: ${key} is not here; send the NAR before its narinfo`);
-    return narOf(row);
+    const nar = await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, key);
+    if (nar !== undefined) {
+      checkAgainstNar(info, nar);
+      return nar;
+    }
+    // A client that adds a signature sends the narinfo that it remembers; its NAR lost a race once and may be gone.
+    if (published !== undefined) return published;
+    throw new CacheError('Invalid', `URL: ${key} is not here; send the NAR before its narinfo`);
+  }
+
+  async #find(query: string, value: string): Promise<FoundNar | undefined> {
+    const [row] = await this.#init.database.query<NarRow>(query, [value]);
+    return row && narOf(row);
   }
 }
 
@@ -247,6 +254,13 @@ function narOf(row: NarRow): FoundNar {
     narHash: row.nar_hash,
     narSize: row.nar_size,
   };
+}
+
+function differs(narHash: string): CacheError {
+  return new CacheError(
+    'Conflict',
+    `this path is published with NarHash ${narHash} and its own references; a published path is never replaced`,
+  );
 }
 
 function readNarinfo(text: string): NarInfo {
