@@ -90,7 +90,11 @@ export function inTurn(matches: (request: Seen) => boolean, faults: readonly Fau
 }
 
 function fail(fault: Fault, response: http.ServerResponse): void {
-  if (fault.status === 'drop') response.destroy();
-  else
-    response.writeHead(fault.status, { 'Content-Type': 'text/plain', ...fault.headers }).end(fault.body ?? 'a fault\n');
+  if (fault.status === 'drop') {
+    response.destroy();
+    return;
+  }
+  const body = fault.body ?? 'a fault\n';
+  const headers = { 'Content-Type': 'text/plain', 'Content-Length': Buffer.byteLength(body), ...fault.headers };
+  response.writeHead(fault.status, headers).end(body);
 }
