@@ -4,6 +4,8 @@
  * (10 000 hashes against a million paths: a few milliseconds).
  */
 
+import { randomInt } from 'node:crypto';
+
 const WORDS = 5;
 const EMPTY = 0;
 /** nix32 has 32 characters of 5 bits: 160 bits, five 32-bit words. */
@@ -17,6 +19,7 @@ export class HashSet {
   #taken: Uint8Array;
   #size = 0;
   readonly #probe = new Uint32Array(WORDS);
+  readonly #seed = randomInt(2 ** 31);
 
   constructor(expected = 1024) {
     this.#slots = 2 ** Math.ceil(Math.log2(Math.max(16, expected * 1.5)));
@@ -35,8 +38,9 @@ export class HashSet {
 
   /** Adds the hash part that begins at `offset` of `text`: pages of hashes arrive as one long string. */
   add(text: string, offset = 0): void {
-    if (!this.#read(text, offset)) return;
+    // Before the probe is read: growing uses it too.
     if (this.#size * 3 > this.#slots * 2) this.#grow();
+    if (!this.#read(text, offset)) return;
     const slot = this.#find();
     if (this.#taken[slot] !== EMPTY) return;
     this.#taken[slot] = 1;
@@ -71,8 +75,14 @@ export class HashSet {
   #find(): number {
     const [a, b, c, d, e] = [this.#probe[0], this.#probe[1], this.#probe[2], this.#probe[3], this.#probe[4]];
     const mask = this.#slots - 1;
-    // The key is a cryptographic hash: any of its words is already well spread. Two are mixed against crafted names.
-    let slot = (Math.imul(a ?? 0, 0x9e3779b1) ^ Math.imul(c ?? 0, 0x85ebca6b)) & mask;
+    // Store paths may be named at will: all words count, and a seed that nobody knows decides where they lead.
+    let mixed = this.#seed;
+    mixed = Math.imul(mixed ^ (a ?? 0), 0x9e3779b1);
+    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ (b ?? 0), 0x85ebca6b);
+    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (c ?? 0), 0xc2b2ae35);
+    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ (d ?? 0), 0x27d4eb2f);
+    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (e ?? 0), 0x165667b1);
+    let slot = (mixed ^ (mixed >>> 16)) & mask;
     const keys = this.#keys;
     for (;;) {
       if (this.#taken[slot] === EMPTY) return slot;
