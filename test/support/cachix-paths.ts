@@ -38,7 +38,7 @@ export async function pushableOf(bytes: number, init: Omit<PushableInit, 'conten
     const file = await compress(nar, compression, checksum);
     if (file.length === bytes) return describe(init, nar, file, compression);
     // Random bytes do not shrink: what is missing can be added. Small files are tried one size after the other, often.
-    if (bytes < 4096) size = Math.floor(tries / 40) % 250;
+    if (bytes < 4096) size = Math.floor(tries / (compression === 'xz' ? 1 : 40)) % 250;
     else size += bytes - file.length;
   }
   throw new Error(`no NAR compresses to ${bytes} bytes`);
