@@ -1,8 +1,8 @@
 /** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
-import knexModule, { type Knex } from 'knex';
-import type sqlite3 from 'sqlite3';
+import knexModule from 'knex';
 import { migrate } from './migrations.ts';
 import type { Sql, SqlValue } from './sql.ts';
+import { SqliteConnection } from './sqlite.ts';
 import { type Write, Writer } from './writer.ts';
 
 export interface DatabaseInit {
@@ -22,32 +22,40 @@ const WRITER_PRAGMAS = [
 const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'mmap_size = 268435456'];
 
 export class Database implements Sql {
-  readonly #writeKnex: Knex;
-  readonly #readKnex: Knex;
+  readonly #connection: SqliteConnection;
+  readonly #readers: readonly SqliteConnection[];
   readonly #writer: Writer;
+  #turn = 0;
 
-  private constructor(writeKnex: Knex, readKnex: Knex, init: DatabaseInit) {
-    this.#writeKnex = writeKnex;
-    this.#readKnex = readKnex;
-    const transaction = <T>(work: (sql: Sql) => Promise<T>) => writeKnex.transaction((trx) => work(sqlOf(trx)));
-    this.#writer = new Writer({ transaction, ...(init.onCommit && { onCommit: init.onCommit }) });
+  private constructor(connection: SqliteConnection, readers: readonly SqliteConnection[], init: DatabaseInit) {
+    this.#connection = connection;
+    this.#readers = readers;
+    this.#writer = new Writer({
+      transaction: (work) => connection.transaction(work),
+      ...(init.onCommit && { onCommit: init.onCommit }),
+    });
   }
 
   /** Opens or creates the file and brings its schema up to date. */
   static async open(init: DatabaseInit): Promise<Database> {
-    const writeKnex = connect(init.file, 1, WRITER_PRAGMAS);
+    const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
+    const readers: SqliteConnection[] = [];
     try {
-      await migrate(writeKnex);
-      return new Database(writeKnex, connect(init.file, init.readers ?? 3, READER_PRAGMAS), init);
+      await bringUpToDate(init.file);
+      for (let i = 0; i < (init.readers ?? 3); i++)
+        readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
+      return new Database(connection, readers, init);
     } catch (error) {
-      await writeKnex.destroy();
+      await Promise.all([connection, ...readers].map((it) => it.close()));
       throw error;
     }
   }
 
   /** Reads what was committed before the call; never waits for a write. */
   query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
-    return sqlOf(this.#readKnex).query<Row>(text, values);
+    this.#turn = (this.#turn + 1) % this.#readers.length;
+    const reader = this.#readers[this.#turn];
+    return reader === undefined ? Promise.reject(new Error('no reader')) : reader.query<Row>(text, values);
   }
 
   /** Runs `write` in the next transaction; resolves once it is durable. */
@@ -63,33 +71,23 @@ export class Database implements Sql {
   /** Finishes what waits, folds the WAL into the file and closes. */
   async close(): Promise<void> {
     await this.#writer.idle();
-    await this.#readKnex.destroy();
-    await this.#writeKnex.raw('PRAGMA wal_checkpoint(TRUNCATE)');
-    await this.#writeKnex.destroy();
+    await Promise.all(this.#readers.map((reader) => reader.close()));
+    await this.#connection.query('PRAGMA wal_checkpoint(TRUNCATE)');
+    await this.#connection.close();
   }
 }
 
-function connect(file: string, max: number, pragmas: readonly string[]): Knex {
-  return knexModule({
+/** Migrations run on a connection of their own, before any other statement. */
+async function bringUpToDate(file: string): Promise<void> {
+  const knex = knexModule({
     client: 'sqlite3',
     connection: { filename: file },
     useNullAsDefault: true,
-    pool: {
-      min: 1,
-      max,
-      idleTimeoutMillis: 2 ** 31 - 1,
-      afterCreate(connection: sqlite3.Database, done: (error: Error | null, connection: sqlite3.Database) => void) {
-        connection.exec(pragmas.map((pragma) => `PRAGMA ${pragma};`).join(''), (error) => done(error, connection));
-      },
-    },
+    pool: { min: 1, max: 1 },
   });
-}
-
-function sqlOf(knex: Knex): Sql {
-  return {
-    async query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
-      // knex cannot type the rows of a text that it does not read; SQLite answers every statement with an array of them.
-      return (await knex.raw(text, [...values])) as unknown as Row[];
-    },
-  };
+  try {
+    await migrate(knex);
+  } finally {
+    await knex.destroy();
+  }
 }
