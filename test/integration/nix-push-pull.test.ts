@@ -85,6 +85,8 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
   it('a realistic closure reaches a second client whole and signed', async () => {
     const params = { compression: 'zstd', 'write-nar-listing': 'true', 'index-debug-info': 'true' };
     await pusher.copyTo(pushUrl, closure.all, { params, netrc });
+    const puts = requests(0).filter(({ method, path }) => method === 'PUT' && path.endsWith('.narinfo'));
+    assert.equal(puts.length, closure.all.length);
 
     const reader = newClient('reader');
     await pull(reader, closure.all);
@@ -96,6 +98,37 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
     assert.equal(listing.status, 200);
     assert.ok('bin' in JSON.parse(listing.text).root.entries);
   }).timeout(120_000);
+
+  it('debug information is indexed by its build id', async () => {
+    const id = 'ab'.concat('cd'.repeat(19));
+    const file = { entries: { [`${id.slice(2)}.debug`]: `${nix.label}\n` } };
+    const debug = { entries: { '.build-id': { entries: { [id.slice(0, 2)]: file } } } };
+    const tree = { entries: { lib: { entries: { debug } } } };
+    const storePath = await pusher.addTree('debug', tree);
+    await pusher.copyTo(pushUrl, [storePath], { params: { compression: 'zstd', 'index-debug-info': 'true' }, netrc });
+    const entry = JSON.parse((await send(server.api(), `/debuginfo/${id}.debug`)).text);
+    assert.equal(entry.member, `lib/debug/.build-id/${id.slice(0, 2)}/${id.slice(2)}.debug`);
+    assert.equal((await send(server.api(), `/debuginfo/${entry.archive}`)).status, 404, 'the archive is relative');
+    assert.equal((await send(server.api(), `/${entry.archive.replace('../', '')}`)).status, 200);
+  });
+
+  it('an output of a content-addressed derivation is found by its realisation', async () => {
+    const expression = `derivation { name = "realised"; system = builtins.currentSystem; builder = "/bin/sh";
+      args = [ "-c" "echo ${nix.label} > $out" ];
+      __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; }`;
+    const drv = await pusher.must(['nix-instantiate', '-'], { input: expression });
+    const [output] = await pusher.build(expression);
+    assert.ok(output);
+    const from = server.output.length;
+    await pusher.copyTo(pushUrl, [isAtLeast(nix, '2.15') ? `${drv}^out` : drv], { netrc });
+    const puts = requests(from).filter(({ path }) => /realisations|build-trace/.test(path));
+    assert.ok(puts.length > 0);
+    assert.ok(puts.every(({ status, method }) => (method === 'PUT' ? status === 200 : true)));
+
+    const builder = newClient('realiser');
+    const trust = { substituters: [server.api()], trustedKeys: [key], settings: { 'max-jobs': '0' } };
+    assert.deepEqual(await builder.build(expression, trust), [output]);
+  });
 
   it('nix copy --from takes the closure of one path and nothing else', async () => {
     const reader = newClient('copier');
@@ -164,6 +197,8 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
     for (const [name, script, lines] of [
       ['logged+a=b', 'echo a line; echo > $out', 'a line'],
       ['silent', 'echo > $out', ''],
+      // From 2.32 on nix cuts the name off at the question mark before it asks.
+      ...(isAtLeast(nix, '2.32') ? [] : [['logged?c=d', 'echo more; echo > $out', 'more'] as const]),
     ] as const) {
       const [output] = await pusher.build(derivation(name, `${script} # ${nix.label}`));
       assert.ok(output);
@@ -175,7 +210,7 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
       const reply = await send(server.api(), `/log/${encodeURIComponent(path.basename(deriver))}`);
       assert.equal(reply.status, 200);
       assert.equal(reply.text.trim(), lines);
-      const reader = newClient(`log-${name.slice(0, 6)}`);
+      const reader = newClient(`reads-${lines.length}`);
       const found = await reader.run(['nix', 'log', '--store', server.api(), output]);
       if (lines !== '') assert.equal(found.stdout.trim(), lines, found.stderr);
     }
