@@ -77,7 +77,7 @@ export function cachixRoutes(doors: Doors): Router<State> {
   router.post('legacy-narinfo', /^\/([^/]+)\.narinfo$/, async (ctx) => {
     ctx.state.route = 'legacy-narinfo';
     const cache = allowed(ctx, 'Write');
-    const hashPart = String(ctx.params[0]);
+    const hashPart = ctx.captures?.[0] ?? '';
     const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES }));
     if (!isHashPart(hashPart) || claim.hashPart !== hashPart)
       throw new CacheError('Invalid', 'cStoreHash is not the hash in the URL');
