@@ -1,6 +1,6 @@
 /**
  * The Cachix API of one cache, below `/api/v1/cache/<cache>`. The client takes exactly 200 for success and needs
- * `application/json` on what it parses; everything else about it is in docs/protocols.md.
+ * `application/json` on what it parses; everything else about it is in docs/protocol-cachix.md.
  */
 import Router from '@koa/router';
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
