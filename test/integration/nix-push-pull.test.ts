@@ -59,9 +59,9 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
     return writeNetrc(`${cache}-${token}`, await server.token(token, cache));
   }
 
-  async function writeNetrc(name: string, password: string): Promise<string> {
+  async function writeNetrc(name: string, password: string, machine = '127.0.0.1'): Promise<string> {
     const file = path.join(dir, `netrc-${name}`);
-    await fs.writeFile(file, `machine 127.0.0.1 login anybody password ${password}\n`, { mode: 0o600 });
+    await fs.writeFile(file, `machine ${machine} login anybody password ${password}\n`, { mode: 0o600 });
     return file;
   }
 
@@ -135,6 +135,16 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
     await reader.copyFrom(server.api(), [closure.top], { trustedKeys: [key] });
     assert.deepEqual(new Set(await reader.closureOf([closure.top])), new Set(await pusher.closureOf([closure.top])));
     await reader.verify({ trustedKeys: [key] });
+  });
+
+  it('the address with the name of the cache as its host works like the one below the API host', async () => {
+    const url = `http://main.localhost:${server.port}`;
+    const storePath = await pusher.addTree('by-host', `${nix.label}\n`);
+    const hosts = await writeNetrc('host', await server.token('push'), 'main.localhost');
+    await pusher.copyTo(`${url}/push`, [storePath], { params: { compression: 'zstd' }, netrc: hosts });
+    const reader = newClient('by-host');
+    const { code, stderr } = await reader.realise([storePath], { substituters: [url], trustedKeys: [key] });
+    assert.equal(code, 0, stderr);
   });
 
   it('a second push sends nothing that is there', async () => {
