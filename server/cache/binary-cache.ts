@@ -17,6 +17,7 @@ import { Nars } from './nars.ts';
 import { Objects } from './objects.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
+import type { Settings } from './settings.ts';
 import { Storages } from './storages.ts';
 import { Tokens } from './tokens.ts';
 import { Uploads } from './uploads.ts';
@@ -48,6 +49,7 @@ export class BinaryCache {
   readonly #init: BinaryCacheInit;
   readonly #lock: FolderLock;
   readonly #housekeeping: Housekeeping;
+  readonly #settings: Settings;
   readonly #stopping = new AbortController();
   #plan: CachePlan;
   #keys: Keys;
@@ -62,7 +64,9 @@ export class BinaryCache {
     const { plan, verifier } = init;
     const { database } = parts;
     const logger = init.logger.child({ cache: plan.name });
-    const { settings } = plan;
+    // A copy that all parts look at, so that a changed manifest reaches them.
+    const settings = { ...plan.settings };
+    this.#settings = settings;
     const keys = () => this.#keys;
     this.name = plan.name;
     this.folder = init.folder;
@@ -178,6 +182,7 @@ export class BinaryCache {
     return async () => {
       await useStorages();
       this.#plan = plan;
+      Object.assign(this.#settings, plan.settings);
       this.#tokens = tokens;
       this.#useKeys(keys);
     };

@@ -75,6 +75,13 @@ describe('a manifest that changes while the server runs', () => {
     assert.match(await (await fetch(`${server.url}/nix-cache-info`)).text(), /^Priority: 30$/m);
   });
 
+  it('changes limits', async () => {
+    await edit(cacheManifest('main', spec('limits: {maxNarSize: 1Ki}\n')));
+    await assert.rejects(pushByPut(server, makePath({ contents: randomBytes(5000) })), { status: 413 });
+    await edit(cacheManifest('main', spec('limits: {maxNarSize: 1Gi}\n')));
+    await pushByPut(server, makePath({ contents: randomBytes(5000) }));
+  });
+
   it('changes the order of storages', async () => {
     const order = (...names: readonly string[]) =>
       cacheManifest(
