@@ -57,7 +57,8 @@ export class Reader {
   fail(error: unknown, route: string, request: IncomingMessage, response: ServerResponse): void {
     const answer = answerOf(error);
     if (answer === undefined || answer.status >= 500)
-      this.#metrics.logger.warn({ err: error, url: request.url }, 'read failed');
+      // Without its query, where people put what no log should hold.
+      this.#metrics.logger.warn({ err: error, path: request.url?.split('?', 1)[0] }, 'read failed');
     if (response.headersSent) {
       response.destroy();
       return;

@@ -232,7 +232,7 @@ describe('the log', () => {
       const objects = path.join(server.data, 'main', 'storages', 'disk', 'objects');
       await rename(objects, `${objects}.away`);
       const headers = await server.auth();
-      assert.equal((await send(server.url, `/${it1.narUrl}`, { headers })).status, 503);
+      assert.equal((await send(server.url, `/${it1.narUrl}?token=${tokens[0]}`, { headers })).status, 503);
       await rename(`${objects}.away`, objects);
       await until('the failure is logged', () => server.output.includes('read failed'));
       const main = path.join(server.data, 'main');
