@@ -232,9 +232,9 @@ describe('a local storage', () => {
       const storage = await ready();
       const ends: number[] = [];
       const piece = randomBytes(300 * 1024);
-      await storage
-        .stage('id')
-        .write(pieces(piece, piece, piece, piece, piece), { onWritten: (end) => ends.push(end) });
+      const staged = storage.stage('id');
+      await staged.write(pieces(piece, piece, piece, piece, piece), { onWritten: (end) => ends.push(end) });
+      await staged.discard();
       assert.deepEqual(
         ends,
         [...ends].sort((a, b) => a - b),
