@@ -63,8 +63,8 @@ export async function check(init: CheckInit): Promise<CheckReport> {
   }
   for (let after = 0; init.signal?.aborted !== true; ) {
     const rows = await database.query<Row>(
-      `SELECT o.id, o.key, o.storage, o.name, o.size, n.file_hash FROM objects o LEFT JOIN nars n ON n.object_id = o.id
-       WHERE o.state = 'verified' AND o.id > ? ORDER BY o.id LIMIT ${PAGE}`,
+      `SELECT id, key, storage, name, size, file_hash FROM objects
+       WHERE state = 'verified' AND id > ? ORDER BY id LIMIT ${PAGE}`,
       [after],
     );
     if (rows.length === 0) break;

@@ -59,17 +59,14 @@ export class Housekeeping {
     const { database, settings, objects, logger } = this.#init;
     const before = Date.now() - settings.orphanRetentionMs;
     const orphans = await database.query<{ id: number; key: string }>(
-      `SELECT o.id, o.key FROM nars n JOIN objects o ON o.id = n.object_id
-       WHERE n.orphan_since IS NOT NULL AND n.orphan_since < ? AND o.state = 'verified' LIMIT 500`,
+      `SELECT id, key FROM objects
+       WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`,
       [before],
     );
     for (const orphan of orphans) {
       await database.write(async (sql) => {
         // Looked at again inside the transaction: a narinfo may have come for it meanwhile.
-        const still = await sql.query('SELECT 1 FROM nars WHERE object_id = ? AND orphan_since < ?', [
-          orphan.id,
-          before,
-        ]);
+        const still = await sql.query('SELECT 1 FROM objects WHERE id = ? AND orphan_since < ?', [orphan.id, before]);
         if (still.length > 0) await tombstone(sql, orphan.id);
       });
       objects.forget(orphan.key);

@@ -45,6 +45,7 @@ export class Keys {
   /** Why nothing can be signed: the secret of a known key is gone. */
   readonly lost: string | undefined;
   readonly #root: Buffer;
+  readonly #derived = new Map<string, Buffer>();
 
   private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost'>, root: Buffer) {
     this.mode = fields.mode;
@@ -84,7 +85,12 @@ export class Keys {
 
   /** A key for one purpose, 32 bytes, never the same for two labels. */
   derive(label: string): Buffer {
-    return Buffer.from(hkdfSync('sha256', this.#root, Buffer.alloc(0), `narwhal ${label}`, 32));
+    let key = this.#derived.get(label);
+    if (key === undefined) {
+      key = Buffer.from(hkdfSync('sha256', this.#root, Buffer.alloc(0), `narwhal ${label}`, 32));
+      this.#derived.set(label, key);
+    }
+    return key;
   }
 }
 

@@ -75,13 +75,25 @@ export class Nars {
     const { fileHash, suffix } = this.parseFile(file);
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
-    if ((await this.#init.objects.find(key)) !== undefined) return;
+    const known = await this.#init.objects.find(key);
+    if (known !== undefined && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
       suffix,
       key: () => key,
       check: (found) => checkFileHash(found, fileHash),
     });
     this.#init.logger.debug({ key, bytes: size, narSize: facts.narSize }, 'NAR stored');
+  }
+
+  /** Lets a NAR that has no path yet wait for its narinfo from now on. False: it is being removed just now. */
+  #keep(objectId: number): Promise<boolean> {
+    return this.#init.database.write(async (sql) => {
+      await sql.query('UPDATE objects SET orphan_since = ? WHERE id = ? AND orphan_since IS NOT NULL', [
+        Date.now(),
+        objectId,
+      ]);
+      return (await sql.query(`SELECT 1 FROM objects WHERE id = ? AND state = 'verified'`, [objectId])).length > 0;
+    });
   }
 
   /** Legacy Cachix upload: the name is found while the bytes arrive. The file's hash, in hex. */
@@ -175,7 +187,11 @@ export class Nars {
     const { keys, paths } = this.#init;
     // An earlier push of the path stays, whatever this one claims.
     if ((await paths.find(claim.hashPart)) !== undefined) return;
-    const nar = await this.#find(`${NAR_QUERY} WHERE n.file_hash = ? AND o.state = 'verified'`, claim.fileHash);
+    const file = claim.fileHash.slice('sha256:'.length);
+    const nar = await this.#find(`${NAR_QUERY} WHERE o.key IN (?, ?) AND o.state = 'verified'`, [
+      `nar/${file}.nar.zst`,
+      `nar/${file}.nar.xz`,
+    ]);
     if (nar === undefined)
       throw new CacheError('Invalid', 'cFileHash: no such NAR is here; send the NAR before its narinfo');
     checkClaim(claim, nar, nar.size);
@@ -208,14 +224,14 @@ export class Nars {
   /** The NAR that a narinfo describes, compared with it. @throws CacheError Invalid, Conflict */
   async #narOf(info: NarInfo, hashPart: string): Promise<FoundNar> {
     const published = (await this.#init.paths.servable(hashPart))
-      ? await this.#find(`${NAR_QUERY} JOIN paths p ON p.object_id = o.id WHERE p.hash_part = ?`, hashPart)
+      ? await this.#find(`${NAR_QUERY} JOIN paths p ON p.object_id = o.id WHERE p.hash_part = ?`, [hashPart])
       : undefined;
     if (published !== undefined) {
       const isSame = formatHash(info.narHash) === published.narHash && info.narSize === published.narSize;
       if (!isSame) throw differs(published.narHash);
     }
     const key = `nar/${narFileOfUrl(info.url)}`;
-    const nar = await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, key);
+    const nar = await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [key]);
     if (nar !== undefined) {
       checkAgainstNar(info, nar);
       return nar;
@@ -225,8 +241,8 @@ export class Nars {
     throw new CacheError('Invalid', `URL: ${key} is not here; send the NAR before its narinfo`);
   }
 
-  async #find(query: string, value: string): Promise<FoundNar | undefined> {
-    const [row] = await this.#init.database.query<NarRow>(query, [value]);
+  async #find(query: string, values: readonly string[]): Promise<FoundNar | undefined> {
+    const [row] = await this.#init.database.query<NarRow>(query, values);
     return row && narOf(row);
   }
 }
@@ -242,8 +258,7 @@ interface NarRow {
 
 type FoundNar = NarFacts & { readonly key: string; readonly size: number };
 
-const NAR_QUERY = `SELECT o.key, o.size, n.compression, n.file_hash, n.nar_hash, n.nar_size
-  FROM objects o JOIN nars n ON n.object_id = o.id`;
+const NAR_QUERY = 'SELECT o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size FROM objects o';
 
 function narOf(row: NarRow): FoundNar {
   return {

@@ -6,11 +6,12 @@
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import type { Database, Sql } from '../metadata/index.ts';
-import { type ByteRange, crashPoint } from '../storage/index.ts';
+import { type Database, placeholders, type Sql, slices } from '../metadata/index.ts';
+import { type ByteRange, crashPoint, ObjectMissingError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import { receive } from './incoming.ts';
+import type { NarFacts } from './paths.ts';
 import type { Storages } from './storages.ts';
 
 export interface StoredObject {
@@ -36,11 +37,14 @@ export interface ObjectsInit {
 }
 
 const CACHED_ROWS = 50_000;
+const COLLECT_PAGE = 1000;
 
 export class Objects {
   readonly #init: ObjectsInit;
   readonly #rows = new LRUCache<string, StoredObject>({ max: CACHED_ROWS });
   #collecting: Promise<void> | undefined;
+  /** Whether rows may have been tombstoned since the last look. */
+  #asked = false;
 
   constructor(init: ObjectsInit) {
     this.#init = init;
@@ -64,8 +68,14 @@ export class Objects {
   }
 
   /** @throws StorageUnavailableError (503, not 404: the object exists) */
-  read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
-    return this.#init.storages.get(object.storage).get(object.name, range);
+  async read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
+    try {
+      return await this.#init.storages.get(object.storage).get(object.name, range);
+    } catch (error) {
+      // The row may be one that was replaced between our look at it and at the bytes: the next look is a fresh one.
+      if (error instanceof ObjectMissingError) this.#rows.delete(object.key);
+      throw error;
+    }
   }
 
   /**
@@ -91,6 +101,7 @@ export class Objects {
 
   /** Begins to remove the bytes of tombstoned rows; the work goes on in the background. */
   collect(): void {
+    this.#asked = true;
     this.#collecting ??= this.#collect()
       .catch((error: unknown) => this.#init.logger.error({ err: error }, 'tombstoned objects could not be removed'))
       .finally(() => {
@@ -104,28 +115,60 @@ export class Objects {
   }
 
   async #collect(): Promise<void> {
+    for (let found = 0; this.#asked || found === COLLECT_PAGE; ) {
+      this.#asked = false;
+      found = await this.#collectPage();
+    }
+  }
+
+  /** Removes some; how many there were. What lies in a storage that is not there waits until it is back. */
+  async #collectPage(): Promise<number> {
     const { database, storages } = this.#init;
+    const ready = storages.list().filter((storage) => storage.health().state === 'Ready');
     const rows = await database.query<StoredObject>(
-      `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned' ORDER BY created_at LIMIT 1000`,
+      `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
+       AND storage IN (${placeholders(ready.length)}) ORDER BY created_at LIMIT ${COLLECT_PAGE}`,
+      ready.map((storage) => storage.name),
     );
     for (const row of rows) {
-      const storage = storages.find(row.storage);
-      if (storage === undefined || storage.health().state !== 'Ready') continue;
       crashPoint('before-delete');
-      await storage.delete(row.name);
+      await storages.get(row.storage).delete(row.name);
       crashPoint('after-delete');
-      await database.write((sql) => sql.query(`DELETE FROM objects WHERE id = ? AND state = 'tombstoned'`, [row.id]));
-      storages.count(row.storage, -row.size);
     }
+    for (const slice of slices(rows)) {
+      const ids = slice.map((row) => row.id);
+      await database.write((sql) =>
+        sql.query(`DELETE FROM objects WHERE state = 'tombstoned' AND id IN (${placeholders(ids.length)})`, ids),
+      );
+    }
+    for (const row of rows) storages.count(row.storage, -row.size);
+    return rows.length;
   }
 }
 
 /** Inserts an object; its id, or undefined when the key is taken. */
-export async function insertObject(sql: Sql, object: NewObject): Promise<number | undefined> {
+export async function insertObject(
+  sql: Sql,
+  object: NewObject,
+  nar?: NarFacts,
+  orphanSince: number | null = null,
+): Promise<number | undefined> {
+  const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
   const rows = await sql.query<{ id: number }>(
-    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (?, ?, ?, ?, 'verified', ?)
-     ON CONFLICT (key) DO NOTHING RETURNING id`,
-    [object.key, object.storage, object.name, object.size, Date.now()],
+    `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
+     VALUES (?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING RETURNING id`,
+    [
+      object.key,
+      object.storage,
+      object.name,
+      object.size,
+      Date.now(),
+      compression,
+      fileHash,
+      narHash,
+      narSize,
+      orphanSince,
+    ],
   );
   return rows[0]?.id;
 }
@@ -140,8 +183,7 @@ export async function insertTombstone(sql: Sql, object: NewObject): Promise<void
 
 /** Takes an object out of sight; its bytes go later. */
 export async function tombstone(sql: Sql, id: number): Promise<void> {
-  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned' WHERE id = ?`, [id]);
-  await sql.query('DELETE FROM nars WHERE object_id = ?', [id]);
+  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
 }
 
 /** Unpublishes the paths whose NAR an object is. */

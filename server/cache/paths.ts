@@ -12,7 +12,7 @@ import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from
 import { crashPoint } from '../storage/index.ts';
 import { HashSet } from './hash-set.ts';
 import type { Keys } from './keys.ts';
-import { insertObject, insertTombstone, type NewObject } from './objects.ts';
+import { insertObject, insertTombstone, type NewObject, tombstone } from './objects.ts';
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {
@@ -144,8 +144,8 @@ export class Paths {
     const epoch = this.#epoch;
     const rows = await this.#init.database.query<NarinfoRow>(
       `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
-              o.key, o.size, n.compression, n.file_hash, n.nar_hash, n.nar_size
-       FROM paths p JOIN objects o ON o.id = p.object_id JOIN nars n ON n.object_id = p.object_id
+              o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size
+       FROM paths p JOIN objects o ON o.id = p.object_id
        WHERE p.hash_part = ?`,
       [hashPart],
     );
@@ -233,30 +233,23 @@ export function splitWords(text: string): string[] {
   return text === '' ? [] : text.split(' ');
 }
 
+/**
+ * The usual case first, in two statements, since pushes wait for each other here: the NAR, the path. Where the path is
+ * taken, what was inserted is taken back and the old row decides.
+ */
 async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
-  const rows = await sql.query<PathRow>(
-    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, n.nar_hash, n.nar_size
-     FROM paths p JOIN nars n ON n.object_id = p.object_id WHERE p.hash_part = ?`,
-    [path.hashPart],
-  );
-  const row = rows[0];
-  if (row !== undefined) {
-    if ('object' in source) await insertTombstone(sql, source.object);
-    if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
-    const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
-    if (merged !== row.signatures)
-      await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
-    return { kind: 'present' };
-  }
-  const objectId =
-    'object' in source ? await insertNar(sql, source.object, source.facts, null) : await claimNar(sql, source.key);
-  if (objectId === undefined) return { kind: 'no-nar' };
-  await sql.query(
-    `INSERT INTO paths (hash_part, name, object_id, refs, deriver, ca, signatures, published_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  const nar =
+    'object' in source
+      ? await insertNar(sql, source.object, source.facts, null)
+      : { id: await claimNar(sql, source.key), isNew: false };
+  if (nar.id === undefined) return { kind: 'no-nar' };
+  const inserted = await sql.query(
+    `INSERT INTO paths (hash_part, name, object_id, refs, deriver, ca, signatures, published_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`,
     [
       path.hashPart,
       path.name,
-      objectId,
+      nar.id,
       path.references.join(' '),
       path.deriver ?? null,
       path.ca ?? null,
@@ -264,7 +257,20 @@ async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<P
       Date.now(),
     ],
   );
-  return { kind: 'published' };
+  if (inserted.length > 0) return { kind: 'published' };
+  await releaseNar(sql, nar.id, nar.isNew);
+  const rows = await sql.query<PathRow>(
+    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size
+     FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,
+    [path.hashPart],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error('a path was there and is gone within one transaction');
+  if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
+  const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
+  if (merged !== row.signatures)
+    await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
+  return { kind: 'present' };
 }
 
 function same(row: PathRow, path: NewPath): boolean {
@@ -276,30 +282,32 @@ function same(row: PathRow, path: NewPath): boolean {
   );
 }
 
-/** Gives a NAR its row; where the key is taken the new bytes lose. The id of the object that stays. */
+/** Gives a NAR its row; where the key is taken the new bytes lose. The object that stays. */
 export async function insertNar(
   sql: Sql,
   object: NewObject,
   facts: NarFacts,
   orphanSince: number | null,
-): Promise<number | undefined> {
-  const id = await insertObject(sql, object);
-  if (id === undefined) {
-    await insertTombstone(sql, object);
-    return claimNar(sql, object.key, orphanSince === null);
-  }
-  await sql.query(
-    'INSERT INTO nars (object_id, compression, file_hash, nar_hash, nar_size, orphan_since) VALUES (?, ?, ?, ?, ?, ?)',
-    [id, facts.compression, facts.fileHash, facts.narHash, facts.narSize, orphanSince],
-  );
-  return id;
+): Promise<{ id: number | undefined; isNew: boolean }> {
+  const id = await insertObject(sql, object, facts, orphanSince);
+  if (id !== undefined) return { id, isNew: true };
+  await insertTombstone(sql, object);
+  return { id: orphanSince === null ? await claimNar(sql, object.key) : undefined, isNew: false };
 }
 
-/** The NAR called `key`, no longer an orphan once a path is about to point at it. */
-async function claimNar(sql: Sql, key: string, claim = true): Promise<number | undefined> {
-  const rows = await sql.query<{ id: number }>(`SELECT id FROM objects WHERE key = ? AND state = 'verified'`, [key]);
-  const id = rows[0]?.id;
-  if (id !== undefined && claim)
-    await sql.query('UPDATE nars SET orphan_since = NULL WHERE object_id = ? AND orphan_since IS NOT NULL', [id]);
-  return id;
+/** The NAR called `key`, no longer an orphan: a path is about to point at it. */
+async function claimNar(sql: Sql, key: string): Promise<number | undefined> {
+  const rows = await sql.query<{ id: number }>(
+    `UPDATE objects SET orphan_since = NULL WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL RETURNING id`,
+    [key],
+  );
+  return rows[0]?.id;
+}
+
+/** A NAR that no path took after all: bytes that came with it go at once, others wait as orphans again. */
+async function releaseNar(sql: Sql, id: number, isNew: boolean): Promise<void> {
+  const rows = await sql.query('SELECT 1 FROM paths WHERE object_id = ? LIMIT 1', [id]);
+  if (rows.length > 0) return;
+  if (isNew) await tombstone(sql, id);
+  else await sql.query('UPDATE objects SET orphan_since = ? WHERE id = ?', [Date.now(), id]);
 }

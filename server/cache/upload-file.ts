@@ -3,6 +3,7 @@
  * written to its place in the one file; a part that overtakes the others waits in a file of its own and is copied when
  * its turn comes. So the usual upload is written once, and any order of arrival works.
  */
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { Staged, Storage } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
@@ -19,6 +20,34 @@ export interface Part {
   received: boolean;
 }
 
+/** The MD5 (hex) of what lies in `file` from `start` on. */
+export type Digest = (file: string, start: number, size: number) => Promise<string>;
+
+/** Parts up to this size are hashed as they pass: less than a millisecond, and the file need not be opened again. */
+const INLINE_BYTES = 256 * 1024;
+
+async function writeHashed(
+  target: Staged,
+  body: Body,
+  offset: number,
+  size: number,
+  digest: Digest,
+): Promise<{ bytes: number; md5: string }> {
+  if (size > INLINE_BYTES) {
+    const bytes = await target.write(body, { offset });
+    return { bytes, md5: bytes === size ? await digest(target.file, offset, size) : '' };
+  }
+  const hash = createHash('md5');
+  const passing = async function* () {
+    for await (const piece of body) {
+      hash.update(piece);
+      yield piece;
+    }
+  };
+  const bytes = await target.write(passing(), { offset });
+  return { bytes, md5: hash.digest('hex') };
+}
+
 export class UploadFile {
   readonly base: Staged;
   readonly #storage: Storage;
@@ -26,6 +55,7 @@ export class UploadFile {
   readonly #parts = new Map<number, Part>();
   /** Parts that wait, received or not yet. */
   readonly #sides = new Map<number, Staged>();
+  readonly #reloaded: boolean;
   #over = false;
   #moving: Promise<void> = Promise.resolve();
 
@@ -33,6 +63,7 @@ export class UploadFile {
     this.#storage = storage;
     this.#id = id;
     this.base = storage.stage(id);
+    this.#reloaded = parts.length > 0;
     for (const part of parts) {
       this.#parts.set(part.number, part);
       if (part.start === undefined) this.#side(part.number);
@@ -54,6 +85,11 @@ export class UploadFile {
     }
   }
 
+  /** Whether the file may hold more than the received parts: an earlier process or a broken attempt wrote on. */
+  get mayBeLonger(): boolean {
+    return this.#reloaded || [...this.#parts.values()].some((part) => !part.received);
+  }
+
   /** Received parts, in order. */
   received(): Part[] {
     return [...this.#parts.values()].filter((part) => part.received).sort((a, b) => a.number - b.number);
@@ -64,11 +100,7 @@ export class UploadFile {
    * A part that was received stays: the same bytes again are fine, others are refused.
    * @throws CacheError Conflict, Invalid (wrong length or MD5)
    */
-  async write(
-    claim: { number: number; size: number; md5: string },
-    body: Body,
-    digest: (file: string, start: number, size: number) => Promise<string>,
-  ): Promise<Part> {
+  async write(claim: { number: number; size: number; md5: string }, body: Body, digest: Digest): Promise<Part> {
     if (this.#over) throw new CacheError('NotFound', 'this upload is over; start a new one');
     const old = this.#parts.get(claim.number);
     // Offsets of later parts rest on this size, so only a part that nothing follows yet may change it.
@@ -82,10 +114,9 @@ export class UploadFile {
     const target = start === undefined ? this.#side(part.number) : this.base;
     const offset = start ?? 0;
     try {
-      const written = await target.write(body, { offset });
-      if (written !== part.size)
-        throw new CacheError('Incomplete', `part ${part.number}: received ${written} of ${part.size} bytes`);
-      const md5 = await digest(target.file, offset, part.size);
+      const { bytes, md5 } = await writeHashed(target, body, offset, part.size, digest);
+      if (bytes !== part.size)
+        throw new CacheError('Incomplete', `part ${part.number}: received ${bytes} of ${part.size} bytes`);
       if (md5 !== part.md5)
         throw new CacheError(
           'Invalid',

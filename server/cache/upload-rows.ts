@@ -18,7 +18,7 @@ export interface UploadRow {
 
 export async function insertUpload(sql: Sql, row: UploadRow): Promise<void> {
   await sql.query(
-    'INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    'INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING',
     [row.id, row.upload_id, row.compression, row.storage, row.state, row.created_at, row.expires_at],
   );
 }
@@ -43,10 +43,9 @@ export async function insertPart(sql: Sql, upload: string, parts: readonly Part[
   }
 }
 
-/** The row stays for a while, so that a repeated `complete` is answered; its parts are of no more use. */
+/** The row stays for a while, so that a repeated `complete` is answered; its parts go with it. */
 export async function finishUpload(sql: Sql, id: string, hashPart: string): Promise<void> {
   await sql.query(`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, [hashPart, id]);
-  await sql.query('DELETE FROM upload_parts WHERE upload = ?', [id]);
 }
 
 export async function setState(sql: Sql, id: string, state: 'aborted' | 'expired'): Promise<void> {

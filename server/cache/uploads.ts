@@ -61,6 +61,8 @@ interface Live {
   completing: { readonly hashPart: string; readonly outcome: Promise<void> } | undefined;
   /** Parts that are being received. */
   writers: number;
+  /** Whether its row is in the database. */
+  isStored: boolean;
   /** Its storage is full: once nobody writes any more, it goes, to make room. */
   doomed: boolean;
 }
@@ -82,7 +84,7 @@ export class Uploads {
 
   /** Begins an upload. @throws CacheError NoSpace, Unavailable, TooLarge */
   async create(compression: Compression): Promise<{ id: string; uploadId: string }> {
-    const { database, storages, settings, keys } = this.#init;
+    const { storages, settings, keys } = this.#init;
     mustBeAbleToSign(keys());
     if (this.#live.size >= settings.maxOpenUploads)
       throw new CacheError('TooLarge', `more than ${settings.maxOpenUploads} uploads are open; complete or abort some`);
@@ -99,8 +101,10 @@ export class Uploads {
       expires_at: now + settings.uploadExpiryMs,
       hash_part: null,
     };
-    await patiently(() => database.write((sql) => insertUpload(sql, row)), settings.transientRetryMs);
-    this.#live.set(row.id, Promise.resolve(this.#liven(row, [])));
+    // Its row is written with its first part: until then there is nothing that a restart could keep.
+    const live = this.#liven(row, []);
+    live.isStored = false;
+    this.#live.set(row.id, Promise.resolve(live));
     return { id: row.id, uploadId: row.upload_id };
   }
 
@@ -147,7 +151,15 @@ export class Uploads {
     crashPoint('before-part-row');
     const changed = [part, ...(await live.file.settle())];
     if (changed.length > 1) crashPoint('after-part-move');
-    await patiently(() => database.write((sql) => insertPart(sql, id, changed)), settings.transientRetryMs);
+    await patiently(
+      () =>
+        database.write(async (sql) => {
+          if (!live.isStored) await insertUpload(sql, live.row);
+          await insertPart(sql, id, changed);
+        }),
+      settings.transientRetryMs,
+    );
+    live.isStored = true;
     this.#follow(live);
     return part.md5;
   }
@@ -238,7 +250,8 @@ export class Uploads {
     crashPoint('during-complete');
     const name = live.storage.newName();
     try {
-      await patiently(() => live.file.base.commit(name, size), settings.transientRetryMs);
+      const cut = live.file.mayBeLonger ? size : undefined;
+      await patiently(() => live.file.base.commit(name, cut), settings.transientRetryMs);
     } catch (error) {
       if (isFull(error)) storages.reportFull(live.storage.name);
       throw error;
@@ -257,7 +270,7 @@ export class Uploads {
 
   /** Best effort and always fine: unknown and finished uploads too. */
   async abort(id: string, uploadId: string): Promise<void> {
-    const row = await readUpload(this.#init.database, id);
+    const row = await this.#find(id);
     if (row === undefined || row.upload_id !== uploadId || row.state !== 'open') return;
     const live = await this.#load(row);
     if (live.completing !== undefined) return;
@@ -266,7 +279,8 @@ export class Uploads {
 
   /** Drops uploads that were not completed in time. */
   async expire(now = Date.now()): Promise<void> {
-    for (const row of await openUploads(this.#init.database)) {
+    const unstored = (await Promise.all(this.#live.values())).filter((live) => !live.isStored).map((live) => live.row);
+    for (const row of [...(await openUploads(this.#init.database)), ...unstored]) {
       if (row.expires_at > now) continue;
       try {
         const live = await this.#load(row);
@@ -281,9 +295,13 @@ export class Uploads {
     await deleteUpload(this.#init.database, now - this.#init.settings.uploadExpiryMs);
   }
 
-  /** Waits for completions that run, so that a shutdown does not waste them. */
+  /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
-    for (const live of this.#live.values()) await (await live).completing?.outcome.catch(() => {});
+    for (const pending of this.#live.values()) {
+      const live = await pending;
+      await live.completing?.outcome.catch(() => {});
+      if (!live.isStored) await this.#init.database.write((sql) => insertUpload(sql, live.row));
+    }
   }
 
   async #drop(live: Live, state: 'aborted' | 'expired'): Promise<void> {
@@ -298,9 +316,13 @@ export class Uploads {
     await live.file.discard();
   }
 
-  async #row(id: string, uploadId: string): Promise<UploadRow> {
+  async #find(id: string): Promise<UploadRow | undefined> {
     const live = await this.#live.get(id);
-    const row = live?.row ?? (await readUpload(this.#init.database, id));
+    return live?.row ?? (await readUpload(this.#init.database, id));
+  }
+
+  async #row(id: string, uploadId: string): Promise<UploadRow> {
+    const row = await this.#find(id);
     if (row === undefined || row.upload_id !== uploadId) throw new CacheError('NotFound', 'no such upload');
     return row;
   }
@@ -343,6 +365,7 @@ export class Uploads {
       verification: undefined,
       completing: undefined,
       writers: 0,
+      isStored: true,
       doomed: false,
     };
   }

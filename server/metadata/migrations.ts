@@ -34,20 +34,18 @@ const migrations: readonly Migration[] = [
         table.bigInteger('size').notNullable();
         table.text('state').notNullable();
         table.bigInteger('created_at').notNullable();
+        // What was found in the bytes of a NAR; null for every other object.
+        table.text('compression');
+        table.text('file_hash');
+        table.text('nar_hash');
+        table.bigInteger('nar_size');
+        // When a NAR was stored without a path; null once a path points at it.
+        table.bigInteger('orphan_since');
         table.unique(['storage', 'name']);
       });
       // Tombstones are few; NARs without a path are looked for by age. Neither may need a scan of a million rows.
       await knex.raw(`CREATE INDEX objects_unfinished ON objects (state, created_at) WHERE state <> 'verified'`);
-      await knex.schema.createTable('nars', (table) => {
-        table.integer('object_id').primary().references('objects.id').onDelete('CASCADE');
-        table.text('compression').notNullable();
-        table.text('file_hash').notNullable();
-        table.text('nar_hash').notNullable();
-        table.bigInteger('nar_size').notNullable();
-        // When it was stored without a path; null once a path points here.
-        table.bigInteger('orphan_since');
-      });
-      await knex.raw('CREATE INDEX nars_orphan ON nars (orphan_since) WHERE orphan_since IS NOT NULL');
+      await knex.raw('CREATE INDEX objects_orphan ON objects (orphan_since) WHERE orphan_since IS NOT NULL');
       await knex.schema.createTable('paths', (table) => {
         table.text('hash_part').primary();
         table.text('name').notNullable();

@@ -1,4 +1,5 @@
 /** A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. */
+import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
@@ -101,15 +102,10 @@ export class StagedFile implements Staged {
     return this.#handle;
   }
 
-  /** `r+` keeps what an earlier process wrote; only a file that is not there is made, any other failure is one. */
+  /** Keeps what an earlier process wrote, which no mode by letters does without a second call. */
   async #openFile(): Promise<FileHandle> {
     try {
-      return await open(this.file, 'r+');
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    }
-    try {
-      const handle = await open(this.file, 'wx+', 0o644);
+      const handle = await open(this.file, constants.O_RDWR | constants.O_CREAT, 0o644);
       crashPoint('staged-created');
       return handle;
     } catch (error) {
