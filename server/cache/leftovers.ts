@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import type { LocalStorage } from '../storage/index.ts';
-import { openUploads, setState } from './upload-rows.ts';
+import { endStatements, openUploads } from './upload-rows.ts';
 
 export interface LeftoversInit {
   readonly database: Database;
@@ -64,7 +64,7 @@ async function abandonBroken(
     );
     if (isWhole) whole.add(id);
     else {
-      await database.write((sql) => setState(sql, id, 'aborted'));
+      await database.script(endStatements(id, 'aborted'));
       logger.info({ upload: id, storage: place }, 'gave up an upload that was interrupted while it was completed');
     }
   }

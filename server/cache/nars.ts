@@ -25,7 +25,7 @@ import { type Body, receive } from './incoming.ts';
 import type { Keys } from './keys.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { Objects } from './objects.ts';
-import { insertNar, type NarFacts, type NewPath, type Paths } from './paths.ts';
+import { type NarFacts, type NewPath, type Paths, storeNar } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Settings } from './settings.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
@@ -135,12 +135,9 @@ export class Nars {
       const facts = factsForRow(await verification.finish({ fileSize: incoming.size }));
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
-      await patiently(
-        () => database.write((sql) => insertNar(sql, object, facts, Date.now())),
-        settings.transientRetryMs,
-      );
+      const isNew = await patiently(() => storeNar(database, object, facts), settings.transientRetryMs);
       crashPoint('after-nar-row');
-      objects.collect();
+      if (!isNew) objects.collect();
       return { facts, size: incoming.size };
     } finally {
       await incoming.close();

@@ -6,7 +6,7 @@
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Database, placeholders, type Sql, slices } from '../metadata/index.ts';
+import { type Database, placeholders, type Sql, type Statement, slices } from '../metadata/index.ts';
 import { type ByteRange, crashPoint, ObjectMissingError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
@@ -146,6 +146,25 @@ export class Objects {
   }
 }
 
+/** Inserts an object; fails where its key is taken. */
+export function objectStatement(object: NewObject, nar?: NarFacts, orphanSince: number | null = null): Statement {
+  const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
+  return [
+    `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
+     VALUES (?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?, ?)`,
+    object.key,
+    object.storage,
+    object.name,
+    object.size,
+    Date.now(),
+    compression,
+    fileHash,
+    narHash,
+    narSize,
+    orphanSince,
+  ];
+}
+
 /** Inserts an object; its id, or undefined when the key is taken. */
 export async function insertObject(
   sql: Sql,
@@ -153,23 +172,8 @@ export async function insertObject(
   nar?: NarFacts,
   orphanSince: number | null = null,
 ): Promise<number | undefined> {
-  const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
-  const rows = await sql.query<{ id: number }>(
-    `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
-     VALUES (?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING RETURNING id`,
-    [
-      object.key,
-      object.storage,
-      object.name,
-      object.size,
-      Date.now(),
-      compression,
-      fileHash,
-      narHash,
-      narSize,
-      orphanSince,
-    ],
-  );
+  const [text, ...values] = objectStatement(object, nar, orphanSince);
+  const rows = await sql.query<{ id: number }>(`${text} ON CONFLICT (key) DO NOTHING RETURNING id`, values);
   return rows[0]?.id;
 }
 

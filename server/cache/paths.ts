@@ -6,13 +6,12 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import type { Database, Sql } from '../metadata/index.ts';
-import { placeholders, slices } from '../metadata/index.ts';
+import { type Database, isConstraint, placeholders, type Sql, type Statement, slices } from '../metadata/index.ts';
 import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../nix/index.ts';
 import { crashPoint } from '../storage/index.ts';
 import { HashSet } from './hash-set.ts';
 import type { Keys } from './keys.ts';
-import { insertObject, insertTombstone, type NewObject, tombstone } from './objects.ts';
+import { insertObject, insertTombstone, type NewObject, objectStatement, tombstone } from './objects.ts';
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {
@@ -175,19 +174,43 @@ export class Paths {
     return hashParts.filter((hashPart) => !present.has(hashPart));
   }
 
-  /** Makes a path visible, in one transaction with its NAR and with `also`. */
-  async publish(path: NewPath, source: NarSource, also?: (sql: Sql) => Promise<void>): Promise<PublishOutcome> {
+  /**
+   * Makes a path visible, in one transaction with its NAR and with `also`. The usual push is of a path and a NAR that
+   * are both new: that is assumed, and the constraints of the tables tell where it is not so.
+   */
+  async publish(path: NewPath, source: NarSource, also: readonly Statement[] = []): Promise<PublishOutcome> {
     crashPoint('before-publish');
-    const outcome = await this.#init.database.write(async (sql) => {
-      const result = await insertPath(sql, path, source);
-      await also?.(sql);
-      return result;
-    });
-    crashPoint('after-publish');
+    const outcome = this.#all.has(path.hashPart)
+      ? await this.#publishKnown(path, source, also)
+      : await this.#publishNew(path, source, also);
     this.#epoch++;
     this.#rendered.delete(path.hashPart);
     if (outcome.kind === 'published') this.#all.add(path.hashPart);
+    crashPoint('after-publish');
     return outcome;
+  }
+
+  async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+    const nar: Statement =
+      'object' in source
+        ? objectStatement(source.object, source.facts)
+        : [`UPDATE objects SET orphan_since = NULL WHERE key = ? AND orphan_since IS NOT NULL`, source.key];
+    const key = 'object' in source ? source.object.key : source.key;
+    try {
+      await this.#init.database.script([nar, pathStatement(path, key), ...also]);
+      return { kind: 'published' };
+    } catch (error) {
+      if (!isConstraint(error)) throw error;
+      return this.#publishKnown(path, source, also);
+    }
+  }
+
+  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+    return this.#init.database.write(async (sql) => {
+      const result = await insertPath(sql, path, source);
+      await sql.run(also);
+      return result;
+    });
   }
 
   /** Signatures or keys changed: every rendered text is stale. */
@@ -233,30 +256,31 @@ export function splitWords(text: string): string[] {
   return text === '' ? [] : text.split(' ');
 }
 
-/**
- * The usual case first, in two statements, since pushes wait for each other here: the NAR, the path. Where the path is
- * taken, what was inserted is taken back and the old row decides.
- */
+/** Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not. */
+function pathStatement(path: NewPath, key: string): Statement {
+  return [
+    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, object_id)
+     VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
+    path.hashPart,
+    path.name,
+    path.references.join(' '),
+    path.deriver ?? null,
+    path.ca ?? null,
+    path.signatures.join(' '),
+    Date.now(),
+    key,
+  ];
+}
+
+/** Publishes step by step, where the path or its NAR may be there already: the old row decides then. */
 async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
   const nar =
     'object' in source
       ? await insertNar(sql, source.object, source.facts, null)
       : { id: await claimNar(sql, source.key), isNew: false };
   if (nar.id === undefined) return { kind: 'no-nar' };
-  const inserted = await sql.query(
-    `INSERT INTO paths (hash_part, name, object_id, refs, deriver, ca, signatures, published_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`,
-    [
-      path.hashPart,
-      path.name,
-      nar.id,
-      path.references.join(' '),
-      path.deriver ?? null,
-      path.ca ?? null,
-      path.signatures.join(' '),
-      Date.now(),
-    ],
-  );
+  const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
+  const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
   if (inserted.length > 0) return { kind: 'published' };
   await releaseNar(sql, nar.id, nar.isNew);
   const rows = await sql.query<PathRow>(
@@ -282,8 +306,19 @@ function same(row: PathRow, path: NewPath): boolean {
   );
 }
 
+/** Gives a NAR without a path its row. False where its key is taken: the new bytes lose and wait for their removal. */
+export async function storeNar(database: Database, object: NewObject, facts: NarFacts): Promise<boolean> {
+  try {
+    await database.script([objectStatement(object, facts, Date.now())]);
+    return true;
+  } catch (error) {
+    if (!isConstraint(error)) throw error;
+    return (await database.write((sql) => insertNar(sql, object, facts, Date.now()))).isNew;
+  }
+}
+
 /** Gives a NAR its row; where the key is taken the new bytes lose. The object that stays. */
-export async function insertNar(
+async function insertNar(
   sql: Sql,
   object: NewObject,
   facts: NarFacts,

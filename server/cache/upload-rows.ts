@@ -1,5 +1,5 @@
 /** Rows of uploads and their parts. */
-import type { Database, Sql } from '../metadata/index.ts';
+import type { Database, Statement } from '../metadata/index.ts';
 import type { Part } from './upload-file.ts';
 
 export type UploadState = 'open' | 'done' | 'aborted' | 'expired';
@@ -16,11 +16,17 @@ export interface UploadRow {
   readonly hash_part: string | null;
 }
 
-export async function insertUpload(sql: Sql, row: UploadRow): Promise<void> {
-  await sql.query(
+export function uploadStatement(row: UploadRow): Statement {
+  return [
     'INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING',
-    [row.id, row.upload_id, row.compression, row.storage, row.state, row.created_at, row.expires_at],
-  );
+    row.id,
+    row.upload_id,
+    row.compression,
+    row.storage,
+    row.state,
+    row.created_at,
+    row.expires_at,
+  ];
 }
 
 export async function readUpload(database: Database, id: string): Promise<UploadRow | undefined> {
@@ -33,24 +39,31 @@ export function openUploads(database: Database): Promise<UploadRow[]> {
 }
 
 /** Inserts parts, or changes where they lie. */
-export async function insertPart(sql: Sql, upload: string, parts: readonly Part[]): Promise<void> {
-  for (const part of parts) {
-    await sql.query(
-      `INSERT INTO upload_parts (upload, number, start, size, md5) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (upload, number) DO UPDATE SET start = excluded.start, size = excluded.size, md5 = excluded.md5`,
-      [upload, part.number, part.start ?? null, part.size, part.md5],
-    );
-  }
+export function partStatements(upload: string, parts: readonly Part[]): Statement[] {
+  return parts.map((part) => [
+    `INSERT INTO upload_parts (upload, number, start, size, md5) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (upload, number) DO UPDATE SET start = excluded.start, size = excluded.size, md5 = excluded.md5`,
+    upload,
+    part.number,
+    part.start ?? null,
+    part.size,
+    part.md5,
+  ]);
 }
 
-/** The row stays for a while, so that a repeated `complete` is answered; its parts go with it. */
-export async function finishUpload(sql: Sql, id: string, hashPart: string): Promise<void> {
-  await sql.query(`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, [hashPart, id]);
+/** The row stays for a while, so that a repeated `complete` is answered; its parts are of no more use. */
+export function finishStatements(id: string, hashPart: string): Statement[] {
+  return [
+    [`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, hashPart, id],
+    ['DELETE FROM upload_parts WHERE upload = ?', id],
+  ];
 }
 
-export async function setState(sql: Sql, id: string, state: 'aborted' | 'expired'): Promise<void> {
-  await sql.query(`UPDATE uploads SET state = ? WHERE id = ? AND state = 'open'`, [state, id]);
-  await sql.query('DELETE FROM upload_parts WHERE upload = ?', [id]);
+export function endStatements(id: string, state: 'aborted' | 'expired'): Statement[] {
+  return [
+    [`UPDATE uploads SET state = ? WHERE id = ? AND state = 'open'`, state, id],
+    ['DELETE FROM upload_parts WHERE upload = ?', id],
+  ];
 }
 
 /** Forgets finished uploads that began before `before`. */

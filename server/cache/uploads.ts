@@ -24,13 +24,13 @@ import { isFull, type Storages } from './storages.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
   deleteUpload,
-  finishUpload,
-  insertPart,
-  insertUpload,
+  endStatements,
+  finishStatements,
   openUploads,
+  partStatements,
   readUpload,
-  setState,
   type UploadRow,
+  uploadStatement,
 } from './upload-rows.ts';
 import { type Verification, type Verifier, VerifyError } from './verify/index.ts';
 
@@ -152,11 +152,7 @@ export class Uploads {
     const changed = [part, ...(await live.file.settle())];
     if (changed.length > 1) crashPoint('after-part-move');
     await patiently(
-      () =>
-        database.write(async (sql) => {
-          if (!live.isStored) await insertUpload(sql, live.row);
-          await insertPart(sql, id, changed);
-        }),
+      () => database.script([...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(id, changed)]),
       settings.transientRetryMs,
     );
     live.isStored = true;
@@ -208,13 +204,13 @@ export class Uploads {
           { storePath: claim.storePath, differs: !servable.body.includes(claim.narHash) },
           'pushed again; the published path stays',
         );
-        await database.write((sql) => finishUpload(sql, live.row.id, claim.hashPart));
+        await database.script(finishStatements(live.row.id, claim.hashPart));
         await this.#discard(live);
       }
     } catch (error) {
       if (isFinal(error)) {
         // Wrong bytes stay wrong, a full disk stays full: the client begins again with a new upload, and never sends an abort.
-        await database.write((sql) => setState(sql, live.row.id, 'aborted'));
+        await database.script(endStatements(live.row.id, 'aborted'));
         await this.#discard(live);
       }
       await live.verification?.cancel();
@@ -229,7 +225,7 @@ export class Uploads {
     if (size !== claim.fileSize)
       throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
     const moved = await live.file.settle();
-    if (moved.length > 0) await database.write((sql) => insertPart(sql, live.row.id, moved));
+    if (moved.length > 0) await database.script(partStatements(live.row.id, moved));
     this.#follow(live);
     if (live.verification === undefined) throw new CacheError('Invalid', 'the upload is empty');
     const facts = factsForRow(await live.verification.finish({ fileSize: size, narSize: claim.narSize }));
@@ -260,12 +256,13 @@ export class Uploads {
     await live.file.close();
     const object = { key: narKey(facts), storage: live.storage.name, name, size };
     const outcome = await patiently(
-      () => paths.publish(path, { object, facts }, (sql) => finishUpload(sql, live.row.id, claim.hashPart)),
+      () => paths.publish(path, { object, facts }, finishStatements(live.row.id, claim.hashPart)),
       settings.transientRetryMs,
     );
     if (outcome.kind === 'published') this.#init.onPublished(path);
     else logger.info({ storePath, outcome }, 'pushed by two clients at once; the first one stays');
-    objects.collect();
+    // The NAR may have been there under another path: its bytes came for nothing.
+    if ((await objects.find(object.key))?.name !== name) objects.collect();
   }
 
   /** Best effort and always fine: unknown and finished uploads too. */
@@ -300,12 +297,12 @@ export class Uploads {
     for (const pending of this.#live.values()) {
       const live = await pending;
       await live.completing?.outcome.catch(() => {});
-      if (!live.isStored) await this.#init.database.write((sql) => insertUpload(sql, live.row));
+      if (!live.isStored) await this.#init.database.script([uploadStatement(live.row)]);
     }
   }
 
   async #drop(live: Live, state: 'aborted' | 'expired'): Promise<void> {
-    await this.#init.database.write((sql) => setState(sql, live.row.id, state));
+    await this.#init.database.script(endStatements(live.row.id, state));
     this.#live.delete(live.row.id);
     await this.#discard(live);
   }

@@ -1,7 +1,7 @@
 /** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
 import knexModule from 'knex';
 import { migrate } from './migrations.ts';
-import type { Sql, SqlValue } from './sql.ts';
+import type { Sql, SqlValue, Statement } from './sql.ts';
 import { SqliteConnection } from './sqlite.ts';
 import { type Write, Writer } from './writer.ts';
 
@@ -21,7 +21,7 @@ const WRITER_PRAGMAS = [
 ];
 const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'mmap_size = 268435456'];
 
-export class Database implements Sql {
+export class Database implements Pick<Sql, 'query'> {
   readonly #connection: SqliteConnection;
   readonly #readers: readonly SqliteConnection[];
   readonly #writer: Writer;
@@ -32,6 +32,7 @@ export class Database implements Sql {
     this.#readers = readers;
     this.#writer = new Writer({
       transaction: (work) => connection.transaction(work),
+      script: (statements) => connection.script(statements),
       ...(init.onCommit && { onCommit: init.onCommit }),
     });
   }
@@ -61,6 +62,11 @@ export class Database implements Sql {
   /** Runs `write` in the next transaction; resolves once it is durable. */
   write<T>(write: Write<T>): Promise<T> {
     return this.#writer.write(write);
+  }
+
+  /** Runs statements in the next transaction, in one trip; resolves once they are durable. */
+  script(statements: readonly Statement[]): Promise<void> {
+    return this.#writer.script(statements);
   }
 
   /** Writes that wait. */

@@ -6,6 +6,16 @@ export type SqlValue = string | number | null;
 
 export interface Sql {
   query<Row>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
+  /** Runs statements whose rows nobody needs, all in one trip to the database. */
+  run(statements: readonly Statement[]): Promise<void>;
+}
+
+/** Text with `?` for the values, none of them inside a literal. */
+export type Statement = readonly [text: string, ...values: SqlValue[]];
+
+/** Whether a write failed because of a unique, foreign or NOT NULL constraint: what it assumed was not so. */
+export function isConstraint(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT';
 }
 
 /** `?, ?, ?` for `count` values. */

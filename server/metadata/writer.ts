@@ -2,7 +2,7 @@
  * Group commit. All writes go through one queue: those that wait while a commit runs share the next one, so a disk
  * that syncs 500 times a second takes thousands of writes a second, and nothing is ever "locked".
  */
-import type { Sql } from './sql.ts';
+import type { Sql, Statement } from './sql.ts';
 
 /** Must be safe to run again: a batch that fails is repeated write by write. */
 export type Write<T> = (sql: Sql) => Promise<T>;
@@ -10,6 +10,8 @@ export type Write<T> = (sql: Sql) => Promise<T>;
 export interface WriterInit {
   /** Runs `work` in one transaction, durable when the promise resolves. */
   readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>;
+  /** Runs the statements in one transaction and one trip, durable when the promise resolves. */
+  readonly script: (statements: readonly Statement[]) => Promise<void>;
   /** Most writes in one transaction. */
   readonly maxBatch?: number;
   /** Hears how long each transaction took and how many writes it held. */
@@ -17,6 +19,8 @@ export interface WriterInit {
 }
 
 interface Queued {
+  /** Statements that need no look at the database in between; undefined: only `run` knows. */
+  readonly statements: readonly Statement[] | undefined;
   run(sql: Sql): Promise<void>;
   settle(): void;
   fail(error: unknown): void;
@@ -40,15 +44,27 @@ export class Writer {
   write<T>(write: Write<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       let result: { value: T } | undefined;
-      this.#queue.push({
+      this.#push({
+        statements: undefined,
         run: async (sql) => {
           result = { value: await write(sql) };
         },
         settle: () => (result === undefined ? reject(new Error('write was not run')) : resolve(result.value)),
         fail: reject,
       });
-      this.#running ??= this.#drain();
     });
+  }
+
+  /** Like `write`, for statements that are all known now: batches of such writes cost one trip altogether. */
+  script(statements: readonly Statement[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#push({ statements, run: (sql) => sql.run(statements), settle: resolve, fail: reject });
+    });
+  }
+
+  #push(queued: Queued): void {
+    this.#queue.push(queued);
+    this.#running ??= this.#drain();
   }
 
   /** Resolves when nothing waits any more. */
@@ -70,9 +86,13 @@ export class Writer {
   async #commit(batch: Queued[], alone = batch.length === 1): Promise<boolean> {
     const start = performance.now();
     try {
-      await this.#init.transaction(async (sql) => {
-        for (const one of batch) await one.run(sql);
-      });
+      const scripts = batch.flatMap((one) => (one.statements === undefined ? [] : [one.statements]));
+      if (scripts.length === batch.length) await this.#init.script(scripts.flat());
+      else {
+        await this.#init.transaction(async (sql) => {
+          for (const one of batch) await one.run(sql);
+        });
+      }
     } catch (error) {
       if (alone) for (const one of batch) one.fail(error);
       return false;

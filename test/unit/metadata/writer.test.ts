@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import type { Sql } from '../../../server/metadata/index.ts';
+import type { Sql, Statement } from '../../../server/metadata/index.ts';
 import { Writer } from '../../../server/metadata/writer.ts';
 
 /** A database that is a list: a transaction appends all of its words or none. */
@@ -19,15 +19,21 @@ class Words {
         words.push(text);
         return [];
       },
+      async run(statements) {
+        for (const [text] of statements) await sql.query(text);
+      },
     };
     const result = await work(sql);
     this.committed.push(...words);
     return result;
   };
 
+  readonly script = (statements: readonly Statement[]): Promise<void> => this.transaction((sql) => sql.run(statements));
+
   writer(maxBatch?: number): Writer {
     return new Writer({
       transaction: this.transaction,
+      script: this.script,
       onCommit: (_ms, writes) => this.batches.push(writes),
       ...(maxBatch !== undefined && { maxBatch }),
     });
