@@ -156,6 +156,21 @@ describe('publishing by the nix protocol', () => {
     assert.equal(await published(other), first);
   });
 
+  it('lets pushers race on one path: all succeed, and one NAR stays', async () => {
+    const first = nixPath();
+    const ways = ['none', 'zstd', 'xz', 'gzip', 'br'] as const;
+    const racers = ways.map((compression) =>
+      nixPath({ storePath: first.storePath, tree: contentsOf(first), compression }),
+    );
+    const replies = await Promise.all([...racers, ...racers].map((racer) => pushed(racer)));
+    assert.ok(replies.every(({ status }) => status === 200));
+    const info = parseNarInfo(await served(first));
+    const winner = racers.find(({ url }) => url === info.url);
+    assert.ok(winner);
+    assert.ok((await send(server.api(), `/${info.url}`)).body.equals(winner.file));
+    assert.equal(info.signatures.length, 1);
+  });
+
   it('drops malformed signatures', async () => {
     const path = nixPath({ lines: ['Sig: garbage', 'Sig: a-1:AAAA', 'Sig: main.localhost-1:AAAA'] });
     assert.equal(signatures(await published(path)).length, 1);

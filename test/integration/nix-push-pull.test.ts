@@ -310,6 +310,9 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
       const reader = newClient('stranger');
       const { code, stderr } = await reader.realise([storePath], await trust());
       assert.equal(code, 1, stderr);
+      const asked = await reader.run(['nix', 'path-info', '--store', url, storePath]);
+      assert.notEqual(asked.code, 0);
+      assert.match(asked.stderr, /is not valid|does not exist|don't know how to build/);
       assert.match(
         stderr,
         /is required, but there is no substituter|don't know how to build|does not exist|build of .* failed/,
