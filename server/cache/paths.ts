@@ -48,7 +48,8 @@ export interface NewPath {
 export type NarSource = { readonly key: string } | { readonly object: NewObject; readonly facts: NarFacts };
 
 export type PublishOutcome =
-  | { readonly kind: 'published' }
+  /** `isNewNar`: its NAR is the object that came with it, not one that was there. */
+  | { readonly kind: 'published'; readonly isNewNar: boolean }
   /** It was there with the same NAR and references; signatures were merged. */
   | { readonly kind: 'present' }
   /** It was there with other content, which stays. */
@@ -198,7 +199,7 @@ export class Paths {
     const key = 'object' in source ? source.object.key : source.key;
     try {
       await this.#init.database.script([nar, pathStatement(path, key), ...also]);
-      return { kind: 'published' };
+      return { kind: 'published', isNewNar: 'object' in source };
     } catch (error) {
       if (!isConstraint(error)) throw error;
       return this.#publishKnown(path, source, also);
@@ -281,7 +282,7 @@ async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<P
   if (nar.id === undefined) return { kind: 'no-nar' };
   const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
   const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
-  if (inserted.length > 0) return { kind: 'published' };
+  if (inserted.length > 0) return { kind: 'published', isNewNar: nar.isNew };
   await releaseNar(sql, nar.id, nar.isNew);
   const rows = await sql.query<PathRow>(
     `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size

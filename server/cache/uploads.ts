@@ -261,8 +261,8 @@ export class Uploads {
     );
     if (outcome.kind === 'published') this.#init.onPublished(path);
     else logger.info({ storePath, outcome }, 'pushed by two clients at once; the first one stays');
-    // The NAR may have been there under another path: its bytes came for nothing.
-    if ((await objects.find(object.key))?.name !== name) objects.collect();
+    // The usual push leaves nothing behind; a lost race or a NAR that was there under another path does.
+    if (outcome.kind !== 'published' || !outcome.isNewNar) objects.collect();
   }
 
   /** Best effort and always fine: unknown and finished uploads too. */

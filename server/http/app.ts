@@ -9,23 +9,14 @@ import { answerOf } from './errors.ts';
 import { decodePath, type Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
 import { linger, sendText } from './respond.ts';
+import { dispatch } from './routes.ts';
 import { uploadRoutes } from './uploads.ts';
 
 export function createApp(doors: Doors, front: Front): Koa<State> {
   const app = new Koa<State>();
   app.silent = true;
   app.use(answer(doors));
-  app.use(resolve(doors, front));
-  app.use(userRoutes(doors).routes());
-  const [cachix, uploads, nix] = [
-    cachixRoutes(doors).routes(),
-    uploadRoutes(doors).routes(),
-    nixRoutes(doors).routes(),
-  ];
-  app.use((ctx, next) => (ctx.state.target.api ? cachix(ctx as never, next) : next()));
-  app.use((ctx, next) => (ctx.state.target.api ? uploads(ctx as never, next) : next()));
-  app.use(nix);
-  app.use(nothing);
+  app.use(route(doors, front));
   return app;
 }
 
@@ -51,16 +42,16 @@ function answer(doors: Doors): Koa.Middleware<State> {
       }
     } finally {
       closeBody(ctx.req);
-      const route = ctx.state.route ?? 'other';
+      const routeName = ctx.state.route ?? 'other';
       // A hot route counts itself.
-      if (ctx.respond !== false || ctx.res.headersSent) metrics.answered(route, ctx.res.statusCode);
+      if (ctx.respond !== false || ctx.res.headersSent) metrics.answered(routeName, ctx.res.statusCode);
       if (logger.isLevelEnabled('debug')) {
         logger.debug(
           {
             requestId,
             method: ctx.method,
             path: ctx.path,
-            route,
+            route: routeName,
             status: ctx.res.statusCode,
             ms: Math.round(performance.now() - started),
           },
@@ -71,19 +62,22 @@ function answer(doors: Doors): Koa.Middleware<State> {
   };
 }
 
-/** Finds the cache, and gives the routers a decoded path inside it. */
-function resolve(doors: Doors, front: Front): Koa.Middleware<State> {
-  return async (ctx, next) => {
+/** Finds the cache and the route by the decoded path inside it. */
+function route(doors: Doors, front: Front): Koa.Middleware<State> {
+  const nix = nixRoutes(doors);
+  const inCache = [...cachixRoutes(doors), ...uploadRoutes(doors), ...nix];
+  const user = userRoutes(doors);
+  return async (ctx) => {
     const path = decodePath(rawPath(ctx.req.url ?? '/'));
     if (path === undefined) throw new CacheError('NotFound', 'not found');
     const target = front.resolve(ctx.get('host'), path);
     ctx.state.target = target;
+    if (await dispatch(user, ctx, path)) return;
     if (target.cache === undefined && path.startsWith('/api/v1/cache/')) throw unknownCache(doors, ctx);
-    ctx.newRouterPath = target.path;
     // A cache that leaves the manifests closes only after its requests.
     const release = target.cache?.enter();
     try {
-      await next();
+      if (!(await dispatch(target.api ? inCache : nix, ctx, target.path))) nothing(ctx);
     } finally {
       release?.();
     }

@@ -2,108 +2,135 @@
  * The Cachix API of one cache, below `/api/v1/cache/<cache>`. The client takes exactly 200 for success and needs
  * `application/json` on what it parses; everything else about it is in docs/protocol-cachix.md.
  */
-import Router from '@koa/router';
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
 import { demand } from './access.ts';
 import { bodyOf, declaredBytes, readJson } from './body.ts';
-import type { Context, Doors, State } from './context.ts';
+import type { Context, Doors } from './context.ts';
 import { hostnameOf } from './front.ts';
+import type { Route } from './routes.ts';
 
 /** 65 536 hashes of 32 characters with quotes and commas are 2.3 MiB. */
 const BULK_BYTES_PER_HASH = 64;
 const SMALL_JSON_BYTES = 4 * 1024 * 1024;
 
 /** Routes whose path is inside the cache. */
-export function cachixRoutes(doors: Doors): Router<State> {
-  const router = new Router<State>({ strict: true, sensitive: true });
+export function cachixRoutes(doors: Doors): Route[] {
+  const routes: Route[] = [];
   const idle = { idleMs: doors.timeouts.idleBodyMs };
 
-  router.get('cache-info', '/', (ctx) => {
-    ctx.state.route = 'cache-info';
-    const cache = cacheOf(ctx);
-    const { permission } = demand(cache, ctx.req, 'Read', false);
-    ctx.body = {
-      name: cache.name,
-      uri: doors.urls.cache(cache.name, hostnameOf(ctx.get('host'))),
-      isPublic: cache.isPublic,
-      publicSigningKeys: cache.keys.publicKeys(),
-      githubUsername: '',
-      permission: permission ?? 'Read',
-      preferredCompressionMethod: cache.plan.compression === 'xz' ? 'XZ' : 'ZSTD',
-    };
+  routes.push({
+    name: 'cache-info',
+    method: 'GET',
+    pattern: /^\/$/,
+    handle: (ctx) => {
+      const cache = cacheOf(ctx);
+      const { permission } = demand(cache, ctx.req, 'Read', false);
+      ctx.body = {
+        name: cache.name,
+        uri: doors.urls.cache(cache.name, hostnameOf(ctx.get('host'))),
+        isPublic: cache.isPublic,
+        publicSigningKeys: cache.keys.publicKeys(),
+        githubUsername: '',
+        permission: permission ?? 'Read',
+        preferredCompressionMethod: cache.plan.compression === 'xz' ? 'XZ' : 'ZSTD',
+      };
+    },
   });
 
-  router.post('missing-paths', '/narinfo', async (ctx) => {
-    ctx.state.route = 'missing-paths';
-    const cache = allowed(ctx, 'Read');
-    const { maxQueryHashes } = cache.plan.limits;
-    const hashes = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH });
-    if (!isTexts(hashes)) throw new CacheError('Invalid', 'expected a JSON list of store path hashes');
-    if (hashes.length > maxQueryHashes)
-      throw new CacheError('TooLarge', `at most ${maxQueryHashes} hashes in one query`);
-    sendJson(ctx, await cache.paths.missing(hashes));
+  routes.push({
+    name: 'missing-paths',
+    method: 'POST',
+    pattern: /^\/narinfo$/,
+    handle: async (ctx) => {
+      const cache = allowed(ctx, 'Read');
+      const { maxQueryHashes } = cache.plan.limits;
+      const hashes = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH });
+      if (!isTexts(hashes)) throw new CacheError('Invalid', 'expected a JSON list of store path hashes');
+      if (hashes.length > maxQueryHashes)
+        throw new CacheError('TooLarge', `at most ${maxQueryHashes} hashes in one query`);
+      sendJson(ctx, await cache.paths.missing(hashes));
+    },
   });
 
-  router.get('narurl', '/narurl/:file', async (ctx) => {
-    ctx.state.route = 'narurl';
-    const cache = allowed(ctx, 'Read');
-    const key = `nar/${ctx.params.file}`;
-    if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
-    sendJson(ctx, `${doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')))}/${key}`);
+  routes.push({
+    name: 'narurl',
+    method: 'GET',
+    pattern: /^\/narurl\/([^/]+)$/,
+    handle: async (ctx, file) => {
+      const cache = allowed(ctx, 'Read');
+      const key = `nar/${file}`;
+      if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
+      sendJson(ctx, `${doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')))}/${key}`);
+    },
   });
 
-  router.post('key', '/key', async (ctx) => {
-    ctx.state.route = 'key';
-    const cache = allowed(ctx, 'Admin');
-    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES });
-    const publicKey = isRecord(body) ? body.publicKey : undefined;
-    if (typeof publicKey !== 'string') throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes');
-    await cache.registerKey(publicKey);
-    ctx.body = '';
+  routes.push({
+    name: 'key',
+    method: 'POST',
+    pattern: /^\/key$/,
+    handle: async (ctx) => {
+      const cache = allowed(ctx, 'Admin');
+      const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES });
+      const publicKey = isRecord(body) ? body.publicKey : undefined;
+      if (typeof publicKey !== 'string') throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes');
+      await cache.registerKey(publicKey);
+      ctx.body = '';
+    },
   });
 
   // Clients up to 1.2: the NAR in one request, its claims in a second one.
-  router.post('legacy-nar', '/nar', async (ctx) => {
-    ctx.state.route = 'legacy-nar';
-    const cache = allowed(ctx, 'Write');
-    const value = ctx.query.compression;
-    const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
-    if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
-    await cache.nars.putUnnamed(bodyOf(ctx.req, ctx.res, idle), compression, declaredBytes(ctx.req));
-    ctx.body = '';
+  routes.push({
+    name: 'legacy-nar',
+    method: 'POST',
+    pattern: /^\/nar$/,
+    handle: async (ctx) => {
+      const cache = allowed(ctx, 'Write');
+      const value = ctx.query.compression;
+      const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
+      if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
+      await cache.nars.putUnnamed(bodyOf(ctx.req, ctx.res, idle), compression, declaredBytes(ctx.req));
+      ctx.body = '';
+    },
   });
 
-  router.post('legacy-narinfo', /^\/([^/]+)\.narinfo$/, async (ctx) => {
-    ctx.state.route = 'legacy-narinfo';
-    const cache = allowed(ctx, 'Write');
-    const hashPart = ctx.captures?.[0] ?? '';
-    const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES }));
-    if (!isHashPart(hashPart) || claim.hashPart !== hashPart)
-      throw new CacheError('Invalid', 'cStoreHash is not the hash in the URL');
-    await cache.nars.publishClaim(claim);
-    ctx.body = '';
+  routes.push({
+    name: 'legacy-narinfo',
+    method: 'POST',
+    pattern: /^\/([^/]+)\.narinfo$/,
+    handle: async (ctx, hashPart = '') => {
+      const cache = allowed(ctx, 'Write');
+      const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES }));
+      if (!isHashPart(hashPart) || claim.hashPart !== hashPart)
+        throw new CacheError('Invalid', 'cStoreHash is not the hash in the URL');
+      await cache.nars.publishClaim(claim);
+      ctx.body = '';
+    },
   });
 
-  return router;
+  return routes;
 }
 
 /** Routes of the API that belong to no cache. */
-export function userRoutes(doors: Doors): Router<State> {
-  const router = new Router<State>({ strict: true, sensitive: true });
+export function userRoutes(doors: Doors): Route[] {
+  const routes: Route[] = [];
   /** The self-test of a token: it is good if some cache here knows it. */
-  router.get('user', '/api/v1/user', (ctx) => {
-    ctx.state.route = 'user';
-    for (const cache of doors.caches.list()) {
-      const known = knownToken(cache, ctx);
-      if (known !== undefined) {
-        ctx.body = { name: known, githubUsername: '' };
-        return;
+  routes.push({
+    name: 'user',
+    method: 'GET',
+    pattern: /^\/api\/v1\/user$/,
+    handle: (ctx) => {
+      for (const cache of doors.caches.list()) {
+        const known = knownToken(cache, ctx);
+        if (known !== undefined) {
+          ctx.body = { name: known, githubUsername: '' };
+          return;
+        }
       }
-    }
-    throw new CacheError('Unauthorized', 'no cache here knows this token');
+      throw new CacheError('Unauthorized', 'no cache here knows this token');
+    },
   });
-  return router;
+  return routes;
 }
 
 /** Name of the request's token, if this cache knows it. */

@@ -2,7 +2,6 @@
  * Nix's own protocol. Reads work on the pull URL and below `/push`; writes only below `/push`, because a pusher keeps
  * the unsigned narinfo that it sent for 30 days under the URL that it pushed to, and would refuse its own path there.
  */
-import Router from '@koa/router';
 import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
 import { demand } from './access.ts';
@@ -10,86 +9,98 @@ import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { bodyOf, declaredBytes, drain, readWhole } from './body.ts';
 import type { Context, Doors, State } from './context.ts';
 import { hostnameOf } from './front.ts';
+import type { Route } from './routes.ts';
 
 const PUSH = '/push';
 
 /** Routes inside a cache, for its own host and for `/api/v1/cache/<cache>` alike. */
-export function nixRoutes(doors: Doors): Router<State> {
-  const router = new Router<State>({ strict: true, sensitive: true });
+export function nixRoutes(doors: Doors): Route[] {
+  const routes: Route[] = [];
   const idle = { idleMs: doors.timeouts.idleBodyMs };
 
-  router.all('nix-cache-info', /^(?:\/push)?\/nix-cache-info$/, async (ctx) => {
-    ctx.state.route = 'nix-cache-info';
-    const { cache } = ctx.state.target;
-    if (isRead(ctx)) {
-      // Always there, for strangers too: a 401 or 404 here would switch the substituter off. A wrong credential is told.
-      if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-      if (ctx.get('authorization') !== '' && !cache.isPublic) demandUnlessAnonymous(ctx);
-      ctx.type = 'text/x-nix-cache-info';
-      ctx.body = renderCacheInfo({ priority: cache.plan.priority });
-      return;
-    }
-    demandWrite(ctx, doors);
-    const text = (await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: 64 * 1024 })).toString('utf8');
-    const { storeDir } = parseCacheInfo(text);
-    if (storeDir !== STORE_DIR) throw new CacheError('Conflict', `this cache is for ${STORE_DIR}, not ${storeDir}`);
-    ctx.body = '';
+  routes.push({
+    name: 'nix-cache-info',
+    method: undefined,
+    pattern: /^(?:\/push)?\/nix-cache-info$/,
+    handle: async (ctx) => {
+      const { cache } = ctx.state.target;
+      if (isRead(ctx)) {
+        // Always there, for strangers too: a 401 or 404 here would switch the substituter off. A wrong credential is told.
+        if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+        if (ctx.get('authorization') !== '' && !cache.isPublic) demandUnlessAnonymous(ctx);
+        ctx.type = 'text/x-nix-cache-info';
+        ctx.body = renderCacheInfo({ priority: cache.plan.priority });
+        return;
+      }
+      demandWrite(ctx, doors);
+      const text = (await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: 64 * 1024 })).toString('utf8');
+      const { storeDir } = parseCacheInfo(text);
+      if (storeDir !== STORE_DIR) throw new CacheError('Conflict', `this cache is for ${STORE_DIR}, not ${storeDir}`);
+      ctx.body = '';
+    },
   });
 
-  router.all('narinfo', /^(?:\/push)?\/([^/]+)\.narinfo$/, async (ctx) => {
-    ctx.state.route = 'narinfo';
-    const hashPart = param(ctx, 0);
-    if (isRead(ctx)) return read(ctx, (cache) => doors.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
-    const cache = demandWrite(ctx, doors);
-    if (!isHashPart(hashPart)) throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
-    const body = await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: cache.plan.limits.maxNarInfoBytes });
-    await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
-    ctx.body = '';
+  routes.push({
+    name: 'narinfo',
+    method: undefined,
+    pattern: /^(?:\/push)?\/([^/]+)\.narinfo$/,
+    handle: async (ctx, hashPart = '') => {
+      if (isRead(ctx)) return read(ctx, (cache) => doors.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
+      const cache = demandWrite(ctx, doors);
+      if (!isHashPart(hashPart))
+        throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
+      const body = await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: cache.plan.limits.maxNarInfoBytes });
+      await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
+      ctx.body = '';
+    },
   });
 
-  router.all('nar', /^(?:\/push)?\/nar\/([^/]+)$/, async (ctx) => {
-    ctx.state.route = 'nar';
-    const file = param(ctx, 0);
-    if (isRead(ctx))
-      return read(ctx, (cache) =>
-        doors.reader.object(cache, `nar/${file}`, 'nar', 'application/x-nix-nar', ctx.req, ctx.res),
-      );
-    const cache = demandWrite(ctx, doors);
-    cache.nars.parseFile(file);
-    const body = bodyOf(ctx.req, ctx.res, idle);
-    await cache.nars.put(file, body, declaredBytes(ctx.req));
-    // Where the NAR was here already its bytes were not looked at.
-    await drain(body);
-    ctx.body = '';
+  routes.push({
+    name: 'nar',
+    method: undefined,
+    pattern: /^(?:\/push)?\/nar\/([^/]+)$/,
+    handle: async (ctx, file = '') => {
+      if (isRead(ctx))
+        return read(ctx, (cache) =>
+          doors.reader.object(cache, `nar/${file}`, 'nar', 'application/x-nix-nar', ctx.req, ctx.res),
+        );
+      const cache = demandWrite(ctx, doors);
+      cache.nars.parseFile(file);
+      const body = bodyOf(ctx.req, ctx.res, idle);
+      await cache.nars.put(file, body, declaredBytes(ctx.req));
+      // Where the NAR was here already its bytes were not looked at.
+      await drain(body);
+      ctx.body = '';
+    },
   });
 
-  router.all('auxiliary', /^(?:\/push)?\/(.+)$/, async (ctx, next) => {
-    const path = param(ctx, 0);
-    const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
-    if (auxiliary === undefined) return next();
-    ctx.state.route = auxiliary.route;
-    if (isRead(ctx))
-      return read(ctx, (cache) =>
-        doors.reader.object(cache, auxiliary.key, 'aux', auxiliary.contentType, ctx.req, ctx.res),
-      );
-    const cache = demandWrite(ctx, doors);
-    const maxBytes = auxiliary.limit(cache.plan.settings);
-    await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, idle), {
-      maxBytes,
-      declaredBytes: declaredBytes(ctx.req),
-    });
-    ctx.body = '';
+  routes.push({
+    name: 'auxiliary',
+    method: undefined,
+    pattern: /^(?:\/push)?\/(.+)$/,
+    handle: async (ctx, path = '') => {
+      const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
+      if (auxiliary === undefined) return false;
+      ctx.state.route = auxiliary.route;
+      if (isRead(ctx))
+        return read(ctx, (cache) =>
+          doors.reader.object(cache, auxiliary.key, 'aux', auxiliary.contentType, ctx.req, ctx.res),
+        );
+      const cache = demandWrite(ctx, doors);
+      const maxBytes = auxiliary.limit(cache.plan.settings);
+      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, idle), {
+        maxBytes,
+        declaredBytes: declaredBytes(ctx.req),
+      });
+      ctx.body = '';
+    },
   });
 
-  return router;
+  return routes;
 }
 
 function isRead(ctx: Context): boolean {
   return ctx.method === 'GET' || ctx.method === 'HEAD';
-}
-
-function param(ctx: Context & { captures?: string[] }, index: number): string {
-  return ctx.captures?.[index] ?? '';
 }
 
 /** nix before 2.32 sends the `?` of a derivation's name as it is, so that half of the name arrives as a query. */

@@ -1,5 +1,4 @@
 /** Cachix multipart uploads over HTTP: create, part URL, part, complete, abort. All of them may arrive twice. */
-import Router from '@koa/router';
 import {
   CacheError,
   MAX_PARTS,
@@ -13,8 +12,9 @@ import {
 import { compressionOfCachixQuery } from '../nix/index.ts';
 import { type BodyLimits, bodyOf, contentEncoding, drain, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
-import type { Context, Doors, State } from './context.ts';
+import type { Context, Doors } from './context.ts';
 import { hostnameOf } from './front.ts';
+import type { Route } from './routes.ts';
 
 const PART_KEY = 'part urls 1';
 const URL_JSON_BYTES = 64 * 1024;
@@ -22,103 +22,123 @@ const URL_JSON_BYTES = 64 * 1024;
 const COMPLETE_JSON_BYTES = 8 * 1024 * 1024;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export function uploadRoutes(doors: Doors): Router<State> {
-  const router = new Router<State>({ strict: true, sensitive: true });
+export function uploadRoutes(doors: Doors): Route[] {
+  const routes: Route[] = [];
   const idle = { idleMs: doors.timeouts.idleBodyMs };
 
-  router.post('upload-create', '/multipart-nar', async (ctx) => {
-    ctx.state.route = 'upload-create';
-    const cache = allowed(ctx, 'Write');
-    const value = ctx.query.compression;
-    const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
-    if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
-    const { id, uploadId } = await cache.uploads.create(compression);
-    sendJson(ctx, { narId: id, uploadId });
+  routes.push({
+    name: 'upload-create',
+    method: 'POST',
+    pattern: /^\/multipart-nar$/,
+    handle: async (ctx) => {
+      const cache = allowed(ctx, 'Write');
+      const value = ctx.query.compression;
+      const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
+      if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
+      const { id, uploadId } = await cache.uploads.create(compression);
+      sendJson(ctx, { narId: id, uploadId });
+    },
   });
 
-  router.post('upload-part-url', '/multipart-nar/:id', async (ctx) => {
-    ctx.state.route = 'upload-part-url';
-    const cache = allowed(ctx, 'Write');
-    const { id, uploadId } = identify(ctx);
-    const part = partNumber(ctx.query.partNumber);
-    const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: URL_JSON_BYTES });
-    const md5 = md5Of(isRecord(body) ? body.contentMD5 : undefined, 'contentMD5');
-    const expiresAt = await cache.uploads.expiry(id, uploadId);
-    const grant: PartGrant = { id, uploadId, part, md5, expiresAt };
-    const query = new URLSearchParams({
-      uploadId,
-      md5,
-      expires: String(expiresAt),
-      signature: signPart(cache.keys.derive(PART_KEY), grant),
-    });
-    const base = doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')));
-    sendJson(ctx, { uploadUrl: `${base}/multipart-nar/${id}/part/${part}?${query}` });
+  routes.push({
+    name: 'upload-part-url',
+    method: 'POST',
+    pattern: /^\/multipart-nar\/([^/]+)$/,
+    handle: async (ctx, id) => {
+      const cache = allowed(ctx, 'Write');
+      const uploadId = uploadIdOf(ctx, id);
+      const part = partNumber(ctx.query.partNumber);
+      const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: URL_JSON_BYTES });
+      const md5 = md5Of(isRecord(body) ? body.contentMD5 : undefined, 'contentMD5');
+      const expiresAt = await cache.uploads.expiry(id, uploadId);
+      const grant: PartGrant = { id, uploadId, part, md5, expiresAt };
+      const query = new URLSearchParams({
+        uploadId,
+        md5,
+        expires: String(expiresAt),
+        signature: signPart(cache.keys.derive(PART_KEY), grant),
+      });
+      const base = doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')));
+      sendJson(ctx, { uploadUrl: `${base}/multipart-nar/${id}/part/${part}?${query}` });
+    },
   });
 
   // The URL is the credential: the client sends no Authorization here.
-  router.put('upload-part', '/multipart-nar/:id/part/:part', async (ctx) => {
-    ctx.state.route = 'upload-part';
-    const { cache } = ctx.state.target;
-    if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-    const { id, uploadId } = identify(ctx);
-    const grant: PartGrant = {
-      id,
-      uploadId,
-      part: partNumber(ctx.params.part),
-      md5: text(ctx.query.md5),
-      expiresAt: Number(text(ctx.query.expires)),
-    };
-    if (!verifyPart(cache.keys.derive(PART_KEY), grant, text(ctx.query.signature)))
-      throw new CacheError('Unauthorized', 'this part URL is not one of ours');
-    if (!(grant.expiresAt > Date.now()))
-      throw new CacheError('Unauthorized', 'this part URL has expired; start a new upload');
-    const header = ctx.get('content-md5');
-    if (header !== '' && md5Of(header, 'Content-MD5') !== grant.md5)
-      throw new CacheError('Invalid', 'Content-MD5 is not the one that this URL was made for');
-    const length = ctx.req.headers['content-length'];
-    if (length === undefined || contentEncoding(ctx.req) !== undefined)
-      throw new CacheError('Invalid', 'a part needs a Content-Length and no Content-Encoding');
-    const body = bodyOf(ctx.req, ctx.res, idle);
-    const etag = await cache.uploads.putPart(
-      id,
-      uploadId,
-      { number: grant.part, size: Number(length), md5: grant.md5 },
-      body,
-    );
-    await drain(body);
-    doors.metrics.received(Number(length));
-    ctx.set('ETag', `"${etag}"`);
-    ctx.body = '';
+  routes.push({
+    name: 'upload-part',
+    method: 'PUT',
+    pattern: /^\/multipart-nar\/([^/]+)\/part\/([^/]+)$/,
+    handle: async (ctx, id, part) => {
+      const { cache } = ctx.state.target;
+      if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
+      const uploadId = uploadIdOf(ctx, id);
+      const grant: PartGrant = {
+        id,
+        uploadId,
+        part: partNumber(part),
+        md5: text(ctx.query.md5),
+        expiresAt: Number(text(ctx.query.expires)),
+      };
+      if (!verifyPart(cache.keys.derive(PART_KEY), grant, text(ctx.query.signature)))
+        throw new CacheError('Unauthorized', 'this part URL is not one of ours');
+      if (!(grant.expiresAt > Date.now()))
+        throw new CacheError('Unauthorized', 'this part URL has expired; start a new upload');
+      const header = ctx.get('content-md5');
+      if (header !== '' && md5Of(header, 'Content-MD5') !== grant.md5)
+        throw new CacheError('Invalid', 'Content-MD5 is not the one that this URL was made for');
+      const length = ctx.req.headers['content-length'];
+      if (length === undefined || contentEncoding(ctx.req) !== undefined)
+        throw new CacheError('Invalid', 'a part needs a Content-Length and no Content-Encoding');
+      const body = bodyOf(ctx.req, ctx.res, idle);
+      const etag = await cache.uploads.putPart(
+        id,
+        uploadId,
+        { number: grant.part, size: Number(length), md5: grant.md5 },
+        body,
+      );
+      await drain(body);
+      doors.metrics.received(Number(length));
+      ctx.set('ETag', `"${etag}"`);
+      ctx.body = '';
+    },
   });
 
-  router.post('upload-complete', '/multipart-nar/:id/complete', async (ctx) => {
-    ctx.state.route = 'upload-complete';
-    const cache = allowed(ctx, 'Write');
-    const { id, uploadId } = identify(ctx);
-    const [parts, claim] = await readCompletion(ctx, idle).catch(async (error: unknown) => {
-      // Nobody will complete this upload: the client begins again with a new one, and never sends an abort.
-      if (isRefusal(error)) await cache.uploads.abort(id, uploadId);
-      throw error;
-    });
-    await cache.uploads.complete(id, uploadId, parts, claim);
-    ctx.body = '';
+  routes.push({
+    name: 'upload-complete',
+    method: 'POST',
+    pattern: /^\/multipart-nar\/([^/]+)\/complete$/,
+    handle: async (ctx, id) => {
+      const cache = allowed(ctx, 'Write');
+      const uploadId = uploadIdOf(ctx, id);
+      const [parts, claim] = await readCompletion(ctx, idle).catch(async (error: unknown) => {
+        // Nobody will complete this upload: the client begins again with a new one, and never sends an abort.
+        if (isRefusal(error)) await cache.uploads.abort(id, uploadId);
+        throw error;
+      });
+      await cache.uploads.complete(id, uploadId, parts, claim);
+      ctx.body = '';
+    },
   });
 
-  router.post('upload-abort', '/multipart-nar/:id/abort', async (ctx) => {
-    ctx.state.route = 'upload-abort';
-    const cache = allowed(ctx, 'Write');
-    // Best effort: what is unknown or over already is as good as aborted.
-    await cache.uploads.abort(String(ctx.params.id), text(ctx.query.uploadId));
-    ctx.body = '';
+  routes.push({
+    name: 'upload-abort',
+    method: 'POST',
+    pattern: /^\/multipart-nar\/([^/]+)\/abort$/,
+    handle: async (ctx, id) => {
+      const cache = allowed(ctx, 'Write');
+      // Best effort: what is unknown or over already is as good as aborted.
+      await cache.uploads.abort(id, text(ctx.query.uploadId));
+      ctx.body = '';
+    },
   });
 
-  return router;
+  return routes;
 }
 
-function identify(ctx: Context & { params: Record<string, string | undefined> }): { id: string; uploadId: string } {
-  const id = ctx.params.id ?? '';
+/** The echoed `uploadId` of an upload. @throws CacheError NotFound */
+function uploadIdOf(ctx: Context, id: string): string {
   if (!UUID.test(id)) throw new CacheError('NotFound', 'no such upload');
-  return { id, uploadId: text(ctx.query.uploadId) };
+  return text(ctx.query.uploadId);
 }
 
 async function readCompletion(ctx: Context, idle: BodyLimits): Promise<[PartClaim[], PathClaim]> {

@@ -65,7 +65,6 @@ const migrations: readonly Migration[] = [
         table.bigInteger('created_at').notNullable();
         table.bigInteger('expires_at').notNullable();
         table.text('hash_part');
-        table.index(['state', 'expires_at']);
       });
       await knex.schema.createTable('upload_parts', (table) => {
         table.text('upload').notNullable().references('uploads.id').onDelete('CASCADE');

@@ -72,7 +72,8 @@ export class StagedFile implements Staged {
         if (size !== undefined) await handle.truncate(size);
         crashPoint('before-sync');
         await handle.sync();
-        await this.#close();
+        // All is on disk; nobody needs to wait for the descriptor.
+        this.#close().catch(() => {});
         crashPoint('before-rename');
         await this.#init.createFolder(name);
         await rename(this.file, this.#init.target(name));
