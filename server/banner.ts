@@ -21,7 +21,7 @@ export function banner(running: Running, color: boolean): string {
     const generated = writer !== undefined && writer.sha256 === undefined && writer.secret === undefined;
     const file = writer && generated ? path.join(cache.folder, 'tokens', writer.name) : undefined;
     const machine = new URL(pull).hostname;
-    const token = file === undefined ? '<token>' : `"$(cat '${file}')"`;
+    const token = file === undefined ? 'TOKEN' : `"$(cat ${quoted(file)})"`;
     lines.push(`${bold(`cache ${name}`)} (${cache.isPublic ? 'public' : 'private'})`);
     lines.push(`  pull URL     ${pull}`);
     lines.push(`  public key   ${key || 'none yet: register one with cachix generate-keypair'}`);
@@ -30,15 +30,17 @@ export function banner(running: Running, color: boolean): string {
     );
     if (keys.lost !== undefined) lines.push('', `  ${bold('PUSHES ARE REFUSED')}: ${keys.lost}`);
     lines.push('', '  nix, to push (the first line once):');
-    lines.push(`    printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal`);
+    // Never readable by others, also where the shell's umask would have it so.
+    lines.push(`    (umask 077; printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal)`);
     lines.push(`    nix copy --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`);
-    lines.push('  nix, to pull (nix.conf):');
+    lines.push('  nix, to pull (lines for /etc/nix/nix.conf):');
     lines.push(`    extra-substituters = ${pull}`);
     lines.push(`    extra-trusted-public-keys = ${keys.publicKeys().join(' ')}`);
     if (!cache.isPublic) lines.push('    netrc-file = a file with the machine line above');
     lines.push('  cachix:');
     lines.push(`    cachix config set hostname ${urls.api()}`);
-    lines.push(`    cachix authtoken ${token}`);
+    // Arguments are visible to every user of the machine.
+    lines.push(`    cachix authtoken --stdin < ${file === undefined ? 'FILE-WITH-TOKEN' : quoted(file)}`);
     lines.push(`    cachix push ${name} PATH`);
     lines.push(`    cachix use ${name}`);
     if (!cache.isPublic && new URL(pull).port !== '') {
@@ -48,4 +50,9 @@ export function banner(running: Running, color: boolean): string {
   }
   lines.push('Ctrl-C stops it; the data stays.');
   return `${lines.join('\n')}\n`;
+}
+
+/** A word for the shell, whatever is in it. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
