@@ -9,6 +9,9 @@ import type { Sql, SqlValue, Statement } from './sql.ts';
 export class SqliteConnection implements Sql {
   readonly #db: sqlite3.Database;
   readonly #statements = new Map<string, sqlite3.Statement>();
+  readonly #preparing = new Map<string, Promise<sqlite3.Statement>>();
+  /** Whether a rollback failed, so that its transaction may still be open. */
+  #isLeftOpen = false;
 
   private constructor(db: sqlite3.Database) {
     this.#db = db;
@@ -23,9 +26,10 @@ export class SqliteConnection implements Sql {
     return connection;
   }
 
-  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+  async query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+    const statement = this.#statements.get(text) ?? (await this.#prepare(text));
     return new Promise((resolve, reject) => {
-      this.#prepare(text).all<Row>([...values], (error, rows) => (error ? reject(error) : resolve(rows)));
+      statement.all<Row>([...values], (error, rows) => (error ? reject(error) : resolve(rows)));
     });
   }
 
@@ -38,10 +42,11 @@ export class SqliteConnection implements Sql {
    * busy machine the waiting for a thread costs ten times the statement.
    */
   async script(statements: readonly Statement[]): Promise<void> {
+    if (this.#isLeftOpen) await this.#rollBack();
     try {
       await this.exec(`BEGIN IMMEDIATE;${statements.map(literal).join('')}COMMIT;`);
     } catch (error) {
-      await this.query('ROLLBACK').catch(() => {});
+      await this.#rollBack();
       throw error;
     }
   }
@@ -51,19 +56,28 @@ export class SqliteConnection implements Sql {
   }
 
   async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
-    await this.query('BEGIN IMMEDIATE');
+    if (this.#isLeftOpen) await this.#rollBack();
     try {
+      await this.query('BEGIN IMMEDIATE');
       const result = await work(this);
       await this.query('COMMIT');
       return result;
     } catch (error) {
-      // After some errors SQLite has rolled back by itself.
-      await this.query('ROLLBACK').catch(() => {});
+      await this.#rollBack();
       throw error;
     }
   }
 
+  /** After some errors SQLite has rolled back by itself. Where it could not, the next transaction tries again first. */
+  async #rollBack(): Promise<void> {
+    this.#isLeftOpen = await this.exec('ROLLBACK').then(
+      () => false,
+      (error: unknown) => !/no transaction is active/.test(String(error)),
+    );
+  }
+
   async close(): Promise<void> {
+    await Promise.allSettled(this.#preparing.values());
     await Promise.all(
       [...this.#statements.values()].map(
         (statement) => new Promise<void>((resolve) => statement.finalize(() => resolve())),
@@ -72,17 +86,27 @@ export class SqliteConnection implements Sql {
     await new Promise<void>((resolve, reject) => this.#db.close((error) => (error ? reject(error) : resolve())));
   }
 
-  /** Texts are constants of this program, so there are some dozens of them. */
-  #prepare(text: string): sqlite3.Statement {
-    let statement = this.#statements.get(text);
-    if (statement === undefined) {
-      // An error of the preparation reaches the callback of the first use too.
-      statement = this.#db.prepare(text, (error) => {
-        if (error) this.#statements.delete(text);
+  /**
+   * Texts are constants of this program, so there are some dozens of them. Nothing is asked of a statement before it is
+   * prepared: where the preparation fails (an unreadable file, no descriptor left), sqlite3 drops the calls that wait
+   * for it without a word, and whoever made them would wait for ever.
+   */
+  #prepare(text: string): Promise<sqlite3.Statement> {
+    let preparing = this.#preparing.get(text);
+    if (preparing === undefined) {
+      preparing = new Promise<sqlite3.Statement>((resolve, reject) => {
+        const statement = this.#db.prepare(text, (error) => {
+          this.#preparing.delete(text);
+          if (error) reject(error);
+          else {
+            this.#statements.set(text, statement);
+            resolve(statement);
+          }
+        });
       });
-      this.#statements.set(text, statement);
+      this.#preparing.set(text, preparing);
     }
-    return statement;
+    return preparing;
   }
 }
 

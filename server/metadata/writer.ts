@@ -72,6 +72,7 @@ export class Writer {
     while (this.#running !== undefined) await this.#running;
   }
 
+  /** Never rejects: each write hears of its own failure, and the writes after it go on. */
   async #drain(): Promise<void> {
     // A turn of the event loop first: what arrived in the same tick shares the transaction.
     await new Promise((resolve) => setImmediate(resolve));
@@ -97,8 +98,12 @@ export class Writer {
       if (alone) for (const one of batch) one.fail(error);
       return false;
     }
-    this.#init.onCommit?.(performance.now() - start, batch.length);
     for (const one of batch) one.settle();
+    try {
+      this.#init.onCommit?.(performance.now() - start, batch.length);
+    } catch {
+      // Who only watches must not stop the writes.
+    }
     return true;
   }
 }

@@ -134,4 +134,19 @@ describe('group commit', () => {
     assert.deepEqual(words.committed, ['a', 'b']);
     await Promise.all(writes);
   });
+
+  it('goes on when its observer throws', async () => {
+    const words = new Words();
+    const writer = new Writer({
+      transaction: words.transaction,
+      script: words.script,
+      onCommit: () => {
+        throw new Error('no metrics');
+      },
+    });
+    assert.equal(await writer.write(word('a')), 'A');
+    assert.equal(await writer.write(word('b')), 'B');
+    await writer.idle();
+    assert.deepEqual(words.committed, ['a', 'b']);
+  });
 });
