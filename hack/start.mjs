@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
+import { buildServer } from './lib/build.mjs';
 import { node24, root } from './lib/places.mjs';
 import { setUp } from './setup.mjs';
 
@@ -13,14 +14,16 @@ const args = process.argv.slice(2);
 const namesFile = args.some((arg) => /^(-f|--file$|--file=)/.test(arg)) || process.env.NARWHAL_FILE;
 const file = namesFile ? [] : ['-f', path.join(root, 'examples/laptop.yaml')];
 
+let main;
 try {
   await setUp();
+  main = await buildServer();
 } catch (error) {
   console.error(`set-up failed: ${error.message}`);
   process.exit(1);
 }
 
-const child = spawn(node24, [path.join(root, 'server/main.ts'), 'serve', ...file, ...args], {
+const child = spawn(node24, [main, 'serve', ...file, ...args], {
   stdio: 'inherit',
   // A process group of its own: the terminal's Ctrl-C then reaches the server through us only, and once.
   detached: true,

@@ -7,7 +7,7 @@ import { runCheck } from './check.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
-import { FolderLockedError } from './metadata/index.ts';
+import { FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
 import { defaultDataFolder, OptionError, parseListen, type ServeOptions } from './options.ts';
 import { ConfigurationError, serve } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
@@ -33,6 +33,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
     const expected =
       error instanceof ConfigurationError ||
       error instanceof FolderLockedError ||
+      error instanceof NewerDatabaseError ||
       error instanceof ConvertError ||
       error instanceof OptionError ||
       isPlain(error);
@@ -49,7 +50,7 @@ function isPlain(error: unknown): boolean {
 }
 
 function fileOption(): Option {
-  return new Option('-f, --file <path...>', 'manifest file, or folder of manifests; repeatable')
+  return new Option('-f, --file <path...>', 'manifest file, or folder of manifests; repeatable, required')
     .env('NARWHAL_FILE')
     .argParser(list)
     .makeOptionMandatory();
@@ -102,12 +103,9 @@ function serveCommand(env: Environment): Command {
         .default('127.0.0.1:9090'),
     )
     .addOption(
-      new Option(
-        '--api-url <url>',
-        'how clients reach this server; part of URLs and of key names. Default: http://localhost and the port of the first --listen',
-      )
+      new Option('--api-url <url>', 'how clients reach this server; part of URLs and of key names')
         .env('NARWHAL_API_URL')
-        .default('', 'from --listen'),
+        .default('', 'http://localhost and the port of the first --listen'),
     )
     .addOption(
       new Option('--alias <host...>', 'further host (or URL) that is the API host too; repeatable')
@@ -206,7 +204,7 @@ function serveCommand(env: Environment): Command {
         .default(64 * 2 ** 20),
     )
     .addOption(
-      new Option('--verify-threads <count>', 'threads that verify NARs. Default: one for each core')
+      new Option('--verify-threads <count>', 'threads that verify NARs. Default: one for each core, at least 2')
         .env('NARWHAL_VERIFY_THREADS')
         .argParser(wholeNumber),
     )
@@ -214,6 +212,10 @@ function serveCommand(env: Environment): Command {
       new Option('--max-verifications <count>', 'verifications at one time. Default: 2 for each thread')
         .env('NARWHAL_MAX_VERIFICATIONS')
         .argParser(wholeNumber),
+    )
+    .addHelpText(
+      'after',
+      '\nOf a repeatable option, the environment variable holds all values, with commas between them.',
     )
     .action(async (flags: ServeFlags) => runServe(flags));
 }

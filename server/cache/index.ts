@@ -13,4 +13,4 @@ export type { Narinfo } from './paths.ts';
 export type { Settings } from './settings.ts';
 export { generateToken, hashToken, type Permission } from './tokens.ts';
 export { MAX_PARTS, type PartClaim } from './uploads.ts';
-export { Verifier, VerifyError } from './verify/index.ts';
+export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

@@ -30,6 +30,7 @@ import { patiently } from './patience.ts';
 import type { Settings } from './settings.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
 import type { Storages } from './storages.ts';
+import { verified } from './verified.ts';
 import type { Verification, Verifier } from './verify/index.ts';
 
 export interface NarsInit {
@@ -114,6 +115,7 @@ export class Nars {
   ): Promise<{ facts: NarFacts; size: number }> {
     const { storages, verifier, settings, database, objects } = this.#init;
     let verification: Verification | undefined;
+    const open = (file: string) => verifier.open({ file, suffix: rules.suffix, maxNarSize: settings.maxNarBytes });
     const incoming = await receive(
       {
         storages,
@@ -121,7 +123,7 @@ export class Nars {
         maxBytes: settings.maxNarBytes,
         onStaged: async (staged) => {
           await verification?.cancel();
-          verification = verifier.open({ file: staged.file, suffix: rules.suffix, maxNarSize: settings.maxNarBytes });
+          verification = open(staged.file);
         },
         onWritten: (end) => verification?.grow(end),
       },
@@ -132,7 +134,8 @@ export class Nars {
     });
     try {
       if (verification === undefined) throw new CacheError('Invalid', 'no NAR was received');
-      const facts = factsForRow(await verification.finish({ fileSize: incoming.size }));
+      const again = () => open(incoming.staged.file);
+      const facts = factsForRow(await verified(verification, again, { fileSize: incoming.size }));
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
       const isNew = await patiently(() => storeNar(database, object, facts), settings.transientRetryMs);

@@ -15,7 +15,6 @@ import type { Body } from './incoming.ts';
 import type { Keys } from './keys.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { Objects } from './objects.ts';
-import { md5OfRange } from './part-digest.ts';
 import type { NewPath, Paths } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Settings } from './settings.ts';
@@ -32,6 +31,7 @@ import {
   type UploadRow,
   uploadStatement,
 } from './upload-rows.ts';
+import { verified } from './verified.ts';
 import { type Verification, type Verifier, VerifyError } from './verify/index.ts';
 
 export interface UploadsInit {
@@ -123,7 +123,7 @@ export class Uploads {
     claim: { number: number; size: number; md5: string },
     body: Body,
   ): Promise<string> {
-    const { database, settings, storages } = this.#init;
+    const { database, settings, storages, verifier } = this.#init;
     if (claim.size > settings.maxPartBytes)
       throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
     const live = await this.#open(id, uploadId);
@@ -136,7 +136,7 @@ export class Uploads {
     let part: Part;
     live.writers++;
     try {
-      part = await live.file.write(claim, body, md5OfRange);
+      part = await live.file.write(claim, body, (file, start, size) => verifier.md5(file, start, size));
     } catch (error) {
       if (isFull(error)) {
         storages.reportFull(live.storage.name);
@@ -163,14 +163,15 @@ export class Uploads {
   /** Lets the verifier run behind the part of the file that is complete. */
   #follow(live: Live): void {
     const prefix = live.file.prefix;
-    if (prefix === 0 || !isCompression(live.row.compression)) return;
-    live.verification ??= this.#init.verifier.open({
-      file: live.file.base.file,
-      compression: live.row.compression,
-      maxNarSize: this.#init.settings.maxNarBytes,
-      aheadOfClaim: true,
-    });
+    if (prefix === 0) return;
+    live.verification ??= this.#verify(live);
     live.verification.grow(prefix);
+  }
+
+  #verify({ row, file }: Live): Verification {
+    const compression = isCompression(row.compression) ? row.compression : undefined;
+    const maxNarSize = this.#init.settings.maxNarBytes;
+    return this.#init.verifier.open({ file: file.base.file, compression, maxNarSize, aheadOfClaim: true });
   }
 
   /**
@@ -228,7 +229,8 @@ export class Uploads {
     if (moved.length > 0) await database.script(partStatements(live.row.id, moved));
     this.#follow(live);
     if (live.verification === undefined) throw new CacheError('Invalid', 'the upload is empty');
-    const facts = factsForRow(await live.verification.finish({ fileSize: size, narSize: claim.narSize }));
+    const whole = { fileSize: size, narSize: claim.narSize };
+    const facts = factsForRow(await verified(live.verification, () => this.#verify(live), whole));
     live.verification = undefined;
     checkClaim(claim, facts, size);
     const { storePath, narSize, references } = claim;

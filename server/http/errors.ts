@@ -1,5 +1,5 @@
 /** From an error to an answer: the one place that knows statuses. 4xx bodies say what to do, 5xx bodies say nothing. */
-import { CacheError, type CacheErrorCode, VerifyError } from '../cache/index.ts';
+import { CacheError, type CacheErrorCode, VerifierFailure, VerifyError } from '../cache/index.ts';
 import { FolderLockedError } from '../metadata/index.ts';
 import { FormatError } from '../nix/index.ts';
 import { ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
@@ -45,6 +45,7 @@ export function answerOf(error: unknown): Answer | undefined {
   if (
     error instanceof StorageUnavailableError ||
     error instanceof ObjectMissingError ||
+    error instanceof VerifierFailure ||
     error instanceof FolderLockedError
   ) {
     return { status: 503, text: 'temporarily unavailable', retryAfterSeconds: RETRY_SECONDS };

@@ -1,6 +1,5 @@
 /** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
-import knexModule from 'knex';
-import { migrate } from './migrations.ts';
+import { isUpToDate } from './migrations.ts';
 import type { Sql, SqlValue, Statement } from './sql.ts';
 import { SqliteConnection } from './sqlite.ts';
 import { type Write, Writer } from './writer.ts';
@@ -42,7 +41,10 @@ export class Database implements Pick<Sql, 'query'> {
     const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
     const readers: SqliteConnection[] = [];
     try {
-      await bringUpToDate(init.file);
+      if (!(await isUpToDate(connection))) {
+        const { migrate } = await import('./migrate.ts');
+        await migrate(init.file);
+      }
       for (let i = 0; i < (init.readers ?? 3); i++)
         readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
       return new Database(connection, readers, init);
@@ -80,20 +82,5 @@ export class Database implements Pick<Sql, 'query'> {
     await Promise.all(this.#readers.map((reader) => reader.close()));
     await this.#connection.query('PRAGMA wal_checkpoint(TRUNCATE)');
     await this.#connection.close();
-  }
-}
-
-/** Migrations run on a connection of their own, before any other statement. */
-async function bringUpToDate(file: string): Promise<void> {
-  const knex = knexModule({
-    client: 'sqlite3',
-    connection: { filename: file },
-    useNullAsDefault: true,
-    pool: { min: 1, max: 1 },
-  });
-  try {
-    await migrate(knex);
-  } finally {
-    await knex.destroy();
   }
 }

@@ -3,13 +3,14 @@
  * release later, so that versions N and N+1 can run side by side.
  */
 import type { Knex } from 'knex';
+import type { Sql } from './sql.ts';
 
 interface Migration {
   readonly name: string;
   up(knex: Knex): Promise<void>;
 }
 
-const migrations: readonly Migration[] = [
+export const migrations: readonly Migration[] = [
   {
     name: '0001-core',
     async up(knex) {
@@ -83,13 +84,20 @@ const migrations: readonly Migration[] = [
   },
 ];
 
-/** Brings the schema up to date; each migration runs in a transaction of its own. */
-export async function migrate(knex: Knex): Promise<void> {
-  await knex.migrate.latest({
-    migrationSource: {
-      getMigrations: async () => [...migrations],
-      getMigrationName: (migration: Migration) => migration.name,
-      getMigration: async (migration: Migration) => ({ up: migration.up, down: async () => {} }),
-    },
-  });
+/** The database was written by a version of Narwhal that this one does not know. */
+export class NewerDatabaseError extends Error {
+  override readonly name = 'NewerDatabaseError';
+}
+
+/** Whether the schema is what this version needs. @throws NewerDatabaseError */
+export async function isUpToDate(sql: Pick<Sql, 'query'>): Promise<boolean> {
+  const tables = await sql.query(`SELECT 1 FROM sqlite_master WHERE name = 'knex_migrations'`);
+  if (tables.length === 0) return false;
+  const applied = await sql.query<{ name: string }>('SELECT name FROM knex_migrations');
+  const known = new Set(migrations.map((migration) => migration.name));
+  const unknown = applied.find(({ name }) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new NewerDatabaseError(`the database was used by a newer Narwhal (it has ${unknown.name}); run that version`);
+  }
+  return applied.length === known.size;
 }

@@ -34,10 +34,13 @@ export type Command =
     }
   | { readonly type: 'grow'; readonly id: number; readonly availableBytes: number }
   | { readonly type: 'finish'; readonly id: number; readonly claim: Claim }
-  | { readonly type: 'cancel'; readonly id: number };
+  | { readonly type: 'cancel'; readonly id: number }
+  /** MD5 of a stretch of a file. */
+  | { readonly type: 'md5'; readonly id: number; readonly file: string; readonly start: number; readonly size: number };
 
 /** Worker to main thread: the end of a job. A cancelled one is answered too, once its file is closed. */
 export type Outcome =
+  | { readonly type: 'md5'; readonly id: number; readonly hex: string }
   | { readonly type: 'facts'; readonly id: number; readonly facts: Facts }
   | { readonly type: 'error'; readonly id: number; readonly code: VerifyErrorCode; readonly message: string }
   | { readonly type: 'failure'; readonly id: number; readonly code: VerifierFailureCode; readonly message: string };

@@ -60,6 +60,7 @@ export class Verifier {
   /** Running, the one that grew last at the end. */
   readonly #running = new Map<number, Entry>();
   readonly #finished: Entry[] = [];
+  readonly #digests = new Map<number, { answer: PromiseWithResolvers<string>; slot: WorkerSlot }>();
   /** Jobs of dropped tails that still have to let go of their files. */
   readonly #dropped = new Map<number, { slot: WorkerSlot; resolve: () => void }>();
   #lastJobId = 0;
@@ -96,6 +97,30 @@ export class Verifier {
       finish: (claim) => this.#finish(entry, claim),
       cancel: () => this.#cancel(entry, 'the verification was cancelled'),
     };
+  }
+
+  /**
+   * Hex MD5 of `size` bytes of a file from `start` on, as `Content-MD5` of a part is checked. It takes no place of
+   * the verifications: a part is hashed while its client waits. @throws VerifierFailure
+   */
+  md5(file: string, start: number, size: number): Promise<string> {
+    if (this.#isStopped) return Promise.reject(new VerifierFailure('cancelled', 'the verifier is stopped'));
+    const id = ++this.#lastJobId;
+    const slot = this.#pool.take(id);
+    const answer = Promise.withResolvers<string>();
+    this.#digests.set(id, { answer, slot });
+    slot.send({ type: 'md5', id, file, start, size });
+    return answer.promise;
+  }
+
+  #digested(outcome: Outcome): boolean {
+    const digest = this.#digests.get(outcome.id);
+    if (digest === undefined) return false;
+    this.#digests.delete(outcome.id);
+    digest.slot.release(outcome.id);
+    if (outcome.type === 'md5') digest.answer.resolve(outcome.hex);
+    else digest.answer.reject(new VerifierFailure('internal', 'a part could not be hashed; try again'));
+    return true;
   }
 
   stats(): VerifierStats {
@@ -192,6 +217,7 @@ export class Verifier {
   }
 
   #ended(outcome: Outcome): void {
+    if (this.#digested(outcome) || outcome.type === 'md5') return;
     this.#forget(outcome.id);
     const entry = this.#running.get(outcome.id);
     if (entry === undefined) return;
@@ -206,6 +232,7 @@ export class Verifier {
 
   #crashed(ids: Iterable<number>, reason: string): void {
     for (const id of ids) {
+      if (this.#digested({ type: 'failure', id, code: 'internal', message: reason })) continue;
       this.#forget(id);
       const entry = this.#running.get(id);
       if (entry === undefined) continue;
@@ -231,7 +258,7 @@ export class Verifier {
   }
 }
 
-function errorOf(outcome: Exclude<Outcome, { type: 'facts' }>): Error {
+function errorOf(outcome: Exclude<Outcome, { type: 'facts' | 'md5' }>): Error {
   if (outcome.type === 'error') return new VerifyError(outcome.code, outcome.message);
   return new VerifierFailure(outcome.code, outcome.message);
 }

@@ -2,12 +2,17 @@ import { parentPort } from 'node:worker_threads';
 import { FormatError } from '../../nix/index.ts';
 import { VerifierFailure, VerifyError } from './errors.ts';
 import { Job } from './job.ts';
+import { md5OfRange } from './md5.ts';
 import type { Command, Outcome } from './messages.ts';
 
 /** The thread that verifies: takes commands from `Verifier` and answers each job once. */
 const jobs = new Map<number, Job>();
 
 parentPort?.on('message', (command: Command) => {
+  if (command.type === 'md5') {
+    void digest(command);
+    return;
+  }
   if (command.type === 'start') {
     const job = new Job(command.request, command.availableBytes, command.claim);
     jobs.set(command.id, job);
@@ -20,6 +25,14 @@ parentPort?.on('message', (command: Command) => {
   else if (command.type === 'finish') job?.finish(command.claim);
   else job?.cancel();
 });
+
+async function digest({ id, file, start, size }: Extract<Command, { type: 'md5' }>): Promise<void> {
+  const outcome = await md5OfRange(file, start, size).then(
+    (hex): Outcome => ({ type: 'md5', id, hex }),
+    (error: unknown): Outcome => ({ type: 'failure', id, code: 'internal', message: String(error) }),
+  );
+  parentPort?.postMessage(outcome);
+}
 
 async function run(id: number, job: Job): Promise<void> {
   const outcome = await outcomeOf(id, job);

@@ -4,8 +4,8 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import { md5OfRange } from '../../../server/cache/part-digest.ts';
 import { type Part, UploadFile } from '../../../server/cache/upload-file.ts';
+import { md5OfRange } from '../../../server/cache/verify/md5.ts';
 import { LocalStorage } from '../../../server/storage/index.ts';
 
 const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
