@@ -6,6 +6,7 @@ import { runChecks } from './check.mjs';
 import { COMPONENTS, ensureComponent, NEEDED_BY_TESTS } from './components.mjs';
 import { node24, root } from './lib/places.mjs';
 import { attempt } from './lib/run.mjs';
+import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
 import { setUp } from './setup.mjs';
 
@@ -22,6 +23,7 @@ const STAGES = [
   { name: 'unit', run: () => runMocha('unit') },
   { name: 'integration', run: () => runMocha('integration') },
   { name: 'crash', needs: 'test/crash', run: () => runMocha('crash') },
+  { name: 'logs', run: searchLogs },
 ];
 
 process.exitCode = await main();
@@ -111,6 +113,17 @@ async function runMocha(stage) {
     counts.failed = 1;
   }
   return counts;
+}
+
+/** No token, key or signed URL may be in any line that any server of this run has logged. */
+function searchLogs() {
+  const { files, found } = secretsInFolder(logs);
+  if (isSkipped('integration') || isSkipped('crash')) {
+    if (files === 0) return { passed: 0, failed: 0, skipped: ['secrets in logs (no server has run)'] };
+  } else if (files === 0) return failure('no server has left a log: nothing was searched');
+  for (const line of found.slice(0, 20)) console.log(`  FAILED ${line}`);
+  console.log(`  ${found.length === 0 ? 'ok    ' : 'FAILED'} secrets in the logs of ${files} servers: ${found.length}`);
+  return { passed: found.length === 0 ? 1 : 0, failed: found.length === 0 ? 0 : 1 };
 }
 
 function failure(text) {
