@@ -7,6 +7,9 @@ import { setUp } from './setup.mjs';
 await setUp();
 const child = spawn(node24, [path.join(root, 'hack/bench/main.ts'), ...process.argv.slice(2)], {
   stdio: 'inherit',
+  // Our clients and the program that writes files: file calls must not queue behind four threads.
   env: { ...process.env, UV_THREADPOOL_SIZE: '32' },
 });
+// The terminal sends Ctrl-C to both; the bench cleans up, and its exit is ours.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 child.on('exit', (code) => process.exit(code ?? 1));

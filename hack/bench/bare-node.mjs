@@ -3,7 +3,7 @@ import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import path from 'node:path';
 
-const folder = process.argv[2];
+const [folder] = process.argv.slice(2);
 const narinfos = new Map();
 const nars = new Map();
 for (const name of readdirSync(folder)) {

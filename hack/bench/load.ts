@@ -1,64 +1,82 @@
-/** Load by wrk: one thread, keep-alive connections, a list of paths or a Lua script. */
-import { spawn } from 'node:child_process';
+/** Load by wrk: one thread, keep-alive connections, a list of addresses or hashes that nobody asked for before. */
+import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { ensureProgram } from '../components/programs.mjs';
+import type { Sample } from './bench.ts';
 
-export interface Load {
+export type Load = Sample & {
   readonly perSecond: number;
   readonly megabytesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Answers that were not 2xx or 3xx. */
-  readonly errors: number;
+};
+
+export interface LoadInit {
+  readonly script: string;
+  readonly connections: number;
+  readonly seconds: number;
+  /** Answers are expected to be errors: a load of misses. */
+  readonly misses?: boolean;
 }
 
-/** A script that asks for `paths` one after the other. */
-export function listScript(folder: string, paths: readonly string[]): string {
+/** A script that asks for `addresses` one after the other. */
+export function listScript(folder: string, addresses: readonly string[]): string {
   const file = path.join(folder, 'list.lua');
-  const list = paths.map((it) => JSON.stringify(it)).join(',');
-  writeFileSync(file, `local paths = {${list}}\nlocal i = 0\nlocal requests = {}\nfunction init() for k, p in ipairs(paths) do requests[k] = wrk.format("GET", p) end end\nfunction request() i = i % #requests + 1 return requests[i] end\n`);
-  return file;
-}
-
-/** A script that asks for a hash that nobody has asked for before. */
-export function missScript(folder: string): string {
-  const file = path.join(folder, 'miss.lua');
   writeFileSync(
     file,
-    `local digits = "0123456789abcdfghijklmnpqrsvwxyz"\nmath.randomseed(os.time())\nlocal prefix = ""\nfor _ = 1, 22 do local n = math.random(1, 32) prefix = prefix .. digits:sub(n, n) end\nlocal count = 0\nfunction request() count = count + 1 return wrk.format("GET", "/" .. prefix .. string.format("%010d", count) .. ".narinfo") end\n`,
+    `local addresses = {${addresses.map((it) => JSON.stringify(it)).join(',')}}
+local requests, at = {}, 0
+function init() for k, a in ipairs(addresses) do requests[k] = wrk.format("GET", a) end end
+function request() at = at % #requests + 1 return requests[at] end
+`,
   );
   return file;
 }
 
-export async function wrk(url: string, options: { script: string; connections: number; seconds: number }): Promise<Load> {
-  const program = await ensureProgram('wrk');
-  const args = ['-t1', `-c${options.connections}`, `-d${options.seconds}s`, '--latency', '--timeout', '30s', '-s', options.script, url];
-  const [command = '', ...prefix] = program;
-  const output = await new Promise<string>((resolve, reject) => {
-    const child = spawn(command, [...prefix, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let text = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      text += chunk;
-    });
-    child.on('close', (code) => (code === 0 ? resolve(text) : reject(new Error(`wrk ended with ${code}:\n${text}`))));
-  });
+/** A script that asks for narinfos of hashes that are nowhere, each one new. */
+export function missScript(folder: string): string {
+  const file = path.join(folder, 'miss.lua');
+  writeFileSync(
+    file,
+    `local digits, prefix, count = "0123456789abcdfghijklmnpqrsvwxyz", "", 0
+math.randomseed(os.time())
+for _ = 1, 22 do local n = math.random(1, 32) prefix = prefix .. digits:sub(n, n) end
+function request()
+  count = count + 1
+  return wrk.format("GET", "/" .. prefix .. string.format("%010d", count) .. ".narinfo")
+end
+`,
+  );
+  return file;
+}
+
+/** @throws Error when answers were other than expected: the numbers would mean nothing */
+export async function load(url: string, init: LoadInit): Promise<Load> {
+  const [command = '', ...prefix] = await ensureProgram('wrk');
+  const shape = ['-t1', `-c${init.connections}`, `-d${init.seconds}s`, '--latency', '--timeout', '30s'];
+  const { stdout } = await promisify(execFile)(command, [...prefix, ...shape, '-s', init.script, url]);
+  const answers = Number(/(\d+) requests in/.exec(stdout)?.[1]);
+  const errors = Number(/Non-2xx or 3xx responses: (\d+)/.exec(stdout)?.[1] ?? 0);
+  const broken = /Socket errors: .*/.exec(stdout)?.[0];
+  if (errors !== (init.misses ? answers : 0) || broken !== undefined)
+    throw new Error(`${url} answered otherwise than expected:\n${stdout}`);
   return {
-    perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1] ?? 0),
-    megabytesPerSecond: bytesOf(/Transfer\/sec:\s+([\d.]+)(\w+)/.exec(output)) / 1e6,
-    p50Ms: milliseconds(/50%\s+([\d.]+)(\w+)/.exec(output)),
-    p99Ms: milliseconds(/99%\s+([\d.]+)(\w+)/.exec(output)),
-    errors: Number(/Non-2xx or 3xx responses: (\d+)/.exec(output)?.[1] ?? 0),
+    perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]),
+    megabytesPerSecond: bytesOf(/Transfer\/sec:\s+([\d.]+)(\w+)/.exec(stdout)) / 1e6,
+    p50Ms: milliseconds(/50%\s+([\d.]+)(\w+)/.exec(stdout)),
+    p99Ms: milliseconds(/99%\s+([\d.]+)(\w+)/.exec(stdout)),
   };
 }
 
 const MILLISECONDS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };
-const BYTES: Readonly<Record<string, number>> = { B: 1, KB: 1024, MB: 2 ** 20, GB: 2 ** 30 };
+const BYTES: Readonly<Record<string, number>> = { B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
 
 function milliseconds(match: RegExpExecArray | null): number {
-  return Number(match?.[1] ?? Number.NaN) * (MILLISECONDS[match?.[2] ?? ''] ?? Number.NaN);
+  return Number(match?.[1]) * (MILLISECONDS[match?.[2] ?? ''] ?? Number.NaN);
 }
 
 function bytesOf(match: RegExpExecArray | null): number {
-  return Number(match?.[1] ?? Number.NaN) * (BYTES[match?.[2] ?? ''] ?? Number.NaN);
+  return Number(match?.[1]) * (BYTES[match?.[2] ?? ''] ?? Number.NaN);
 }

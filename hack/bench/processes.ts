@@ -1,45 +1,30 @@
 /** The servers of a bench run: Narwhal, and the baselines beside it on the same files. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ensureProgram } from '../components/programs.mjs';
 
 export interface Served {
-  readonly name: string;
   readonly url: string;
   readonly pid: number;
   stop(): Promise<void>;
 }
 
-/** Starts a process and waits until `ready` finds its address in what it prints. */
-async function start(name: string, words: readonly string[], ready: (output: string) => string | undefined): Promise<Served> {
-  const [command = '', ...args] = words;
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const exit = new Promise<void>((resolve) => child.on('close', () => resolve()));
-  const url = await new Promise<string>((resolve, reject) => {
-    let output = '';
-    // A server that prints nothing has a known address.
-    const known = ready('');
-    if (known !== undefined) resolve(known);
-    const hear = (chunk: Buffer) => {
-      output += chunk;
-      const found = ready(output);
-      if (found !== undefined) resolve(found);
-    };
-    child.stdout?.on('data', hear);
-    child.stderr?.on('data', hear);
-    exit.then(() => reject(new Error(`${name} ended:\n${output}`)));
-  });
-  return { name, url, pid: child.pid ?? 0, stop: () => stop(child, exit) };
+export interface Narwhal extends Served {
+  readonly adminUrl: string;
+  /** Token `push`. */
+  readonly token: string;
+  /** From the start of the process until `/readyz` said yes. */
+  readonly readyMs: number;
 }
 
-async function stop(child: ChildProcess, exit: Promise<void>): Promise<void> {
-  child.kill('SIGTERM');
-  await exit;
-}
-
+const START_MS = 120_000;
+const POLL_MS = 5;
+/** Shown when a server does not start. */
+const TAIL_CHARACTERS = 3000;
 const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
 const MANIFEST = `apiVersion: narwhal.dev/v1alpha1
 kind: BinaryCache
@@ -53,54 +38,114 @@ spec:
     - {name: push, permissions: [Write]}
 `;
 
-/** Narwhal with the defaults that a user gets, at log level info. */
-export function startNarwhal(folder: string, nodeArgs: readonly string[] = []): Promise<Served> {
-  mkdirSync(folder, { recursive: true });
-  const manifest = path.join(folder, 'cache.yaml');
-  writeFileSync(manifest, MANIFEST);
-  const flags = ['-f', manifest, '--data', path.join(folder, 'data'), '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
-  return start('narwhal', [process.execPath, ...nodeArgs, MAIN, "serve", ...flags], (output) => {
-    const address = /"listen":\["([^"]+)"\].*"msg":"ready"/.exec(output)?.[1];
-    return address && `http://${address}`;
+/**
+ * Starts a process and waits until `ready` finds in its output what it looks for. The output goes to a file, as it does
+ * under a service manager: reading it here would be work for the clients' process.
+ */
+async function start<T>(
+  log: string,
+  words: readonly string[],
+  ready: (output: string) => T | undefined | Promise<T | undefined>,
+): Promise<{ found: T; child: ChildProcess; stop: () => Promise<void> }> {
+  const [command = '', ...args] = words;
+  const file = openSync(log, 'w');
+  const child = spawn(command, args, { stdio: ['ignore', file, file] });
+  closeSync(file);
+  let ended: string | undefined;
+  const exit = new Promise<void>((resolve) => {
+    child.on('error', (error) => {
+      ended = error.message;
+      resolve();
+    });
+    child.on('exit', (code, signal) => {
+      ended ??= `it ended with ${code ?? signal}`;
+      resolve();
+    });
   });
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await exit;
+  };
+  const deadline = performance.now() + START_MS;
+  for (;;) {
+    const found = await ready(readFileSync(log, 'utf8'));
+    if (found !== undefined) return { found, child, stop };
+    if (ended === undefined && performance.now() > deadline) {
+      await stop();
+      ended = 'it took too long';
+    }
+    if (ended !== undefined)
+      throw new Error(`${command} did not start: ${ended}\n${readFileSync(log, 'utf8').slice(-TAIL_CHARACTERS)}`);
+    await wait(POLL_MS);
+  }
 }
 
-export function token(folder: string): string {
-  return readFileSync(path.join(folder, 'data/main/tokens/push'), 'utf8').trim();
+/** Narwhal with the defaults that a user gets, on what `folder` holds. */
+export async function startNarwhal(folder: string, nodeArgs: readonly string[] = []): Promise<Narwhal> {
+  mkdirSync(folder, { recursive: true });
+  const [manifest, data] = [path.join(folder, 'cache.yaml'), path.join(folder, 'data')];
+  writeFileSync(manifest, MANIFEST);
+  const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
+  const words = [process.execPath, ...nodeArgs, MAIN, 'serve', '-f', manifest, '--data', data, ...listen];
+  const startedAt = performance.now();
+  const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
+    const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));
+    if (line === undefined) return undefined;
+    const { listen: addresses, admin } = JSON.parse(line) as { listen: string[]; admin: string };
+    const answer = await fetch(`http://${admin}/readyz`).catch(() => undefined);
+    await answer?.text();
+    return answer?.ok ? { url: `http://${addresses[0]}`, adminUrl: `http://${admin}` } : undefined;
+  });
+  const readyMs = performance.now() - startedAt;
+  const token = readFileSync(path.join(data, 'main/tokens/push'), 'utf8').trim();
+  return { ...found, token, readyMs, pid: child.pid ?? 0, stop };
 }
 
 /** The platform's limit. */
-export function startBareNode(files: string): Promise<Served> {
+export async function startBareNode(files: string, folder: string): Promise<Served> {
   const script = fileURLToPath(new URL('bare-node.mjs', import.meta.url));
-  return start('bare node', [process.execPath, script, files], (output) => {
-    const port = /port (\d+)/.exec(output)?.[1];
+  const log = path.join(folder, 'bare-node.log');
+  const { found, child, stop } = await start(log, [process.execPath, script, files], (output) => {
+    const port = /port (\d+)\n/.exec(output)?.[1];
     return port && `http://127.0.0.1:${port}`;
   });
+  return { url: found, pid: child.pid ?? 0, stop };
 }
 
 /** nginx with one worker, sendfile and an open file cache: as good as static files get. */
 export async function startNginx(files: string, folder: string): Promise<Served> {
   const nginx = await ensureProgram('nginx');
   const port = await freePort();
-  mkdirSync(folder, { recursive: true });
-  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join('\n');
-  writeFileSync(
-    path.join(folder, 'nginx.conf'),
-    `user root;\nworker_processes 1;\ndaemon off;\npid ${folder}/pid;\nerror_log ${folder}/error.log;
-events { worker_connections 1024; }
-http {
-  ${paths}
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; default_type application/octet-stream;
-  open_file_cache max=100000 inactive=60s;
-  server { listen 127.0.0.1:${port}; root ${files}; }
-}\n`,
-  );
+  const config = path.join(folder, 'nginx.conf');
+  const kinds = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  const lines = [
+    // Its worker would drop to another user, who cannot read the bench's folder. Others than root cannot change users.
+    ...(process.getuid?.() === 0 ? ['user root;'] : []),
+    'worker_processes 1;',
+    'daemon off;',
+    `pid ${folder}/nginx.pid;`,
+    `error_log ${folder}/nginx-error.log;`,
+    'events { worker_connections 1024; }',
+    'http {',
+    ...kinds.map((kind) => `  ${kind}_temp_path ${folder}/${kind};`),
+    '  access_log off;',
+    '  sendfile on;',
+    '  tcp_nopush on;',
+    '  keepalive_requests 100000000;',
+    '  default_type application/octet-stream;',
+    '  open_file_cache max=100000 inactive=60s;',
+    `  server { listen 127.0.0.1:${port}; root ${files}; }`,
+    '}',
+  ];
+  writeFileSync(config, `${lines.join('\n')}\n`);
   const url = `http://127.0.0.1:${port}`;
-  const served = await start('nginx', [...nginx, '-e', `${folder}/error.log`, '-c', path.join(folder, 'nginx.conf'), '-p', folder], () => url);
-  for (;;) {
+  const words = [...nginx, '-e', `${folder}/nginx-error.log`, '-c', config, '-p', folder];
+  const { child, stop } = await start(path.join(folder, 'nginx.log'), words, async () => {
     const answer = await fetch(url).catch(() => undefined);
-    if (answer !== undefined) return served;
-  }
+    await answer?.text();
+    return answer && true;
+  });
+  return { url, pid: child.pid ?? 0, stop };
 }
 
 async function freePort(): Promise<number> {
@@ -112,8 +157,22 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** Resident memory of a process in MB. */
-export function rssMb(pid: number): number {
+/** The value of a metric of one cache. */
+export async function metric(served: Narwhal, name: string): Promise<number> {
+  const text = await (await fetch(`${served.adminUrl}/metrics`)).text();
+  return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+/** Resident memory of a process in MB: now, and the most that it ever was. */
+export function memoryOf(pid: number): { rssMb: number; peakMb: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
+  const kilobytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
+  return { rssMb: kilobytes('VmRSS') / 1024, peakMb: kilobytes('VmHWM') / 1024 };
+}
+
+/** Processor seconds of a process so far, all threads. */
+export function cpuSeconds(pid: number): number {
+  // After the name in parentheses: state is field 3, user and system time are 14 and 15, in ticks of 10 ms.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }

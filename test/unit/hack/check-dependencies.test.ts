@@ -17,6 +17,7 @@ describe('the dependency check', () => {
       'server/main.ts': "import { front } from './http/front.ts';\nimport { log } from './log.ts';",
       'server/log.ts': "import pino from 'pino';",
       'hack/generate.mjs': "import { schema } from '../crds/index.ts';",
+      'hack/bench/push.ts': "import { x } from '../../test/support/cachix-client.ts';",
       'test/unit/a.test.ts': "import { x } from '../../server/nix/hash.ts';",
     });
     assert.deepEqual(problems, []);
@@ -72,6 +73,13 @@ describe('the dependency check', () => {
       'server/main.ts',
       "import { x } from '../test/support/nix.ts';",
       /may not import test/,
+    ],
+    ['a tool that imports a test', 'hack/a.mjs', "import { x } from '../test/support/nix.ts';", /may not import test/],
+    [
+      'a product that imports the bench',
+      'server/main.ts',
+      "import { x } from '../hack/bench/push.ts';",
+      /may not import hack\/bench/,
     ],
     ['a builtin without its prefix', 'server/http/a.ts', "import http from 'http';", /write node:http/],
     ['a file in no room', 'lib/a.ts', '', /lies in no room/],
