@@ -29,22 +29,28 @@ export function banner(running: Running, color: boolean): string {
       `  push token   ${file ?? (writer === undefined ? 'no token may write; add one to the manifest' : `token ${writer.name} of the manifest`)}`,
     );
     if (keys.lost !== undefined) lines.push('', `  ${bold('PUSHES ARE REFUSED')}: ${keys.lost}`);
-    lines.push('', '  nix, to push (the first line once):');
-    // Never readable by others, also where the shell's umask would have it so.
-    lines.push(`    (umask 077; printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal)`);
-    lines.push(`    nix copy --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`);
+    lines.push('');
+    if (writer !== undefined) {
+      lines.push('  nix, to push (the first line once):');
+      // Never readable by others, also where the shell's umask would have it so.
+      lines.push(`    (umask 077; printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal)`);
+      lines.push(`    nix copy --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`);
+    }
     lines.push('  nix, to pull (lines for /etc/nix/nix.conf):');
     lines.push(`    extra-substituters = ${pull}`);
     lines.push(`    extra-trusted-public-keys = ${keys.publicKeys().join(' ')}`);
-    if (!cache.isPublic) lines.push('    netrc-file = a file with the machine line above');
+    if (!cache.isPublic)
+      lines.push(`    netrc-file = a file with this line: machine ${machine} login x password TOKEN`);
     lines.push('  cachix:');
     lines.push(`    cachix config set hostname ${urls.api()}`);
-    // Arguments are visible to every user of the machine.
-    lines.push(`    cachix authtoken --stdin < ${file === undefined ? 'FILE-WITH-TOKEN' : quoted(file)}`);
-    lines.push(`    cachix push ${name} PATH`);
+    if (writer !== undefined) {
+      // Arguments are visible to every user of the machine.
+      lines.push(`    cachix authtoken --stdin < ${file === undefined ? 'FILE-WITH-TOKEN' : quoted(file)}`);
+      lines.push(`    cachix push ${name} PATH`);
+    }
     lines.push(`    cachix use ${name}`);
     if (!cache.isPublic && new URL(pull).port !== '') {
-      lines.push(`    (cachix use writes the port into netrc, which nix does not match; use the machine line above)`);
+      lines.push(`    (cachix use writes the port into netrc, which nix does not match; write that line yourself)`);
     }
     lines.push('');
   }

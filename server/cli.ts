@@ -37,7 +37,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
       error instanceof ConvertError ||
       error instanceof OptionError ||
       isPlain(error);
-    console.error(expected && error instanceof Error ? `narwhal-server: ${error.message}` : error);
+    console.error(expected && error instanceof Error ? `narwhal-server: ${error.message}${hint(error)}` : error);
     process.exitCode = 1;
   }
 }
@@ -47,6 +47,11 @@ const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityErro
 /** Errors of the operating system and of caches have messages for people. */
 function isPlain(error: unknown): boolean {
   return error instanceof Error && (PLAIN.has(error.name) || 'syscall' in error);
+}
+
+/** What to do about an error of the operating system, where that is not plain. */
+function hint(error: Error): string {
+  return 'code' in error && error.code === 'EADDRINUSE' ? '; choose another with --listen or --admin-listen' : '';
 }
 
 function fileOption(): Option {
@@ -116,7 +121,7 @@ function serveCommand(env: Environment): Command {
     .addOption(
       new Option(
         '--trusted-proxies <address...>',
-        'IP addresses or networks whose X-Forwarded-For and -Proto count; repeatable',
+        'IP addresses or networks whose X-Forwarded-For and -Proto count; repeatable. This version reads neither',
       )
         .env('NARWHAL_TRUSTED_PROXIES')
         .argParser(list)
