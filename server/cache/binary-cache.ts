@@ -132,6 +132,7 @@ export class BinaryCache {
       cache = new BinaryCache(init, { database, lock, id, keys, tokens });
       const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
       await useStorages();
+      await cache.uploads.resume();
       cache.#start();
       return cache;
     } catch (error) {

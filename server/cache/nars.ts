@@ -138,7 +138,7 @@ export class Nars {
       const facts = factsForRow(await verified(verification, again, { fileSize: incoming.size }));
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
-      const isNew = await patiently(() => storeNar(database, object, facts), settings.transientRetryMs);
+      const isNew = await objects.record(object, () => storeNar(database, object, facts));
       crashPoint('after-nar-row');
       if (!isNew) objects.collect();
       return { facts, size: incoming.size };

@@ -12,6 +12,7 @@ import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import { receive } from './incoming.ts';
 import type { NarFacts } from './paths.ts';
+import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
 
 export interface StoredObject {
@@ -86,12 +87,37 @@ export class Objects {
     const incoming = await receive({ storages: this.#init.storages, ...limits }, body);
     try {
       const object = await incoming.commit(key);
-      await this.#init.database.write((sql) => replaceObject(sql, object));
+      await this.record(object, () => this.#init.database.write((sql) => replaceObject(sql, object)));
     } finally {
       await incoming.close();
     }
     this.#rows.delete(key);
     this.collect();
+  }
+
+  /**
+   * Runs the write that gives durable bytes their row. Where it fails for good the bytes go, unless the row got there
+   * after all: a commit that failed may have reached the disk.
+   */
+  async record<T>(object: NewObject, write: () => Promise<T>): Promise<T> {
+    const { database, storages, logger } = this.#init;
+    try {
+      return await patiently(write, storages.settings.transientRetryMs);
+    } catch (error) {
+      try {
+        const rows = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
+          object.storage,
+          object.name,
+        ]);
+        if (rows.length === 0) {
+          await storages.get(object.storage).delete(object.name);
+          storages.count(object.storage, -object.size);
+        }
+      } catch (it) {
+        logger.error({ err: it, storage: object.storage, name: object.name }, 'bytes without a row may be left over');
+      }
+      throw error;
+    }
   }
 
   /** Forgets what is known of a key, after its row changed. */
@@ -177,10 +203,14 @@ export async function insertObject(
   return rows[0]?.id;
 }
 
-/** Records bytes that lost a race, so that they are removed even if the process dies now. */
+/**
+ * Records bytes that lost a race, so that they are removed even if the process dies now. Where they have a row already,
+ * they lost it to themselves: the same write ran before, and was said to have failed.
+ */
 export async function insertTombstone(sql: Sql, object: NewObject): Promise<void> {
   await sql.query(
-    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (NULL, ?, ?, ?, 'tombstoned', ?)`,
+    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (NULL, ?, ?, ?, 'tombstoned', ?)
+     ON CONFLICT (storage, name) DO NOTHING`,
     [object.storage, object.name, object.size, Date.now()],
   );
 }

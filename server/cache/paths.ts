@@ -181,9 +181,13 @@ export class Paths {
    */
   async publish(path: NewPath, source: NarSource, also: readonly Statement[] = []): Promise<PublishOutcome> {
     crashPoint('before-publish');
-    const outcome = this.#all.has(path.hashPart)
-      ? await this.#publishKnown(path, source, also)
-      : await this.#publishNew(path, source, also);
+    const publishing = this.#all.has(path.hashPart)
+      ? this.#publishKnown(path, source, also)
+      : this.#publishNew(path, source, also);
+    const outcome = await publishing.catch(async (error: unknown) => {
+      await this.#lookAgain(path.hashPart);
+      throw error;
+    });
     this.#epoch++;
     this.#rendered.delete(path.hashPart);
     if (outcome.kind === 'published') this.#all.add(path.hashPart);
@@ -212,6 +216,15 @@ export class Paths {
       await sql.run(also);
       return result;
     });
+  }
+
+  /** A commit that failed may have reached the disk all the same: what memory says must not differ from the rows. */
+  async #lookAgain(hashPart: string): Promise<void> {
+    const rows = await this.#init.database
+      .query('SELECT 1 FROM paths WHERE hash_part = ?', [hashPart])
+      .catch(() => undefined);
+    if (rows === undefined) this.#loaded = false;
+    else if (rows.length > 0) this.#all.add(hashPart);
   }
 
   /** Signatures or keys changed: every rendered text is stale. */

@@ -40,6 +40,8 @@ interface Entry {
   usedBytes: number;
   /** Declared bytes of writes that are under way. */
   reservedBytes: number;
+  /** How many writes are under way. */
+  writes: number;
   fullUntil: number;
 }
 
@@ -128,7 +130,7 @@ export class Storages {
   async #forget(name: string): Promise<void> {
     const { database, logger } = this.#init;
     // A write that began before the manifest changed may still end there: then its object keeps the storage known.
-    if ((this.#entries.get(name)?.reservedBytes ?? 0) > 0 || (await this.#objectsIn(name)) > 0) {
+    if ((this.#entries.get(name)?.writes ?? 0) > 0 || (await this.#objectsIn(name)) > 0) {
       logger.error({ storage: name }, 'storage got an object while it was removed; put it back into the manifest');
       return;
     }
@@ -136,6 +138,7 @@ export class Storages {
       await sql.query(`UPDATE uploads SET state = 'aborted' WHERE storage = ? AND state = 'open'`, [name]);
       await sql.query('DELETE FROM storages WHERE name = ?', [name]);
     });
+    await this.#entries.get(name)?.storage.close();
   }
 
   async #objectsIn(name: string): Promise<number> {
@@ -173,7 +176,7 @@ export class Storages {
     );
     if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
     const usedBytes = Number(used[0]?.bytes ?? 0);
-    return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, fullUntil: 0 };
+    return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
   }
 
   #reportIll(storage: string, reason: string): void {
@@ -199,6 +202,11 @@ export class Storages {
     const storage = this.find(name);
     if (storage === undefined) throw new CacheError('Unavailable', `storage ${name} is not configured`);
     return storage;
+  }
+
+  /** Whether the manifest has it: what was removed takes in nothing more. */
+  has(name: string): boolean {
+    return this.#order.includes(name);
   }
 
   /** Adds to what the strategy believes is used there. */
@@ -248,13 +256,19 @@ export class Storages {
   async hold(name: string, size: number): Promise<Placement> {
     const entry = this.#entries.get(name);
     const health = entry?.storage.health();
-    if (entry === undefined || health?.state !== 'Ready')
+    if (entry === undefined || !this.has(name) || health?.state !== 'Ready')
       throw new CacheError('Unavailable', `storage ${name} is not available`);
     if (!hasRoom(await this.#candidateOf(entry), size)) {
       this.reportFull(name);
       throw new CacheError('NoSpace', `storage ${name} has no room for ${size} more bytes`);
     }
     return reserve(entry, size);
+  }
+
+  /** Keeps a storage known while bytes that are there already become an object. The function ends it. */
+  use(name: string): () => void {
+    const entry = this.#entries.get(name);
+    return entry === undefined ? () => {} : reserve(entry, 0).release;
   }
 
   /** What people and metrics want to know of each storage. */
@@ -326,12 +340,15 @@ export class Storages {
 
 function reserve(entry: Entry, size: number): Placement {
   entry.reservedBytes += size;
+  entry.writes++;
   let held = true;
   return {
     storage: entry.storage,
     release() {
-      if (held) entry.reservedBytes -= size;
+      if (!held) return;
       held = false;
+      entry.reservedBytes -= size;
+      entry.writes--;
     },
   };
 }

@@ -1,20 +1,23 @@
 /**
  * Cachix multipart uploads: `open -> done`, or `aborted`, or `expired`; a completion that a crash interrupts is open
- * again. The row and its parts survive a
- * restart; what is in memory only makes things faster. Verification runs behind the parts as they arrive, so that
- * `complete` has the tail to do; a second `complete` joins the first, and a client that hangs up cancels nothing.
+ * again. The row and its parts survive a restart; what is in memory only makes things faster. Verification runs behind
+ * the parts as they arrive, so that `complete` has the tail to do; a second `complete` joins the first, and a client
+ * that hangs up cancels nothing.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import { type Compression, fingerprint, isCompression, parseHash } from '../nix/index.ts';
-import { crashPoint, type Storage } from '../storage/index.ts';
+import { crashPoint } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { Keys } from './keys.ts';
+import { isFinal, isMissing, type LiveUpload, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { Objects } from './objects.ts';
+import { checkParts, type PartClaim } from './part-claims.ts';
 import type { NewPath, Paths } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Settings } from './settings.ts';
@@ -32,7 +35,7 @@ import {
   uploadStatement,
 } from './upload-rows.ts';
 import { verified } from './verified.ts';
-import { type Verification, type Verifier, VerifyError } from './verify/index.ts';
+import type { Verification, Verifier } from './verify/index.ts';
 
 export interface UploadsInit {
   readonly database: Database;
@@ -46,47 +49,36 @@ export interface UploadsInit {
   readonly onPublished: (path: NewPath) => void;
 }
 
-/** A part of `complete`'s list. */
-export interface PartClaim {
-  readonly number: number;
-  /** As we gave it out; quotes do not matter. */
-  readonly etag: string;
-}
-
-interface Live {
-  readonly row: UploadRow;
-  readonly storage: Storage;
-  readonly file: UploadFile;
-  verification: Verification | undefined;
-  completing: { readonly hashPart: string; readonly outcome: Promise<void> } | undefined;
-  /** Parts that are being received. */
-  writers: number;
-  /** Whether its row is in the database. */
-  isStored: boolean;
-  /** Its storage is full: once nobody writes any more, it goes, to make room. */
-  doomed: boolean;
-}
-
-export const MAX_PARTS = 10_000;
-
 export class Uploads {
   readonly #init: UploadsInit;
-  readonly #live = new Map<string, Promise<Live>>();
+  readonly #live = new Map<string, Promise<LiveUpload>>();
+  /** Ids of open uploads that are not in memory: begun before a restart, or idle for long. */
+  #asleep = new Set<string>();
 
   constructor(init: UploadsInit) {
     this.#init = init;
   }
 
-  /** Uploads that this process has in hand. */
+  /** Uploads that are open. */
+  get open(): number {
+    return this.#live.size + this.#asleep.size;
+  }
+
+  /** Uploads that hold a file open. */
   get active(): number {
     return this.#live.size;
+  }
+
+  /** Finds the uploads of an earlier process. */
+  async resume(): Promise<void> {
+    this.#asleep = new Set((await openUploads(this.#init.database)).map((row) => row.id));
   }
 
   /** Begins an upload. @throws CacheError NoSpace, Unavailable, TooLarge */
   async create(compression: Compression): Promise<{ id: string; uploadId: string }> {
     const { storages, settings, keys } = this.#init;
     mustBeAbleToSign(keys());
-    if (this.#live.size >= settings.maxOpenUploads)
+    if (this.open >= settings.maxOpenUploads)
       throw new CacheError('TooLarge', `more than ${settings.maxOpenUploads} uploads are open; complete or abort some`);
     const placement = await storages.place(0);
     placement.release();
@@ -161,14 +153,14 @@ export class Uploads {
   }
 
   /** Lets the verifier run behind the part of the file that is complete. */
-  #follow(live: Live): void {
+  #follow(live: LiveUpload): void {
     const prefix = live.file.prefix;
     if (prefix === 0) return;
     live.verification ??= this.#verify(live);
     live.verification.grow(prefix);
   }
 
-  #verify({ row, file }: Live): Verification {
+  #verify({ row, file }: LiveUpload): Verification {
     const compression = isCompression(row.compression) ? row.compression : undefined;
     const maxNarSize = this.#init.settings.maxNarBytes;
     return this.#init.verifier.open({ file: file.base.file, compression, maxNarSize, aheadOfClaim: true });
@@ -188,14 +180,14 @@ export class Uploads {
     // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
     live.completing ??= {
       hashPart: claim.hashPart,
-      outcome: this.#complete(live, parts, claim).finally(() => this.#live.delete(id)),
+      outcome: this.#complete(live, parts, claim).finally(this.#init.storages.use(live.storage.name)),
     };
     const { hashPart, outcome } = live.completing;
     if (hashPart !== claim.hashPart) throw otherPath();
     await outcome;
   }
 
-  async #complete(live: Live, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+  async #complete(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
     const { database, logger, paths } = this.#init;
     try {
       const servable = await paths.find(claim.hashPart);
@@ -208,18 +200,24 @@ export class Uploads {
         await database.script(finishStatements(live.row.id, claim.hashPart));
         await this.#discard(live);
       }
+      this.#live.delete(live.row.id);
     } catch (error) {
-      if (isFinal(error)) {
-        // Wrong bytes stay wrong, a full disk stays full: the client begins again with a new upload, and never sends an abort.
-        await database.script(endStatements(live.row.id, 'aborted'));
-        await this.#discard(live);
+      // Wrong bytes stay wrong, a full disk stays full: the client begins again with a new upload, and never sends an abort.
+      if (isFinal(error) || live.committed) {
+        await this.#drop(live, 'aborted').catch((it: unknown) => {
+          logger.error({ err: it, upload: live.row.id }, 'an upload that failed could not be ended');
+          // Without its file it cannot be read again, which tells the client the same.
+          if (live.committed) this.#live.delete(live.row.id);
+        });
       }
       await live.verification?.cancel();
+      live.verification = undefined;
+      live.completing = undefined;
       throw error;
     }
   }
 
-  async #publish(live: Live, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+  async #publish(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
     const { database, storages, objects, paths, settings, keys, logger } = this.#init;
     const size = checkParts(live.file, parts);
     // Before the bytes are decoded: a wrong size needs no look at them.
@@ -254,12 +252,12 @@ export class Uploads {
       if (isFull(error)) storages.reportFull(live.storage.name);
       throw error;
     }
+    live.committed = true;
     storages.count(live.storage.name, size);
     await live.file.close();
     const object = { key: narKey(facts), storage: live.storage.name, name, size };
-    const outcome = await patiently(
-      () => paths.publish(path, { object, facts }, finishStatements(live.row.id, claim.hashPart)),
-      settings.transientRetryMs,
+    const outcome = await objects.record(object, () =>
+      paths.publish(path, { object, facts }, finishStatements(live.row.id, claim.hashPart)),
     );
     if (outcome.kind === 'published') this.#init.onPublished(path);
     else logger.info({ storePath, outcome }, 'pushed by two clients at once; the first one stays');
@@ -292,6 +290,19 @@ export class Uploads {
       }
     }
     await deleteUpload(this.#init.database, now - this.#init.settings.uploadExpiryMs);
+    await this.#rest(now - this.#init.settings.housekeepingMs);
+  }
+
+  /** Lets go of the files of uploads that nobody asked for since `before`: their rows and bytes stay, and suffice. */
+  async #rest(before: number): Promise<void> {
+    for (const [id, pending] of this.#live) {
+      const live = await pending;
+      if (live.writers > 0 || live.completing !== undefined || !live.isStored || live.usedAt > before) continue;
+      this.#live.delete(id);
+      this.#asleep.add(id);
+      await live.verification?.cancel();
+      await live.file.base.close();
+    }
   }
 
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
@@ -303,13 +314,13 @@ export class Uploads {
     }
   }
 
-  async #drop(live: Live, state: 'aborted' | 'expired'): Promise<void> {
+  async #drop(live: LiveUpload, state: 'aborted' | 'expired'): Promise<void> {
     await this.#init.database.script(endStatements(live.row.id, state));
     this.#live.delete(live.row.id);
     await this.#discard(live);
   }
 
-  async #discard(live: Live): Promise<void> {
+  async #discard(live: LiveUpload): Promise<void> {
     await live.verification?.cancel();
     live.verification = undefined;
     await live.file.discard();
@@ -326,36 +337,48 @@ export class Uploads {
     return row;
   }
 
-  async #open(id: string, uploadId: string): Promise<Live> {
+  async #open(id: string, uploadId: string): Promise<LiveUpload> {
     const row = await this.#row(id, uploadId);
-    if (row.state !== 'open' || row.expires_at <= Date.now())
-      throw new CacheError('NotFound', 'this upload is over; start a new one');
-    return this.#load(row);
+    if (row.state !== 'open' || row.expires_at <= Date.now()) throw uploadOver();
+    const live = await this.#load(row);
+    live.usedAt = Date.now();
+    // Its storage has left the manifest, and its row with it.
+    if (!this.#init.storages.has(row.storage)) {
+      await this.#drop(live, 'aborted');
+      throw uploadOver();
+    }
+    return live;
   }
 
-  #load(row: UploadRow): Promise<Live> {
+  #load(row: UploadRow): Promise<LiveUpload> {
     let live = this.#live.get(row.id);
     if (live === undefined) {
       live = this.#reload(row);
       this.#live.set(row.id, live);
+      this.#asleep.delete(row.id);
       live.catch(() => this.#live.delete(row.id));
     }
     return live;
   }
 
   /** After a restart: the parts are known from their rows, the bytes are where they were. */
-  async #reload(row: UploadRow): Promise<Live> {
+  async #reload(row: UploadRow): Promise<LiveUpload> {
     const rows = await this.#init.database.query<{ number: number; start: number | null; size: number; md5: string }>(
       'SELECT number, start, size, md5 FROM upload_parts WHERE upload = ? ORDER BY number',
       [row.id],
     );
-    return this.#liven(
+    const live = this.#liven(
       row,
       rows.map((part) => ({ ...part, start: part.start ?? undefined, received: true })),
     );
+    // A completion that failed between the file and its row could not even say so: it is over now.
+    const isThere = live.file.prefix === 0 || (await stat(live.file.base.file).catch(isMissing)) !== undefined;
+    if (isThere) return live;
+    await this.#init.database.script(endStatements(row.id, 'aborted'));
+    throw uploadOver();
   }
 
-  #liven(row: UploadRow, parts: readonly Part[]): Live {
+  #liven(row: UploadRow, parts: readonly Part[]): LiveUpload {
     const storage = this.#init.storages.get(row.storage);
     return {
       row,
@@ -364,34 +387,10 @@ export class Uploads {
       verification: undefined,
       completing: undefined,
       writers: 0,
+      usedAt: Date.now(),
       isStored: true,
       doomed: false,
+      committed: false,
     };
   }
-}
-
-function otherPath(): CacheError {
-  return new CacheError('Conflict', 'this upload was completed for another store path');
-}
-
-/** Whether the same completion would fail again. */
-function isFinal(error: unknown): boolean {
-  if (error instanceof CacheError) return error.code !== 'Unavailable';
-  return error instanceof VerifyError || isFull(error);
-}
-
-/** The list must name exactly the parts that arrived, 1 to n, by the ETags that we gave out. Their total size. */
-function checkParts(file: UploadFile, parts: readonly PartClaim[]): number {
-  const received = file.received();
-  for (const [index, claim] of parts.entries()) {
-    if (claim.number !== index + 1)
-      throw new CacheError('Invalid', `parts: expected part ${index + 1}, got ${claim.number}`);
-    const part = received[index];
-    if (part?.number !== claim.number) throw new CacheError('Invalid', `parts: part ${claim.number} was not received`);
-    if (part.md5 !== claim.etag.replaceAll('"', '').toLowerCase())
-      throw new CacheError('Invalid', `parts: the eTag of part ${claim.number} is not the one given out`);
-  }
-  if (received.length !== parts.length)
-    throw new CacheError('Invalid', `parts: ${received.length} parts were received, ${parts.length} are listed`);
-  return received.reduce((sum, part) => sum + part.size, 0);
 }

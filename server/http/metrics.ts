@@ -116,8 +116,13 @@ export class Metrics implements CacheMetrics {
       each((cache) => cache.paths.count),
     );
     gauge(
+      'narwhal_uploads_open',
+      'Multipart uploads that were begun and not ended.',
+      each((cache) => cache.uploads.open),
+    );
+    gauge(
       'narwhal_uploads_active',
-      'Multipart uploads in progress.',
+      'Those of them that hold a file open.',
       each((cache) => cache.uploads.active),
     );
     gauge(

@@ -68,12 +68,13 @@ export class StagedFile implements Staged {
   async commit(name: string, size?: number): Promise<void> {
     try {
       if (this.#renamedTo !== name) {
-        const handle = await this.#open();
+        // What is not there has no bytes to make durable: it must not be made here.
+        const handle = await this.#open(0);
         if (size !== undefined) await handle.truncate(size);
         crashPoint('before-sync');
         await handle.sync();
         // All is on disk; nobody needs to wait for the descriptor.
-        this.#close().catch(() => {});
+        this.close().catch(() => {});
         crashPoint('before-rename');
         await this.#init.createFolder(name);
         await rename(this.file, this.#init.target(name));
@@ -88,14 +89,20 @@ export class StagedFile implements Staged {
     }
   }
 
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await (await handle)?.close();
+  }
+
   async discard(): Promise<void> {
-    await this.#close().catch(() => {});
+    await this.close().catch(() => {});
     await rm(this.file, { force: true });
   }
 
-  #open(): Promise<FileHandle> {
+  #open(create = constants.O_CREAT): Promise<FileHandle> {
     if (this.#handle === undefined) {
-      this.#handle = this.#openFile();
+      this.#handle = this.#openFile(create);
       this.#handle.catch(() => {
         this.#handle = undefined;
       });
@@ -104,9 +111,9 @@ export class StagedFile implements Staged {
   }
 
   /** Keeps what an earlier process wrote, which no mode by letters does without a second call. */
-  async #openFile(): Promise<FileHandle> {
+  async #openFile(create: number): Promise<FileHandle> {
     try {
-      const handle = await open(this.file, constants.O_RDWR | constants.O_CREAT, 0o644);
+      const handle = await open(this.file, constants.O_RDWR | create, 0o644);
       crashPoint('staged-created');
       return handle;
     } catch (error) {
@@ -114,12 +121,6 @@ export class StagedFile implements Staged {
       if (errnoOf(error) !== 'ENOENT') throw error;
       throw new StorageUnavailableError(this.#init.storage, 'its staging folder is gone', { cause: error });
     }
-  }
-
-  async #close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    await (await handle)?.close();
   }
 }
 

@@ -34,6 +34,8 @@ export interface Staged {
    * off first. @throws StorageFullError
    */
   commit(name: string, size?: number): Promise<void>;
+  /** Lets go of the file, whose bytes stay; what comes next opens it again. */
+  close(): Promise<void>;
   /** Removes the bytes; never throws for what is gone already. */
   discard(): Promise<void>;
 }

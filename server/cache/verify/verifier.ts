@@ -10,6 +10,8 @@ export interface VerifierInit {
   threads?: number;
   /** Verifications that hold buffers and open files at a time. Default: 2 for each thread. */
   maxConcurrent?: number;
+  /** Hears of each complete file how long its verdict took from then on. */
+  onVerdict?: (milliseconds: number) => void;
   /** The worker's program, for tests of its failures. */
   workerUrl?: URL;
 }
@@ -55,6 +57,7 @@ interface Entry {
  * one idle for longest loses its place.
  */
 export class Verifier {
+  readonly #init: VerifierInit;
   readonly #pool: WorkerPool;
   readonly #maxConcurrent: number;
   /** Running, the one that grew last at the end. */
@@ -67,6 +70,7 @@ export class Verifier {
   #isStopped = false;
 
   constructor(init: VerifierInit = {}) {
+    this.#init = init;
     const threads = init.threads ?? Math.max(2, os.availableParallelism());
     this.#maxConcurrent = init.maxConcurrent ?? 2 * threads;
     this.#pool = new WorkerPool({
@@ -137,6 +141,9 @@ export class Verifier {
     }
     await this.#pool.stop();
     for (const id of [...this.#dropped.keys()]) this.#forget(id);
+    for (const { answer } of this.#digests.values())
+      answer.reject(new VerifierFailure('cancelled', 'the verifier was stopped'));
+    this.#digests.clear();
   }
 
   #grow(entry: Entry, availableBytes: number): void {
@@ -161,6 +168,7 @@ export class Verifier {
     if (entry.state === 'over' || entry.claim !== undefined) return entry.outcome.promise;
     entry.claim = claim;
     entry.availableBytes = claim.fileSize;
+    this.#time(entry);
     if (this.#isStopped) this.#reject(entry, 'cancelled', 'the verifier is stopped');
     else if (entry.state === 'running') entry.slot?.send({ type: 'finish', id: entry.jobId, claim });
     else {
@@ -168,6 +176,14 @@ export class Verifier {
       this.#startFinished();
     }
     return entry.outcome.promise;
+  }
+
+  #time(entry: Entry): void {
+    const { onVerdict } = this.#init;
+    if (onVerdict === undefined) return;
+    const start = performance.now();
+    const over = () => onVerdict(performance.now() - start);
+    entry.outcome.promise.then(over, over);
   }
 
   #startFinished(): void {
