@@ -19,7 +19,7 @@ export function banner(running: Running, color: boolean): string {
       (token) => token.permissions.includes('Write') || token.permissions.includes('Admin'),
     );
     const generated = writer !== undefined && writer.sha256 === undefined && writer.secret === undefined;
-    const file = writer && generated ? path.join(cache.folder, 'tokens', writer.name) : undefined;
+    const file = writer && generated ? path.resolve(cache.folder, 'tokens', writer.name) : undefined;
     const machine = new URL(pull).hostname;
     const token = file === undefined ? 'TOKEN' : `"$(cat ${quoted(file)})"`;
     lines.push(`${bold(`cache ${name}`)} (${cache.isPublic ? 'public' : 'private'})`);
