@@ -39,7 +39,7 @@ export class Bench {
 
   /** Seconds of one load. */
   get seconds(): number {
-    return this.quick ? 1 : 5;
+    return this.quick ? 1 : 3;
   }
 
   get smallCount(): number {

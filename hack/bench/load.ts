@@ -5,12 +5,16 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { ensureProgram } from '../components/programs.mjs';
 import type { Sample } from './bench.ts';
+import { cpuSeconds, type Served } from './processes.ts';
+import { number } from './report.ts';
 
 export type Load = Sample & {
   readonly perSecond: number;
   readonly megabytesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Processor time of the server's first process, for each answer or megabyte. Neighbours on the machine disturb it less than they do speed. */
+  readonly cpuUs: number;
 };
 
 export interface LoadInit {
@@ -19,6 +23,8 @@ export interface LoadInit {
   readonly seconds: number;
   /** Answers are expected to be errors: a load of misses. */
   readonly misses?: boolean;
+  /** Answers are big: their number says little, since the last ones are cut off. */
+  readonly perMegabyte?: boolean;
 }
 
 /** A script that asks for `addresses` one after the other. */
@@ -53,21 +59,30 @@ end
 }
 
 /** @throws Error when answers were other than expected: the numbers would mean nothing */
-export async function load(url: string, init: LoadInit): Promise<Load> {
+export async function load({ url, pid }: Served, init: LoadInit): Promise<Load> {
+  const cpuBefore = cpuSeconds(pid);
   const [command = '', ...prefix] = await ensureProgram('wrk');
   const shape = ['-t1', `-c${init.connections}`, `-d${init.seconds}s`, '--latency', '--timeout', '30s'];
   const { stdout } = await promisify(execFile)(command, [...prefix, ...shape, '-s', init.script, url]);
+  const cpu = cpuSeconds(pid) - cpuBefore;
   const answers = Number(/(\d+) requests in/.exec(stdout)?.[1]);
   const errors = Number(/Non-2xx or 3xx responses: (\d+)/.exec(stdout)?.[1] ?? 0);
   const broken = /Socket errors: .*/.exec(stdout)?.[0];
   if (errors !== (init.misses ? answers : 0) || broken !== undefined)
     throw new Error(`${url} answered otherwise than expected:\n${stdout}`);
+  const megabytesPerSecond = bytesOf(/Transfer\/sec:\s+([\d.]+)(\w+)/.exec(stdout)) / 1e6;
   return {
     perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]),
-    megabytesPerSecond: bytesOf(/Transfer\/sec:\s+([\d.]+)(\w+)/.exec(stdout)) / 1e6,
+    megabytesPerSecond,
     p50Ms: milliseconds(/50%\s+([\d.]+)(\w+)/.exec(stdout)),
     p99Ms: milliseconds(/99%\s+([\d.]+)(\w+)/.exec(stdout)),
+    cpuUs: (cpu * 1e6) / (init.perMegabyte ? megabytesPerSecond * init.seconds : answers),
   };
+}
+
+/** How much processor an answer takes, by what the baseline takes. */
+export function cpuNote(ours: Sample, baseline: Sample): string {
+  return `processor ${number((ours.cpuUs ?? Number.NaN) / (baseline.cpuUs ?? Number.NaN))} x`;
 }
 
 const MILLISECONDS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };

@@ -29,7 +29,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   memory: { about: 'resident memory: idle, and with 32 parts of 32 MiB in flight', run: memory },
   million: { about: 'start and look-ups with 1 000 000 paths in the database', run: million },
 };
-const ROUNDS = 3;
+const ROUNDS = 5;
 
 const HELP = `npm run bench -- [scenario...] [flags]
 

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ensureProgram } from '../components/programs.mjs';
+import { buildServer } from '../lib/build.mjs';
 
 export interface Served {
   readonly url: string;
@@ -25,7 +26,6 @@ const START_MS = 120_000;
 const POLL_MS = 5;
 /** Shown when a server does not start. */
 const TAIL_CHARACTERS = 3000;
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
 const MANIFEST = `apiVersion: narwhal.dev/v1alpha1
 kind: BinaryCache
 metadata:
@@ -80,13 +80,17 @@ async function start<T>(
   }
 }
 
-/** Narwhal with the defaults that a user gets, on what `folder` holds. */
+let built: Promise<string> | undefined;
+
+/** Narwhal as `npm start` runs it, with the defaults that a user gets, on what `folder` holds. */
 export async function startNarwhal(folder: string, nodeArgs: readonly string[] = []): Promise<Narwhal> {
+  built ??= buildServer();
+  const main = await built;
   mkdirSync(folder, { recursive: true });
   const [manifest, data] = [path.join(folder, 'cache.yaml'), path.join(folder, 'data')];
   writeFileSync(manifest, MANIFEST);
   const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
-  const words = [process.execPath, ...nodeArgs, MAIN, 'serve', '-f', manifest, '--data', data, ...listen];
+  const words = [process.execPath, ...nodeArgs, main, 'serve', '-f', manifest, '--data', data, ...listen];
   const startedAt = performance.now();
   const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
     const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));

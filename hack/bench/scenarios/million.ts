@@ -1,7 +1,7 @@
 /** A cache of a million paths beside a small one: how long it takes to start, and whether look-ups notice. */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Bench } from '../bench.ts';
-import { listScript, load } from '../load.ts';
+import { cpuNote, listScript, load } from '../load.ts';
 import { somePaths } from '../million.ts';
 import { memoryOf, metric, type Narwhal, startNarwhal } from '../processes.ts';
 import { pushByPut } from '../push.ts';
@@ -33,7 +33,7 @@ export async function million(bench: Bench): Promise<Row[]> {
   };
   await untilLoaded(servers.big, bench.millionCount);
   const hit = (which: 'big' | 'small', seconds: number) =>
-    load(servers[which].url, { script: scripts[which], connections: CONNECTIONS, seconds });
+    load(servers[which], { script: scripts[which], connections: CONNECTIONS, seconds });
   for (const which of ['big', 'small'] as const) await hit(which, 1);
   const hits = await bench.compare({
     narwhal: () => hit('big', bench.seconds),
@@ -55,7 +55,7 @@ export async function million(bench: Bench): Promise<Row[]> {
       hits.narwhal.perSecond ?? Number.NaN,
       { name: 'small cache', value: hits.small.perSecond ?? Number.NaN },
       WANTED,
-      `${latencyNote(hits.narwhal)}; RSS ${number(rssMb)} MB`,
+      `${latencyNote(hits.narwhal)}; ${cpuNote(hits.narwhal, hits.small)}; RSS ${number(rssMb)} MB`,
     ),
   ];
 }

@@ -3,8 +3,8 @@ import { linkSync } from 'node:fs';
 import path from 'node:path';
 import type { Bench, Sample } from '../bench.ts';
 import { type BenchPath, makeBenchPath, writeStatic } from '../data.ts';
-import { listScript, load } from '../load.ts';
-import { startBareNode, startNarwhal, startNginx } from '../processes.ts';
+import { cpuNote, listScript, load } from '../load.ts';
+import { type Served, startBareNode, startNarwhal, startNginx } from '../processes.ts';
 import { pushByPut } from '../push.ts';
 import { latencyNote, type Row, speedRow } from '../report.ts';
 
@@ -46,16 +46,17 @@ async function compare(
   const bareNode = await bench.serving(startBareNode(files, folder));
   const nginx = await bench.serving(startNginx(files, folder));
   const servers = [ours, bareNode, nginx];
-  for (const it of servers) await load(it.url, { script, connections, seconds: 2 });
-  const run = (url: string) => load(url, { script, connections, seconds: bench.seconds });
+  for (const it of servers) await load(it, { script, connections, seconds: 2 });
+  const run = (served: Served) => load(served, { script, connections, seconds: bench.seconds, perMegabyte: true });
   const seen = await bench.compare({
-    narwhal: () => run(ours.url),
-    createReadStream: () => run(bareNode.url),
-    nginx: () => run(nginx.url),
+    narwhal: () => run(ours),
+    createReadStream: () => run(bareNode),
+    nginx: () => run(nginx),
   });
   for (const it of servers) await bench.end(it);
   bench.remove(folder);
-  const note = connections > 1 ? latencyNote(seen.narwhal) : undefined;
+  const cpu = cpuNote(seen.narwhal, seen.createReadStream);
+  const note = connections > 1 ? `${latencyNote(seen.narwhal)}; ${cpu}` : cpu;
   const speed = (sample: Sample) => sample.megabytesPerSecond ?? Number.NaN;
   const row = speedRow(
     `${what}, MB/s`,

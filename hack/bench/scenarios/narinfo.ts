@@ -1,8 +1,8 @@
 /** Narinfos: small answers from memory, where only the cost of an HTTP request counts. */
 import type { Bench, Sample } from '../bench.ts';
 import { writeStatic } from '../data.ts';
-import { type Load, listScript, load, missScript } from '../load.ts';
-import { startBareNode, startNarwhal, startNginx } from '../processes.ts';
+import { cpuNote, type Load, listScript, load, missScript } from '../load.ts';
+import { type Served, startBareNode, startNarwhal, startNginx } from '../processes.ts';
 import { pushByPut } from '../push.ts';
 import { latencyNote, number, type Row, speedRow } from '../report.ts';
 
@@ -21,7 +21,13 @@ export async function narinfoHit(bench: Bench): Promise<Row[]> {
   const { narwhal, bareNode, nginx } = seen;
   const spread = (narwhal.p99Ms ?? Number.NaN) / (narwhal.p50Ms ?? Number.NaN);
   return [
-    speedRow('narinfo-hit, answers/s', perSecond(narwhal), bare(bareNode), WANTED, latencyNote(narwhal)),
+    speedRow(
+      'narinfo-hit, answers/s',
+      perSecond(narwhal),
+      bare(bareNode),
+      WANTED,
+      `${latencyNote(narwhal)}; ${cpuNote(narwhal, bareNode)}`,
+    ),
     speedRow('narinfo-hit, answers/s', perSecond(narwhal), { name: 'nginx', value: perSecond(nginx) }, undefined),
     {
       what: 'narinfo-hit, p99 by p50',
@@ -36,7 +42,13 @@ export async function narinfoMiss(bench: Bench): Promise<Row[]> {
   const folder = bench.newFolder('narinfo-miss');
   const { narwhal, bareNode, nginx } = await compare(bench, folder, missScript(folder), true);
   return [
-    speedRow('narinfo-miss, answers/s', perSecond(narwhal), bare(bareNode), WANTED, latencyNote(narwhal)),
+    speedRow(
+      'narinfo-miss, answers/s',
+      perSecond(narwhal),
+      bare(bareNode),
+      WANTED,
+      `${latencyNote(narwhal)}; ${cpuNote(narwhal, bareNode)}`,
+    ),
     speedRow('narinfo-miss, answers/s', perSecond(narwhal), { name: 'nginx', value: perSecond(nginx) }, undefined),
   ];
 }
@@ -49,12 +61,12 @@ async function compare(bench: Bench, folder: string, script: string, misses: boo
   const bareNode = await bench.serving(startBareNode(files, folder));
   const nginx = await bench.serving(startNginx(files, folder));
   const init = { script, connections: CONNECTIONS, misses };
-  for (const it of [ours, bareNode, nginx]) await load(it.url, { ...init, seconds: 1 });
-  const run = (url: string): Promise<Load> => load(url, { ...init, seconds: bench.seconds });
+  for (const it of [ours, bareNode, nginx]) await load(it, { ...init, seconds: 1 });
+  const run = (served: Served): Promise<Load> => load(served, { ...init, seconds: bench.seconds });
   const seen = await bench.compare({
-    narwhal: () => run(ours.url),
-    bareNode: () => run(bareNode.url),
-    nginx: () => run(nginx.url),
+    narwhal: () => run(ours),
+    bareNode: () => run(bareNode),
+    nginx: () => run(nginx),
   });
   for (const it of [ours, bareNode, nginx]) await bench.end(it);
   return seen;
