@@ -118,7 +118,10 @@ describe('the command line', () => {
         const args = ['-f', manifest, '--data', path.join(folder, 'taken'), other, '127.0.0.1:0'];
         const { code, stderr } = await runCli([...args, flag, `127.0.0.1:${server.port}`]);
         assert.equal(code, 1);
-        assert.match(stderr, /^narwhal-server: listen EADDRINUSE: address already in use 127\.0\.0\.1:\d+$/m);
+        assert.match(
+          stderr,
+          /^narwhal-server: listen EADDRINUSE: address already in use 127\.0\.0\.1:\d+; choose another with --listen or --admin-listen$/m,
+        );
         assert.doesNotMatch(stderr, /^ {4}at /m);
       }
     } finally {
