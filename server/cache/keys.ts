@@ -2,7 +2,7 @@
  * A cache's keys: the root key, from which part-URL keys are derived, and the Ed25519 keys that sign. A key is generated
  * once and never again: a cache that knows a public key whose secret is gone serves what is signed and takes no pushes.
  */
-import { hkdfSync, randomBytes } from 'node:crypto';
+import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Database } from '../metadata/index.ts';
@@ -45,7 +45,7 @@ export class Keys {
   /** Why nothing can be signed: the secret of a known key is gone. */
   readonly lost: string | undefined;
   readonly #root: Buffer;
-  readonly #derived = new Map<string, Buffer>();
+  readonly #derived = new Map<string, KeyObject>();
 
   private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost'>, root: Buffer) {
     this.mode = fields.mode;
@@ -83,11 +83,11 @@ export class Keys {
     return this.mode === 'SelfSigned' ? this.clients.map((key) => key.text) : this.signers.map((key) => key.publicKey);
   }
 
-  /** A key for one purpose, 32 bytes, never the same for two labels. */
-  derive(label: string): Buffer {
+  /** A key for one purpose, never the same for two labels. Kept: making one costs seven HMACs with it. */
+  derive(label: string): KeyObject {
     let key = this.#derived.get(label);
     if (key === undefined) {
-      key = Buffer.from(hkdfSync('sha256', this.#root, Buffer.alloc(0), `narwhal ${label}`, 32));
+      key = createSecretKey(Buffer.from(hkdfSync('sha256', this.#root, Buffer.alloc(0), `narwhal ${label}`, 32)));
       this.#derived.set(label, key);
     }
     return key;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash, hkdfSync, randomBytes } from 'node:crypto';
+import { createHash, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
@@ -336,7 +336,7 @@ describe('a Cachix upload and time', () => {
     const upload = await calls.create();
     const url = new URL(await upload.url(1, piece), server.url);
     const root = Buffer.from((await readFile(path.join(server.data, 'main', 'root.key'), 'utf8')).trim(), 'base64');
-    const key = Buffer.from(hkdfSync('sha256', root, EMPTY, 'narwhal part urls 1', 32));
+    const key = createSecretKey(Buffer.from(hkdfSync('sha256', root, EMPTY, 'narwhal part urls 1', 32)));
     const { id, uploadId } = upload;
     const grant = { id, uploadId, part: 1, md5: url.searchParams.get('md5') ?? '', expiresAt: Date.now() - 1 };
     url.searchParams.set('expires', String(grant.expiresAt));
