@@ -81,6 +81,7 @@ interface ServeFlags {
   headersTimeout: number;
   idleTimeout: number;
   keepAliveTimeout: number;
+  responseTimeout: number;
   shutdownGrace: number;
   reloadInterval: number;
   housekeepingInterval: number;
@@ -89,6 +90,8 @@ interface ServeFlags {
   narinfoCacheSize: number;
   verifyThreads?: number;
   maxVerifications?: number;
+  maxDownloads: number;
+  maxPushBodies: number;
 }
 
 function serveCommand(env: Environment): Command {
@@ -161,6 +164,14 @@ function serveCommand(env: Environment): Command {
     )
     .addOption(
       seconds(
+        '--response-timeout <seconds>',
+        'without a byte of an answer taken by its reader',
+        'NARWHAL_RESPONSE_TIMEOUT',
+        defaultTimeouts.idleResponseMs / 1000,
+      ),
+    )
+    .addOption(
+      seconds(
         '--keep-alive-timeout <seconds>',
         'between two requests on a connection',
         'NARWHAL_KEEP_ALIVE_TIMEOUT',
@@ -218,12 +229,27 @@ function serveCommand(env: Environment): Command {
         .env('NARWHAL_MAX_VERIFICATIONS')
         .argParser(wholeNumber),
     )
+    .addOption(
+      new Option('--max-downloads <count>', 'files that are sent at one time; further reads are answered with 503')
+        .env('NARWHAL_MAX_DOWNLOADS')
+        .argParser(wholeNumber)
+        .default(1000),
+    )
+    .addOption(
+      new Option('--max-push-bodies <count>', 'NARs, parts and files that are received at one time; further ones wait')
+        .env('NARWHAL_MAX_PUSH_BODIES')
+        .argParser(wholeNumber)
+        .default(500),
+    )
     .addHelpText(
       'after',
       '\nOf a repeatable option, the environment variable holds all values, with commas between them.',
     )
     .action(async (flags: ServeFlags) => runServe(flags));
 }
+
+/** What a stop may take beside the grace that requests have. */
+const LAST_STEPS_MS = 10_000;
 
 async function runServe(flags: ServeFlags): Promise<void> {
   const options = serveOptions(flags);
@@ -236,6 +262,11 @@ async function runServe(flags: ServeFlags): Promise<void> {
       if (asked) return;
       asked = true;
       logger.info({ signal }, 'stopping: requests in progress may finish');
+      setTimeout(() => {
+        // Nothing that was acknowledged is lost: the next start goes on as after a crash.
+        logger.fatal('the server did not stop in time and is ended');
+        process.exit(1);
+      }, options.shutdownGraceMs + LAST_STEPS_MS).unref();
       stop?.().then(resolve, reject);
     };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
@@ -270,6 +301,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     timeouts: {
       headersMs: flags.headersTimeout * 1000,
       idleBodyMs: flags.idleTimeout * 1000,
+      idleResponseMs: flags.responseTimeout * 1000,
       keepAliveMs: flags.keepAliveTimeout * 1000,
     },
     settings: {
@@ -282,6 +314,8 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     reloadMs: flags.reloadInterval * 1000,
     verifyThreads: flags.verifyThreads,
     maxVerifications: flags.maxVerifications,
+    maxDownloads: flags.maxDownloads,
+    maxPushBodies: flags.maxPushBodies,
   };
 }
 

@@ -24,6 +24,10 @@ export interface ServeOptions {
   readonly reloadMs: number;
   readonly verifyThreads: number | undefined;
   readonly maxVerifications: number | undefined;
+  /** Files that are sent at one time; further reads are answered with 503. */
+  readonly maxDownloads: number;
+  /** Bodies of pushes that are received at one time; further ones wait. */
+  readonly maxPushBodies: number;
 }
 
 /** A flag whose value cannot be used; the message is for the person who wrote it. */

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { type Documents, formatManifestError, loadManifests, type ManifestSource } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import { AdminServer, type Doors, HttpServer, Metrics, Reader, Urls } from './http/index.ts';
+import { AdminServer, type Doors, HttpServer, Metrics, Reader, TrustedProxies, Turns, Urls } from './http/index.ts';
 import { readManifests, watchManifests } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { version } from './version.ts';
@@ -30,11 +30,12 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const sources = await readManifests(options.files);
   const documents = load(sources, logger);
   await mkdir(options.data, { recursive: true, mode: 0o700 });
+  const metrics = new Metrics(logger);
   const verifier = new Verifier({
+    onVerdict: (milliseconds) => metrics.verified(milliseconds),
     ...(options.verifyThreads !== undefined && { threads: options.verifyThreads }),
     ...(options.maxVerifications !== undefined && { maxConcurrent: options.maxVerifications }),
   });
-  const metrics = new Metrics(logger);
   const first = options.listen[0];
   if (first === undefined) throw new ConfigurationError('no --listen address');
   // A port of 0 is known only once it listens; the caches need the host name alone, before that.
@@ -57,24 +58,24 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const doors: Doors = {
     caches,
     urls,
-    reader: new Reader(metrics),
+    reader: new Reader(metrics, { maxDownloads: options.maxDownloads, idleMs: options.timeouts.idleResponseMs }),
     metrics,
     logger,
     timeouts: options.timeouts,
-    trustedProxies: options.trustedProxies,
+    proxies: new TrustedProxies(options.trustedProxies),
+    turns: new Turns(options.maxPushBodies),
   };
   const servers = options.listen.map((listen) => new HttpServer(doors, listen));
-  const started: { close(): Promise<void> }[] = [{ close: () => verifier.stop() }];
+  const started: { close(graceMs: number): Promise<void> }[] = [{ close: () => verifier.stop() }];
   try {
     await caches.apply(documents);
     started.push(caches);
-    metrics.watch(caches, verifier);
+    metrics.watch(caches, verifier, doors);
     const adminAddress = await admin.listen(options.adminListen.host, options.adminListen.port);
     started.push(admin);
     const addresses: string[] = [];
     for (const server of servers) {
       const address = await server.listen();
-      started.push({ close: () => server.close(graceMs) });
       addresses.push(hostPort(address.address, address.port));
       if (addresses.length === 1)
         urls.usePort(options.apiUrl === '' ? defaultApiUrl(first, address.port) : options.apiUrl);
@@ -113,13 +114,16 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
         stopping ??= (async () => {
           ready = false;
           await watcher.stop();
-          for (const it of started.reverse()) await it.close();
+          const deadline = Date.now() + graceMs;
+          await Promise.all(servers.map((server) => server.close(graceMs)));
+          for (const it of started.reverse()) await it.close(Math.max(0, deadline - Date.now()));
         })();
         return stopping;
       },
     };
   } catch (error) {
-    for (const it of started.reverse()) await it.close().catch(() => {});
+    await Promise.all(servers.map((server) => server.close(0)));
+    for (const it of started.reverse()) await it.close(0).catch(() => {});
     throw error;
   }
 }

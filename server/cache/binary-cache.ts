@@ -149,11 +149,10 @@ export class BinaryCache {
     if (this.#init.inspecting) return;
     this.objects.collect();
     this.#housekeeping.start();
-    this.paths
-      .load(this.#stopping.signal)
-      .catch((error: unknown) =>
-        logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded'),
-      );
+    this.paths.load(this.#stopping.signal).catch((error: unknown) => {
+      if (this.#stopping.signal.aborted) return;
+      logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
+    });
   }
 
   get plan(): CachePlan {
@@ -227,23 +226,38 @@ export class BinaryCache {
     };
   }
 
-  /** Waits for requests (at most `graceMs`) and completions, then lets go of everything. */
+  /** Waits for requests and completions, at most `graceMs`, then lets go of everything. */
   async close(graceMs = 0): Promise<void> {
-    if (this.#requests > 0 && graceMs > 0) {
-      let timer: NodeJS.Timeout | undefined;
-      await new Promise<void>((resolve) => {
+    const deadline = Date.now() + graceMs;
+    if (this.#requests > 0) {
+      const idle = new Promise<void>((resolve) => {
         this.#idle = resolve;
-        timer = setTimeout(resolve, graceMs);
       });
-      clearTimeout(timer);
+      await within(idle, graceMs);
     }
     this.#stopping.abort();
-    await this.#housekeeping.stop();
-    await this.uploads.idle();
-    await this.objects.idle();
+    // What is cut off here is as safe as in a crash: the next start goes on with it or removes it.
+    const work = Promise.allSettled([this.#housekeeping.stop(), this.uploads.idle(), this.objects.idle()]);
+    await within(work, Math.max(LAST_WORK_MS, deadline - Date.now()));
     await this.storages.close();
     await this.database.close();
     await this.#lock.release();
+  }
+}
+
+/** What a stop waits at least for work in the background. */
+const LAST_WORK_MS = 2000;
+
+/** Waits for `work`, but no longer than `ms`. */
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  try {
+    await Promise.race([work, over]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -87,13 +87,12 @@ export class Caches {
     this.#closing = Promise.all(gone.map((cache) => this.#closeCache(cache)));
   }
 
-  /** Closes all caches once their requests are done. */
-  async close(): Promise<void> {
+  /** Closes all caches once their requests are done, or `graceMs` are over. */
+  async close(graceMs = this.#init.graceMs): Promise<void> {
     const all = this.list();
     this.#open = new Map();
     this.#generation++;
-    await this.#closing;
-    await Promise.all(all.map((cache) => cache.close(this.#init.graceMs)));
+    await Promise.all([this.#closing, ...all.map((cache) => cache.close(graceMs))]);
   }
 
   #plan(name: string, documents: Documents): CachePlan {

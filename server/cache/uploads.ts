@@ -307,11 +307,11 @@ export class Uploads {
 
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
-    for (const pending of this.#live.values()) {
-      const live = await pending;
-      await live.completing?.outcome.catch(() => {});
-      if (!live.isStored) await this.#init.database.script([uploadStatement(live.row)]);
-    }
+    const settled = await Promise.allSettled(this.#live.values());
+    const all = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    await this.#init.database.script(all.filter((live) => !live.isStored).map((live) => uploadStatement(live.row)));
+    await Promise.allSettled(all.map((live) => live.completing?.outcome));
+    await Promise.allSettled(all.map((live) => live.file.base.close()));
   }
 
   async #drop(live: LiveUpload, state: 'aborted' | 'expired'): Promise<void> {

@@ -1,5 +1,4 @@
 /** The koa application: every route but the hot ones. */
-import { randomUUID } from 'node:crypto';
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
 import { closeBody } from './body.ts';
@@ -8,6 +7,7 @@ import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
 import { decodePath, type Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
+import { requestIdOf } from './request-log.ts';
 import { linger, sendText } from './respond.ts';
 import { dispatch } from './routes.ts';
 import { uploadRoutes } from './uploads.ts';
@@ -25,8 +25,7 @@ function answer(doors: Doors): Koa.Middleware<State> {
   const { logger, metrics } = doors;
   return async (ctx, next) => {
     const started = performance.now();
-    const given = ctx.get('x-request-id');
-    const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+    const requestId = requestIdOf(ctx.req);
     ctx.set('X-Request-Id', requestId);
     try {
       await next();
@@ -49,6 +48,7 @@ function answer(doors: Doors): Koa.Middleware<State> {
         logger.debug(
           {
             requestId,
+            remote: doors.proxies.remoteOf(ctx.req),
             method: ctx.method,
             path: ctx.path,
             route: routeName,

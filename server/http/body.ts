@@ -5,6 +5,8 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
+import type { Doors } from './context.ts';
+import type { Turns } from './turns.ts';
 
 /** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
 const waiting = new WeakSet<IncomingMessage>();
@@ -16,6 +18,20 @@ export function awaitsContinue(request: IncomingMessage): void {
 export interface BodyLimits {
   /** Time without a byte after which the request is given up. */
   readonly idleMs: number;
+  /** Hears of the bytes as they come. */
+  readonly received: (bytes: number) => void;
+  /** Where the body has to wait until there is room for it in memory; its client sends nothing meanwhile. */
+  readonly turns?: Turns | undefined;
+}
+
+/** The limits of every body. Those of pushes wait for their turn too, which nobody without a token may take. */
+export function bodyLimits({ metrics, timeouts }: Doors): BodyLimits {
+  return {
+    idleMs: timeouts.idleBodyMs,
+    received(bytes) {
+      metrics.bytesReceived += bytes;
+    },
+  };
 }
 
 /** The bytes as they come over the wire. @throws CacheError TimedOut, Incomplete */
@@ -24,6 +40,9 @@ export async function* rawBody(
   response: ServerResponse,
   limits: BodyLimits,
 ): AsyncGenerator<Buffer> {
+  const endTurn = await limits.turns?.take();
+  // A reader that is left in the middle ends with its request.
+  if (endTurn !== undefined) request.once('close', endTurn);
   if (waiting.delete(request)) response.writeContinue();
   let timer: NodeJS.Timeout | undefined;
   let late = false;
@@ -40,6 +59,7 @@ export async function* rawBody(
     // Without destroyOnReturn a handler that stops early could not answer any more.
     for await (const piece of request.iterator({ destroyOnReturn: false })) {
       clearTimeout(timer);
+      limits.received(piece.length);
       yield piece;
       restart();
     }
@@ -48,6 +68,7 @@ export async function* rawBody(
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
     clearTimeout(timer);
+    endTurn?.();
   }
 }
 

@@ -5,9 +5,8 @@
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
 import { demand } from './access.ts';
-import { bodyOf, declaredBytes, readJson } from './body.ts';
-import type { Context, Doors } from './context.ts';
-import { hostnameOf } from './front.ts';
+import { bodyLimits, bodyOf, declaredBytes, readJson } from './body.ts';
+import { arrival, type Context, type Doors } from './context.ts';
 import type { Route } from './routes.ts';
 
 /** 65 536 hashes of 32 characters with quotes and commas are 2.3 MiB. */
@@ -17,7 +16,8 @@ const SMALL_JSON_BYTES = 4 * 1024 * 1024;
 /** Routes whose path is inside the cache. */
 export function cachixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = { idleMs: doors.timeouts.idleBodyMs };
+  const idle = bodyLimits(doors);
+  const push = { ...idle, turns: doors.turns };
 
   routes.push({
     name: 'cache-info',
@@ -28,7 +28,7 @@ export function cachixRoutes(doors: Doors): Route[] {
       const { permission } = demand(cache, ctx.req, 'Read', false);
       ctx.body = {
         name: cache.name,
-        uri: doors.urls.cache(cache.name, hostnameOf(ctx.get('host'))),
+        uri: doors.urls.cache(cache.name, ...arrival(doors, ctx)),
         isPublic: cache.isPublic,
         publicSigningKeys: cache.keys.publicKeys(),
         githubUsername: '',
@@ -61,7 +61,7 @@ export function cachixRoutes(doors: Doors): Route[] {
       const cache = allowed(ctx, 'Read');
       const key = `nar/${file}`;
       if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
-      sendJson(ctx, `${doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')))}/${key}`);
+      sendJson(ctx, `${doors.urls.cacheByPath(cache.name, ...arrival(doors, ctx))}/${key}`);
     },
   });
 
@@ -89,7 +89,7 @@ export function cachixRoutes(doors: Doors): Route[] {
       const value = ctx.query.compression;
       const compression = compressionOfCachixQuery(typeof value === 'string' ? value : 'xz');
       if (compression === undefined) throw new CacheError('Invalid', 'compression: expected xz or zst');
-      await cache.nars.putUnnamed(bodyOf(ctx.req, ctx.res, idle), compression, declaredBytes(ctx.req));
+      await cache.nars.putUnnamed(bodyOf(ctx.req, ctx.res, push), compression, declaredBytes(ctx.req));
       ctx.body = '';
     },
   });

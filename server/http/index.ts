@@ -1,6 +1,8 @@
 export { type AdminInit, AdminServer } from './admin.ts';
 export { type Doors, defaultTimeouts, type Timeouts } from './context.ts';
 export { Metrics } from './metrics.ts';
+export { TrustedProxies } from './proxies.ts';
 export { Reader } from './read.ts';
 export { HttpServer, type Listen } from './server.ts';
+export { Turns } from './turns.ts';
 export { Urls } from './urls.ts';

@@ -4,6 +4,7 @@
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
+import type { Doors } from './context.ts';
 
 export class Metrics implements CacheMetrics {
   readonly registry = new Registry();
@@ -11,8 +12,9 @@ export class Metrics implements CacheMetrics {
   narinfoHits = 0;
   narinfoMisses = 0;
   bytesSent = 0;
+  bytesReceived = 0;
+  readsShed = 0;
   readonly #answers = new Map<string, Map<number, number>>();
-  readonly #received: Counter;
   readonly #published: Counter<'cache'>;
   readonly #commits: Histogram<'cache'>;
   readonly #commitWrites: Counter<'cache'>;
@@ -56,10 +58,23 @@ export class Metrics implements CacheMetrics {
         this.inc(self.bytesSent);
       },
     });
-    this.#received = new Counter({
+    new Counter({
       name: 'narwhal_received_bytes_total',
       help: 'Bytes of request bodies received.',
       registers,
+      collect() {
+        this.reset();
+        this.inc(self.bytesReceived);
+      },
+    });
+    new Counter({
+      name: 'narwhal_downloads_shed_total',
+      help: 'Reads that were sent away because too many ran.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(self.readsShed);
+      },
     });
     this.#published = new Counter({
       name: 'narwhal_paths_published_total',
@@ -89,7 +104,7 @@ export class Metrics implements CacheMetrics {
   }
 
   /** Series that are read off living things. */
-  watch(caches: Caches, verifier: Verifier): void {
+  watch(caches: Caches, verifier: Verifier, { reader, turns }: Pick<Doors, 'reader' | 'turns'>): void {
     const gauge = (
       name: string,
       help: string,
@@ -142,6 +157,24 @@ export class Metrics implements CacheMetrics {
       },
     });
     new Gauge({
+      name: 'narwhal_downloads',
+      help: 'Files that are being sent.',
+      registers: [this.registry],
+      collect() {
+        this.set(reader.downloads);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_push_bodies',
+      help: 'Bodies of pushes that are being received (active), and that wait for their turn (waiting).',
+      labelNames: ['state'],
+      registers: [this.registry],
+      collect() {
+        this.set({ state: 'active' }, turns.active);
+        this.set({ state: 'waiting' }, turns.waiting);
+      },
+    });
+    new Gauge({
       name: 'narwhal_storage_bytes',
       help: 'Bytes of objects in a storage (used), and what its medium has left (free).',
       labelNames: ['cache', 'storage', 'kind'],
@@ -179,10 +212,6 @@ export class Metrics implements CacheMetrics {
       this.#answers.set(route, statuses);
     }
     statuses.set(status, (statuses.get(status) ?? 0) + 1);
-  }
-
-  received(bytes: number): void {
-    this.#received.inc(bytes);
   }
 
   published(cache: string): void {

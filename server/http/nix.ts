@@ -6,9 +6,8 @@ import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
 import { demand } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
-import { bodyOf, declaredBytes, drain, readWhole } from './body.ts';
-import type { Context, Doors, State } from './context.ts';
-import { hostnameOf } from './front.ts';
+import { bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { arrival, type Context, type Doors, type State } from './context.ts';
 import type { Route } from './routes.ts';
 
 const PUSH = '/push';
@@ -16,7 +15,8 @@ const PUSH = '/push';
 /** Routes inside a cache, for its own host and for `/api/v1/cache/<cache>` alike. */
 export function nixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = { idleMs: doors.timeouts.idleBodyMs };
+  const idle = bodyLimits(doors);
+  const push = { ...idle, turns: doors.turns };
 
   routes.push({
     name: 'nix-cache-info',
@@ -66,7 +66,7 @@ export function nixRoutes(doors: Doors): Route[] {
         );
       const cache = demandWrite(ctx, doors);
       cache.nars.parseFile(file);
-      const body = bodyOf(ctx.req, ctx.res, idle);
+      const body = bodyOf(ctx.req, ctx.res, push);
       await cache.nars.put(file, body, declaredBytes(ctx.req));
       // Where the NAR was here already its bytes were not looked at.
       await drain(body);
@@ -88,7 +88,7 @@ export function nixRoutes(doors: Doors): Route[] {
         );
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
-      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, idle), {
+      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, push), {
         maxBytes,
         declaredBytes: declaredBytes(ctx.req),
       });
@@ -132,7 +132,7 @@ function demandWrite(ctx: Context, doors: Doors): NonNullable<State['target']['c
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
   demand(cache, ctx.req, 'Write', false);
   if (!path.startsWith(`${PUSH}/`)) {
-    const url = `${doors.urls.cache(cache.name, hostnameOf(ctx.get('host')))}${PUSH}?compression=zstd`;
+    const url = `${doors.urls.cache(cache.name, ...arrival(doors, ctx))}${PUSH}?compression=zstd`;
     throw new CacheError('WrongMethod', `this URL is for pulling only; push with: nix copy --to '${url}' PATH`);
   }
   return cache;

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import { accessOf } from './access.ts';
-import { answerOf } from './errors.ts';
+import { type Answer, answerOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
 import { sendMiss, sendText } from './respond.ts';
@@ -17,11 +17,29 @@ const NARINFO_AGE = 'max-age=3600';
 
 export type ReadRoute = 'narinfo' | 'nar' | 'aux';
 
+/** Clients repeat a read by themselves; a push they may not be able to, which is why pushes wait and reads are sent away. */
+const BUSY: Answer = { status: 503, text: 'temporarily unavailable', retryAfterSeconds: 5 };
+
+export interface ReadLimits {
+  /** Files that are sent at one time. */
+  readonly maxDownloads: number;
+  /** A client that takes no byte for this long is cut off. */
+  readonly idleMs: number;
+}
+
 export class Reader {
   readonly #metrics: Metrics;
+  readonly #limits: ReadLimits;
+  #downloads = 0;
 
-  constructor(metrics: Metrics) {
+  constructor(metrics: Metrics, limits: ReadLimits) {
     this.#metrics = metrics;
+    this.#limits = limits;
+  }
+
+  /** Files that are being sent now. */
+  get downloads(): number {
+    return this.#downloads;
   }
 
   /** Answers for one narinfo. */
@@ -150,7 +168,14 @@ export class Reader {
       this.#metrics.answered(route, status);
       return;
     }
+    if (this.#downloads >= this.#limits.maxDownloads) {
+      sendText(request, response, BUSY);
+      this.#metrics.readsShed++;
+      this.#metrics.answered(route, BUSY.status);
+      return;
+    }
     const release = cache.enter();
+    this.#downloads++;
     try {
       const body = await cache.objects.read(object, { start, end });
       response.writeHead(status, head);
@@ -160,6 +185,7 @@ export class Reader {
         response.end(body);
         return;
       }
+      response.setTimeout(this.#limits.idleMs, () => response.destroy());
       await new Promise<void>((resolve, reject) => {
         pipeline(body, response, (error) => {
           // A client that goes away in the middle of a download is no fault of ours.
@@ -168,6 +194,7 @@ export class Reader {
         });
       });
     } finally {
+      this.#downloads--;
       release();
     }
   }

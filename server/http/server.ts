@@ -5,6 +5,7 @@ import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
 import type { Doors } from './context.ts';
 import { Front } from './front.ts';
+import { traceRead } from './request-log.ts';
 
 export interface Listen {
   readonly host: string;
@@ -73,6 +74,7 @@ export class HttpServer {
 /** Answers narinfo and NAR reads with plain paths; false for everything else. */
 function hotRead(doors: Doors, front: Front, request: IncomingMessage, response: ServerResponse): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false;
+  const traced = doors.logger.isLevelEnabled('debug');
   const url = request.url ?? '';
   const { host } = request.headers;
   // The usual form of all, 41 characters, without a regular expression.
@@ -85,6 +87,7 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
   ) {
     const cache = front.byHost(host);
     if (cache === undefined) return false;
+    if (traced) traceRead(doors, 'narinfo', request, response);
     doors.reader.narinfo(cache, url.slice(1, 33), request, response);
     return true;
   }
@@ -93,11 +96,13 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
   if (target.cache === undefined) return false;
   const hashPart = NARINFO.exec(target.path)?.[1];
   if (hashPart !== undefined) {
+    if (traced) traceRead(doors, 'narinfo', request, response);
     doors.reader.narinfo(target.cache, hashPart, request, response);
     return true;
   }
   const file = NAR.exec(target.path)?.[1];
   if (file === undefined) return false;
+  if (traced) traceRead(doors, 'nar', request, response);
   doors.reader.object(target.cache, `nar/${file}`, 'nar', 'application/x-nix-nar', request, response);
   return true;
 }

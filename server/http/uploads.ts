@@ -10,10 +10,9 @@ import {
   verifyPart,
 } from '../cache/index.ts';
 import { compressionOfCachixQuery } from '../nix/index.ts';
-import { type BodyLimits, bodyOf, contentEncoding, drain, readJson } from './body.ts';
+import { type BodyLimits, bodyLimits, bodyOf, contentEncoding, drain, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
-import type { Context, Doors } from './context.ts';
-import { hostnameOf } from './front.ts';
+import { arrival, type Context, type Doors } from './context.ts';
 import type { Route } from './routes.ts';
 
 const PART_KEY = 'part urls 1';
@@ -24,7 +23,8 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function uploadRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = { idleMs: doors.timeouts.idleBodyMs };
+  const idle = bodyLimits(doors);
+  const push = { ...idle, turns: doors.turns };
 
   routes.push({
     name: 'upload-create',
@@ -58,7 +58,7 @@ export function uploadRoutes(doors: Doors): Route[] {
         expires: String(expiresAt),
         signature: signPart(cache.keys.derive(PART_KEY), grant),
       });
-      const base = doors.urls.cacheByPath(cache.name, hostnameOf(ctx.get('host')));
+      const base = doors.urls.cacheByPath(cache.name, ...arrival(doors, ctx));
       sendJson(ctx, { uploadUrl: `${base}/multipart-nar/${id}/part/${part}?${query}` });
     },
   });
@@ -89,7 +89,7 @@ export function uploadRoutes(doors: Doors): Route[] {
       const length = ctx.req.headers['content-length'];
       if (length === undefined || contentEncoding(ctx.req) !== undefined)
         throw new CacheError('Invalid', 'a part needs a Content-Length and no Content-Encoding');
-      const body = bodyOf(ctx.req, ctx.res, idle);
+      const body = bodyOf(ctx.req, ctx.res, push);
       const etag = await cache.uploads.putPart(
         id,
         uploadId,
@@ -97,7 +97,6 @@ export function uploadRoutes(doors: Doors): Route[] {
         body,
       );
       await drain(body);
-      doors.metrics.received(Number(length));
       ctx.set('ETag', `"${etag}"`);
       ctx.body = '';
     },

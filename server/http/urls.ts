@@ -1,4 +1,10 @@
 import { CacheError } from '../cache/index.ts';
+import type { Scheme } from './proxies.ts';
+
+interface Alias {
+  readonly url: URL;
+  readonly hasScheme: boolean;
+}
 
 /**
  * The URLs that we hand out. They come from `--api-url`, or from an `--alias` that the request came by; what a client
@@ -6,15 +12,18 @@ import { CacheError } from '../cache/index.ts';
  */
 export class Urls {
   #api: URL;
-  readonly #aliases: ReadonlyMap<string, URL>;
+  readonly #aliases: ReadonlyMap<string, Alias>;
 
   /** @throws CacheError for a URL with a path, which deploy agents and netrc could not use */
   constructor(apiUrl: string, aliases: readonly string[] = []) {
     this.#api = baseUrl(apiUrl, '--api-url');
     this.#aliases = new Map(
       aliases
-        .map((alias) => baseUrl(alias.includes('://') ? alias : `http://${alias}`, '--alias'))
-        .map((url) => [url.hostname, url]),
+        .map((alias): Alias => {
+          const hasScheme = alias.includes('://');
+          return { url: baseUrl(hasScheme ? alias : `http://${alias}`, '--alias'), hasScheme };
+        })
+        .map((alias) => [alias.url.hostname, alias]),
     );
   }
 
@@ -34,25 +43,32 @@ export class Urls {
   }
 
   /** `scheme://host[:port]` for a request that came by `hostname`. */
-  api(hostname?: string): string {
-    return origin(this.#by(hostname));
+  api(hostname?: string, scheme?: Scheme): string {
+    return origin(this.#by(hostname, scheme));
   }
 
   /** `scheme://<cache>.host[:port]`: what becomes a substituter. */
-  cache(name: string, hostname?: string): string {
-    const url = new URL(this.#by(hostname));
+  cache(name: string, hostname?: string, scheme?: Scheme): string {
+    const url = new URL(this.#by(hostname, scheme));
     url.hostname = `${name}.${url.hostname}`;
     return origin(url);
   }
 
   /** A cache below the API host: for programs that do not resolve `*.localhost`. */
-  cacheByPath(name: string, hostname?: string): string {
-    return `${this.api(hostname)}/api/v1/cache/${name}`;
+  cacheByPath(name: string, hostname?: string, scheme?: Scheme): string {
+    return `${this.api(hostname, scheme)}/api/v1/cache/${name}`;
   }
 
-  #by(hostname: string | undefined): URL {
+  /** @param scheme by which the request came; decides for an alias that was given without one */
+  #by(hostname: string | undefined, scheme: Scheme | undefined): URL {
     if (hostname === undefined) return this.#api;
-    for (const [alias, url] of this.#aliases) if (hostname === alias || hostname.endsWith(`.${alias}`)) return url;
+    for (const [host, { url, hasScheme }] of this.#aliases) {
+      if (hostname !== host && !hostname.endsWith(`.${host}`)) continue;
+      if (hasScheme || scheme === undefined) return url;
+      const seen = new URL(url);
+      seen.protocol = scheme;
+      return seen;
+    }
     return this.#api;
   }
 }

@@ -21,6 +21,7 @@ const FLAGS = [
   'log-format',
   'headers-timeout',
   'idle-timeout',
+  'response-timeout',
   'keep-alive-timeout',
   'shutdown-grace',
   'reload-interval',
@@ -30,6 +31,8 @@ const FLAGS = [
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
+  'max-downloads',
+  'max-push-bodies',
 ];
 
 describe('the command line', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import { makePath } from '../support/nars.ts';
 import { completeUpload, createUpload, isServed, pushByPut, sendPart } from '../support/push.ts';
@@ -65,5 +66,26 @@ describe('a server that is told to stop', () => {
     etags.push(await sendPart(resumed, 2, it.file.subarray(half)));
     await completeUpload(resumed, it, etags);
     assert.ok(await isServed(server, it));
+  });
+
+  it('does not wait for clients longer than its grace: one that sends nothing, one in the middle of a body', async () => {
+    await server.stop();
+    await server.restart(['--shutdown-grace', '0.5']);
+    const it = makePath({ contents: randomBytes(100_000) });
+    const upload = await createUpload(server);
+    await sendPart(upload, 1, it.file.subarray(0, 1000));
+    const silent = net.connect(server.port, '127.0.0.1');
+    const slow = net.connect(server.port, '127.0.0.1');
+    for (const socket of [silent, slow]) socket.on('error', () => {});
+    const { authorization } = await server.auth();
+    slow.write(`PUT /push/${it.narUrl} HTTP/1.1\r\nHost: main.localhost\r\nAuthorization: ${authorization}\r\n`);
+    slow.write(`Content-Length: ${it.file.length}\r\n\r\n`);
+    slow.write(it.file.subarray(0, 1000));
+    await until('the body is received', async () =>
+      /narwhal_push_bodies{state="active"} 1/.test(await (await fetch(`${server.adminUrl}/metrics`)).text()),
+    );
+    const started = Date.now();
+    assert.equal(await server.stop(), 0);
+    assert.ok(Date.now() - started < 5000, `${Date.now() - started} ms`);
   });
 });

@@ -1,0 +1,59 @@
+/** Proxies in front: what they say of a client counts only where the connection comes from one that is trusted. */
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIP } from 'node:net';
+import { CacheError } from '../cache/index.ts';
+
+export type Scheme = 'http' | 'https';
+
+export class TrustedProxies {
+  readonly #networks = new BlockList();
+  readonly #isNone: boolean;
+
+  /** @param networks addresses, or networks as `10.0.0.0/8`. @throws CacheError Invalid */
+  constructor(networks: readonly string[]) {
+    this.#isNone = networks.length === 0;
+    for (const network of networks) {
+      const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(network) ?? [];
+      const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+      const most = family === 'ipv6' ? 128 : 32;
+      if (isIP(address) === 0 || Number(bits ?? most) > most)
+        throw new CacheError('Invalid', `--trusted-proxies: expected an address or a network, got ${network}`);
+      this.#networks.addSubnet(address, Number(bits ?? most), family);
+    }
+  }
+
+  /** Address of the client: the nearest one that no trusted proxy has. */
+  remoteOf(request: IncomingMessage): string {
+    let remote = plain(request.socket.remoteAddress ?? '');
+    if (!this.#trusts(remote)) return remote;
+    // Each proxy appends whom it heard; what stands further left may be a lie.
+    const said = String(request.headers['x-forwarded-for'] ?? '').split(',');
+    for (let next = said.pop(); next !== undefined && this.#trusts(remote); next = said.pop()) {
+      const address = plain(next.trim());
+      if (isIP(address) === 0) break;
+      remote = address;
+    }
+    return remote;
+  }
+
+  /** How the client reached the proxy, if a trusted one says so. */
+  schemeOf(request: IncomingMessage): Scheme | undefined {
+    const said = String(request.headers['x-forwarded-proto'] ?? '')
+      .split(',')
+      .at(-1)
+      ?.trim()
+      .toLowerCase();
+    if (said !== 'http' && said !== 'https') return undefined;
+    return this.#trusts(plain(request.socket.remoteAddress ?? '')) ? said : undefined;
+  }
+
+  #trusts(address: string): boolean {
+    if (this.#isNone || isIP(address) === 0) return false;
+    return this.#networks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  }
+}
+
+/** An IPv4 address as a socket for both families writes it. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '');
+}

@@ -1,0 +1,34 @@
+/** Ids of requests, and the line at level debug that each has. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Doors } from './context.ts';
+
+/** The id that a proxy gave the request, or a new one. */
+export function requestIdOf(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+/**
+ * Gives a hot read its id and its line. Only at level debug: plain reads come by the ten thousand a second, and an id
+ * that no line has helps nobody.
+ */
+export function traceRead(doors: Doors, route: string, request: IncomingMessage, response: ServerResponse): void {
+  const started = performance.now();
+  const requestId = requestIdOf(request);
+  response.setHeader('X-Request-Id', requestId);
+  response.once('close', () => {
+    doors.logger.debug(
+      {
+        requestId,
+        remote: doors.proxies.remoteOf(request),
+        method: request.method,
+        path: request.url?.split('?', 1)[0],
+        route,
+        status: response.statusCode,
+        ms: Math.round(performance.now() - started),
+      },
+      'request',
+    );
+  });
+}
