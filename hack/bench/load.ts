@@ -13,7 +13,7 @@ export type Load = Sample & {
   readonly megabytesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Processor time of the server's first process, for each answer or megabyte. Neighbours on the machine disturb it less than they do speed. */
+  /** Processor time of the server, for each answer or megabyte. Neighbours on the machine disturb it less than they do speed. */
   readonly cpuUs: number;
 };
 
