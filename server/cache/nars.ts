@@ -7,7 +7,6 @@ import type { Database } from '../metadata/index.ts';
 import {
   type Compression,
   checkContentAddress,
-  compressionSuffix,
   FormatError,
   fingerprint,
   formatHash,
@@ -31,7 +30,7 @@ import type { Settings } from './settings.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
 import type { Storages } from './storages.ts';
 import { verified } from './verified.ts';
-import type { Verification, Verifier } from './verify/index.ts';
+import type { Verification, Verifier, VerifyRequest } from './verify/index.ts';
 
 export interface NarsInit {
   readonly database: Database;
@@ -79,7 +78,7 @@ export class Nars {
     const known = await this.#init.objects.find(key);
     if (known !== undefined && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
-      suffix,
+      form: { suffix },
       key: () => key,
       check: (found) => checkFileHash(found, fileHash),
     });
@@ -101,7 +100,8 @@ export class Nars {
   async putUnnamed(body: Body, compression: Compression, declaredBytes: number | undefined): Promise<string> {
     mustBeAbleToSign(this.#init.keys());
     const { facts } = await this.#receive(body, declaredBytes, {
-      suffix: compressionSuffix(compression),
+      // As declared: other bytes are no NAR, whatever else they may be.
+      form: { compression },
       key: (found) => narKey(found),
       check: () => {},
     });
@@ -111,11 +111,15 @@ export class Nars {
   async #receive(
     body: Body,
     declaredBytes: number | undefined,
-    rules: { suffix: string; key: (facts: NarFacts) => string; check: (facts: NarFacts) => void },
+    rules: {
+      form: Pick<VerifyRequest, 'suffix' | 'compression'>;
+      key: (facts: NarFacts) => string;
+      check: (facts: NarFacts) => void;
+    },
   ): Promise<{ facts: NarFacts; size: number }> {
     const { storages, verifier, settings, database, objects } = this.#init;
     let verification: Verification | undefined;
-    const open = (file: string) => verifier.open({ file, suffix: rules.suffix, maxNarSize: settings.maxNarBytes });
+    const open = (file: string) => verifier.open({ file, ...rules.form, maxNarSize: settings.maxNarBytes });
     const incoming = await receive(
       {
         storages,

@@ -7,7 +7,7 @@ import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
 import { decodePath, type Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
-import { requestIdOf } from './request-log.ts';
+import { requestIdOf, trace } from './request-log.ts';
 import { linger, sendText } from './respond.ts';
 import { dispatch } from './routes.ts';
 import { uploadRoutes } from './uploads.ts';
@@ -24,9 +24,10 @@ export function createApp(doors: Doors, front: Front): Koa<State> {
 function answer(doors: Doors): Koa.Middleware<State> {
   const { logger, metrics } = doors;
   return async (ctx, next) => {
-    const started = performance.now();
     const requestId = requestIdOf(ctx.req);
     ctx.set('X-Request-Id', requestId);
+    const route = () => ctx.state.route ?? 'other';
+    if (logger.isLevelEnabled('debug')) trace(doors, requestId, route, ctx.req, ctx.res);
     try {
       await next();
     } catch (error) {
@@ -41,23 +42,8 @@ function answer(doors: Doors): Koa.Middleware<State> {
       }
     } finally {
       closeBody(ctx.req);
-      const routeName = ctx.state.route ?? 'other';
-      // A hot route counts itself.
-      if (ctx.respond !== false || ctx.res.headersSent) metrics.answered(routeName, ctx.res.statusCode);
-      if (logger.isLevelEnabled('debug')) {
-        logger.debug(
-          {
-            requestId,
-            remote: doors.proxies.remoteOf(ctx.req),
-            method: ctx.method,
-            path: ctx.path,
-            route: routeName,
-            status: ctx.res.statusCode,
-            ms: Math.round(performance.now() - started),
-          },
-          'request',
-        );
-      }
+      // What was handed over to the reader is answered and counted there, perhaps later.
+      if (!ctx.state.handedOver) metrics.answered(route(), ctx.res.statusCode);
     }
   };
 }

@@ -43,6 +43,8 @@ export interface State {
   target: Target;
   /** Name of the route for metrics. */
   route: string;
+  /** Whether the reader of the hot routes answers. */
+  handedOver: boolean;
 }
 
 export type Context = Koa.ParameterizedContext<State>;

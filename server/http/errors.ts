@@ -2,7 +2,7 @@
 import { CacheError, type CacheErrorCode, VerifierFailure, VerifyError } from '../cache/index.ts';
 import { FolderLockedError } from '../metadata/index.ts';
 import { FormatError } from '../nix/index.ts';
-import { errnoOf, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
+import { errnoOf, isScarce, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
 
 export interface Answer {
   readonly status: number;
@@ -41,25 +41,18 @@ export function answerOf(error: unknown): Answer | undefined {
   }
   if (error instanceof FormatError) return { status: 400, text: error.message };
   if (error instanceof VerifyError) return { status: VERIFY_STATUS[error.code], text: error.message };
-  if (error instanceof StorageFullError || codeOf(error) === 'SQLITE_FULL')
+  if (error instanceof StorageFullError || errnoOf(error) === 'SQLITE_FULL')
     return { status: 413, text: 'the disk of this cache is full' };
   if (
     error instanceof StorageUnavailableError ||
     error instanceof ObjectMissingError ||
     error instanceof VerifierFailure ||
     error instanceof FolderLockedError ||
-    SCARCE.has(codeOf(error))
+    isScarce(error)
   ) {
     return { status: 503, text: 'temporarily unavailable', retryAfterSeconds: RETRY_SECONDS };
   }
   return undefined;
-}
-
-/** What the whole process has too little of for a moment. */
-const SCARCE = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
-
-function codeOf(error: unknown): string {
-  return errnoOf(error) ?? '';
 }
 
 const VERIFY_STATUS = { corrupt: 400, 'too-large': 413, unsupported: 415 } as const satisfies Record<

@@ -113,6 +113,7 @@ function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>
   const { cache } = ctx.state.target;
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
   ctx.respond = false;
+  ctx.state.handedOver = true;
   serve(cache);
 }
 

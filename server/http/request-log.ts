@@ -9,14 +9,15 @@ export function requestIdOf(request: IncomingMessage): string {
   return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
 }
 
-/**
- * Gives a hot read its id and its line. Only at level debug: plain reads come by the ten thousand a second, and an id
- * that no line has helps nobody.
- */
-export function traceRead(doors: Doors, route: string, request: IncomingMessage, response: ServerResponse): void {
+/** Writes a request's line once its answer is out. `route` is asked then. */
+export function trace(
+  doors: Doors,
+  requestId: string,
+  route: () => string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const started = performance.now();
-  const requestId = requestIdOf(request);
-  response.setHeader('X-Request-Id', requestId);
   response.once('close', () => {
     doors.logger.debug(
       {
@@ -24,11 +25,21 @@ export function traceRead(doors: Doors, route: string, request: IncomingMessage,
         remote: doors.proxies.remoteOf(request),
         method: request.method,
         path: request.url?.split('?', 1)[0],
-        route,
+        route: route(),
         status: response.statusCode,
         ms: Math.round(performance.now() - started),
       },
       'request',
     );
   });
+}
+
+/**
+ * Gives a hot read its id and its line. Only at level debug: plain reads come by the ten thousand a second, and an id
+ * that no line has helps nobody.
+ */
+export function traceRead(doors: Doors, route: string, request: IncomingMessage, response: ServerResponse): void {
+  const requestId = requestIdOf(request);
+  response.setHeader('X-Request-Id', requestId);
+  trace(doors, requestId, () => route, request, response);
 }

@@ -2,9 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Answer } from './errors.ts';
 
+/** nix shows bodies below 1 KiB; a text may quote what a client sent. */
+const MAX_TEXT = 900;
+
 /** One line of plain text. nix shows bodies under 1 KiB to its user, cachix dumps them as they are. */
 export function sendText(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
-  const body = Buffer.from(`${answer.text}\n`);
+  const text = answer.text.replace(/[^ -~]/g, '?').slice(0, MAX_TEXT);
+  const body = Buffer.from(`${text}\n`);
   const headers: Record<string, string | number> = {
     'Content-Type': 'text/plain; charset=utf-8',
     'Content-Length': body.length,

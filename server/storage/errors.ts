@@ -31,6 +31,14 @@ const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 /** errno codes that mean "this medium fails", as against one missing file. */
 const ILL = new Set(['EIO', 'ENODEV', 'ENXIO', 'EROFS', 'ESTALE', 'ETIMEDOUT', 'EACCES', 'EPERM', 'ENOTCONN']);
 
+/** errno codes of what the whole process has too little of for a moment: no fault of a medium. */
+const SCARCE = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+
+/** Whether the process, and not a medium, is short of something. */
+export function isScarce(error: unknown): boolean {
+  return SCARCE.has(errnoOf(error) ?? '');
+}
+
 /** The `code` of a Node system error, if it is one. */
 export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

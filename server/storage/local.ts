@@ -8,7 +8,7 @@ import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { crashPoint } from './crash-point.ts';
-import { errnoOf, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
+import { errnoOf, isScarce, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
 import { MARKER_DRAFT, type Marker, readMarker, writeMarker } from './marker.ts';
 import { StagedFile } from './staged-file.ts';
@@ -72,6 +72,8 @@ export class LocalStorage implements Storage {
       if (marker === undefined) this.#health = ill(noMarker(this.root));
       else if (!this.#isOwn(marker)) this.#health = ill(foreignMarker(this.root));
     } catch (error) {
+      // A process without descriptors says nothing about the disk.
+      if (isScarce(error)) return this.#health;
       this.#health = ill(error instanceof Error ? error.message : String(error));
     }
     // Open folders would keep the disk from being unmounted, and belong to another one afterwards.

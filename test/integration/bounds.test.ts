@@ -114,6 +114,29 @@ describe('metrics', () => {
   });
 });
 
+describe('an answer', () => {
+  let server: TestServer;
+  before(async () => {
+    server = await TestServer.start();
+  });
+  after(() => server.remove());
+
+  it('is counted once, and logged with its own status, when its address has to be decoded first', async () => {
+    const reply = await send(server.url, `/%30${'0'.repeat(31)}.narinfo`, { headers: { 'x-request-id': 'decoded' } });
+    assert.equal(reply.status, 404);
+    assert.equal(await metric(server, 'narwhal_http_requests_total{route="narinfo",status="404"}'), 1);
+    await until('the line is there', () => /"requestId":"decoded".*"status":404/.test(server.output));
+  });
+
+  it('quotes nothing but one short line of what a client sent', async () => {
+    const headers = await server.auth();
+    const body = `StorePath: /nix/store/${'0'.repeat(32)}-a\u001b[31m${'x'.repeat(5000)}\nURL: nar/x.nar\n`;
+    const reply = await send(server.url, `/push/${'0'.repeat(32)}.narinfo`, { method: 'PUT', headers, body });
+    assert.equal(reply.status, 400);
+    assert.match(reply.text, /^[ -~]{1,900}\n$/);
+  });
+});
+
 describe('a server behind a proxy', () => {
   const FORWARDED = { 'x-forwarded-for': '203.0.113.9, 198.51.100.7', 'x-forwarded-proto': 'https' };
   const ALIASES = ['--alias', 'cache.example.org', '--alias', 'http://plain.example.org'];

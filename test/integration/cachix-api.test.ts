@@ -166,7 +166,8 @@ describe('the Cachix API of a public cache', () => {
     });
 
     it('refuses a NAR that is none', async () => {
-      assertRefused(await calls.call('POST', '/nar?compression=zst', Buffer.from('no NAR')), 415, /neither a NAR/);
+      assertRefused(await calls.call('POST', '/nar?compression=zst', Buffer.from('no NAR')), 400, /zstd data/);
+      assertRefused(await calls.call('POST', '/nar', (await pushable()).file), 400, /xz data/);
       assertRefused(await calls.call('POST', '/nar?compression=br', EMPTY), 400, /^compression: expected/);
     });
   });
