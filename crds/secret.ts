@@ -100,6 +100,6 @@ export function resolveSecret(
 }
 
 /** The Secret of a name in a namespace; no namespace is `default`, as for kubectl. */
-export function findSecret(secrets: readonly Secret[], name: string, namespace = 'default'): Secret | undefined {
+function findSecret(secrets: readonly Secret[], name: string, namespace = 'default'): Secret | undefined {
   return secrets.find(({ metadata }) => metadata.name === name && (metadata.namespace ?? 'default') === namespace);
 }

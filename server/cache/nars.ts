@@ -1,9 +1,3 @@
-/**
- * NARs and narinfos as `nix copy` sends them: first the NAR, verified while it streams; then, perhaps hours later, the
- * narinfo, which must agree with what was found and makes the path visible.
- */
-import type { Logger } from 'pino';
-import type { Database } from '../metadata/index.ts';
 import {
   type Compression,
   checkContentAddress,
@@ -21,37 +15,21 @@ import { crashPoint } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import { type Body, receive } from './incoming.ts';
-import type { Keys } from './keys.ts';
+import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { Objects } from './objects.ts';
-import { type NarFacts, type NewPath, type Paths, storeNar } from './paths.ts';
+import { type NarFacts, type NewPath, storeNar } from './paths.ts';
 import { patiently } from './patience.ts';
-import type { Settings } from './settings.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
-import type { Storages } from './storages.ts';
 import { verified } from './verified.ts';
-import type { Verification, Verifier, VerifyRequest } from './verify/index.ts';
-
-export interface NarsInit {
-  readonly database: Database;
-  readonly storages: Storages;
-  readonly objects: Objects;
-  readonly paths: Paths;
-  readonly verifier: Verifier;
-  readonly keys: () => Keys;
-  readonly settings: Settings;
-  readonly logger: Logger;
-  /** Called once for each path that becomes visible. */
-  readonly onPublished: (path: NewPath) => void;
-}
+import type { Verification, VerifyRequest } from './verify/index.ts';
 
 /** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
 const NAR_FILE = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(\.[a-z0-9]+)?$/;
 
 export class Nars {
-  readonly #init: NarsInit;
+  readonly #init: IngestInit;
 
-  constructor(init: NarsInit) {
+  constructor(init: IngestInit) {
     this.#init = init;
   }
 

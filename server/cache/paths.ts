@@ -266,7 +266,7 @@ export class Paths {
 }
 
 /** Words of a text that rows hold: no words make no text. */
-export function splitWords(text: string): string[] {
+function splitWords(text: string): string[] {
   return text === '' ? [] : text.split(' ');
 }
 

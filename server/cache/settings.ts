@@ -11,6 +11,9 @@ export interface Settings {
   readonly maxRealisationBytes: number;
   readonly maxDebugInfoBytes: number;
   readonly maxOpenUploads: number;
+  /** Uploads that keep their file open: beyond it, those that nobody used for `minAwakeMs` are closed. */
+  readonly maxAwakeUploads: number;
+  readonly minAwakeMs: number;
   /** Free bytes of a disk that are never used. */
   readonly diskReserveBytes: number;
   /** Between two looks for expired uploads and orphans. */
@@ -38,6 +41,8 @@ export const defaultSettings: Settings = {
   maxRealisationBytes: 64 * 1024,
   maxDebugInfoBytes: 64 * 1024,
   maxOpenUploads: 10_000,
+  maxAwakeUploads: 500,
+  minAwakeMs: 2_000,
   diskReserveBytes: 256 * MIB,
   housekeepingMs: 60_000,
   storageRetryMs: 5_000,

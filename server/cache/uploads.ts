@@ -6,23 +6,19 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import type { Logger } from 'pino';
-import type { Database } from '../metadata/index.ts';
 import { type Compression, fingerprint, isCompression, parseHash } from '../nix/index.ts';
 import { crashPoint } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
-import type { Keys } from './keys.ts';
+import type { IngestInit } from './ingest.ts';
 import { isFinal, isMissing, type LiveUpload, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { Objects } from './objects.ts';
 import { checkParts, type PartClaim } from './part-claims.ts';
-import type { NewPath, Paths } from './paths.ts';
+import type { NewPath } from './paths.ts';
 import { patiently } from './patience.ts';
-import type { Settings } from './settings.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
-import { isFull, type Storages } from './storages.ts';
+import { isFull } from './storages.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
   deleteUpload,
@@ -35,27 +31,16 @@ import {
   uploadStatement,
 } from './upload-rows.ts';
 import { verified } from './verified.ts';
-import type { Verification, Verifier } from './verify/index.ts';
-
-export interface UploadsInit {
-  readonly database: Database;
-  readonly storages: Storages;
-  readonly objects: Objects;
-  readonly paths: Paths;
-  readonly verifier: Verifier;
-  readonly keys: () => Keys;
-  readonly settings: Settings;
-  readonly logger: Logger;
-  readonly onPublished: (path: NewPath) => void;
-}
+import type { Verification } from './verify/index.ts';
 
 export class Uploads {
-  readonly #init: UploadsInit;
+  readonly #init: IngestInit;
   readonly #live = new Map<string, Promise<LiveUpload>>();
   /** Ids of open uploads that are not in memory: begun before a restart, or idle for long. */
   #asleep = new Set<string>();
+  #resting: Promise<void> | undefined;
 
-  constructor(init: UploadsInit) {
+  constructor(init: IngestInit) {
     this.#init = init;
   }
 
@@ -149,7 +134,19 @@ export class Uploads {
     );
     live.isStored = true;
     this.#follow(live);
+    this.#makeRoom();
     return part.md5;
+  }
+
+  /** Keeps uploads from taking the descriptors that reads need. */
+  #makeRoom(): void {
+    const { maxAwakeUploads, minAwakeMs } = this.#init.settings;
+    if (this.#live.size <= maxAwakeUploads) return;
+    this.#resting ??= this.#rest(Date.now() - minAwakeMs, maxAwakeUploads)
+      .catch((error: unknown) => this.#init.logger.warn({ err: error }, 'idle uploads could not be put aside'))
+      .finally(() => {
+        this.#resting = undefined;
+      });
   }
 
   /** Lets the verifier run behind the part of the file that is complete. */
@@ -293,9 +290,10 @@ export class Uploads {
     await this.#rest(now - this.#init.settings.housekeepingMs);
   }
 
-  /** Lets go of the files of uploads that nobody asked for since `before`: their rows and bytes stay, and suffice. */
-  async #rest(before: number): Promise<void> {
+  /** Lets go of the files of uploads that nobody asked for since `before`, until no more than `most` are left. */
+  async #rest(before: number, most = 0): Promise<void> {
     for (const [id, pending] of this.#live) {
+      if (this.#live.size <= most) return;
       const live = await pending;
       if (live.writers > 0 || live.completing !== undefined || !live.isStored || live.usedAt > before) continue;
       this.#live.delete(id);

@@ -86,7 +86,7 @@ function nothing(ctx: Context): void {
 }
 
 /** Path of a request line: origin form, or absolute form as proxies send it. */
-export function rawPath(url: string): string {
+function rawPath(url: string): string {
   const path = url.startsWith('/') ? url : (/^https?:\/\/[^/?#]*(\/[^?#]*)/.exec(url)?.[1] ?? '/');
   const end = path.search(/[?#]/);
   return end < 0 ? path : path.slice(0, end);

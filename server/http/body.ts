@@ -35,7 +35,7 @@ export function bodyLimits({ metrics, timeouts }: Doors): BodyLimits {
 }
 
 /** The bytes as they come over the wire. @throws CacheError TimedOut, Incomplete */
-export async function* rawBody(
+async function* rawBody(
   request: IncomingMessage,
   response: ServerResponse,
   limits: BodyLimits,

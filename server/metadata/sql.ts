@@ -24,7 +24,7 @@ export function placeholders(count: number): string {
 }
 
 /** SQLite takes at most 32 766 variables and plans long lists slowly: lists go in slices of this size. */
-export const LIST_SLICE = 500;
+const LIST_SLICE = 500;
 
 /** `values` in slices, so that no statement holds an unbounded list. */
 export function* slices<T>(values: readonly T[], size = LIST_SLICE): Generator<T[]> {

@@ -39,7 +39,7 @@ export function parseContentAddress(text: string): ContentAddress {
 }
 
 /** Computes a store path (makeStorePath of src/libstore/store-dir-config.cc) from its type and inner hash. */
-export function makeStorePath(type: string, hash: Hash, name: string): StorePath {
+function makeStorePath(type: string, hash: Hash, name: string): StorePath {
   const inner = sha256(`${type}:${hash.algorithm}:${hashToHex(hash)}:${STORE_DIR}:${name}`).digest;
   const folded = Buffer.alloc(20);
   for (const [index, byte] of inner.entries()) folded[index % 20] = (folded[index % 20] ?? 0) ^ byte;

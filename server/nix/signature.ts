@@ -46,7 +46,7 @@ function splitKey(text: string, size: number): { name: string; bytes: Buffer } |
 }
 
 /** A key name is visible ASCII without a colon: what Nix splits at the first colon of a key or signature. */
-export function isKeyName(text: string): boolean {
+function isKeyName(text: string): boolean {
   return text.length <= MAX_KEY_NAME_LENGTH && KEY_NAME.test(text);
 }
 

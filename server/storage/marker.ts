@@ -7,7 +7,7 @@ import path from 'node:path';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf } from './errors.ts';
 
-export const MARKER_FILE = '.narwhal';
+const MARKER_FILE = '.narwhal';
 /** What a crash may leave in a storage that has no marker yet. */
 export const MARKER_DRAFT = '.narwhal.new';
 

@@ -1,0 +1,22 @@
+/** What both ways to push, uploads and NARs, work with. */
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+import type { Keys } from './keys.ts';
+import type { Objects } from './objects.ts';
+import type { NewPath, Paths } from './paths.ts';
+import type { Settings } from './settings.ts';
+import type { Storages } from './storages.ts';
+import type { Verifier } from './verify/index.ts';
+
+export interface IngestInit {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly objects: Objects;
+  readonly paths: Paths;
+  readonly verifier: Verifier;
+  readonly keys: () => Keys;
+  readonly settings: Settings;
+  readonly logger: Logger;
+  /** Called once for each path that becomes visible. */
+  readonly onPublished: (path: NewPath) => void;
+}
