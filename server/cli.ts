@@ -25,6 +25,10 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(checkCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
+  const words = ['help', ...program.commands.map((command) => command.name())];
+  const [, , word = '-'] = argv;
+  // The default command would take a misspelt one for a missing -f.
+  if (!word.startsWith('-') && !words.includes(word)) program.error(`error: unknown command '${word}'`);
   try {
     armCrashPoint(env.NARWHAL_CRASH_AT);
     await program.parseAsync([...argv]);

@@ -2,6 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { ManifestSource } from '../crds/index.ts';
+import { OptionError } from './options.ts';
 
 const ENDINGS = ['.yaml', '.yml', '.json'];
 
@@ -9,7 +10,9 @@ const ENDINGS = ['.yaml', '.yml', '.json'];
 export async function readManifests(files: readonly string[]): Promise<ManifestSource[]> {
   const sources: ManifestSource[] = [];
   for (const file of files) {
-    const names = (await stat(file)).isDirectory()
+    const found = await stat(file).catch(() => undefined);
+    if (found === undefined) throw new OptionError(`-f ${file}: no such file or folder`);
+    const names = found.isDirectory()
       ? (await readdir(file))
           .filter((name) => ENDINGS.includes(path.extname(name)) && !name.startsWith('.'))
           .sort()

@@ -104,6 +104,14 @@ describe('the command line', () => {
     assert.match(stderr, /^error: required option '-f, --file <path\.\.\.>' not specified\n$/);
   });
 
+  it('says in one line that a manifest is not there, or a command', async () => {
+    const missing = await runCli(['-f', path.join(folder, 'nowhere.yaml')]);
+    assert.match(missing.stderr, /^narwhal-server: -f \S+nowhere\.yaml: no such file or folder\n$/);
+    const misspelt = await runCli(['convrt']);
+    assert.match(misspelt.stderr, /^error: unknown command 'convrt'\n/);
+    for (const { code } of [missing, misspelt]) assert.equal(code, 1);
+  });
+
   it('names file, line and field of each mistake in a manifest', async () => {
     const file = path.join(folder, 'wrong.yaml');
     await writeFile(file, cacheManifest('main', 'acess: Private\nstorages: []\n'));
