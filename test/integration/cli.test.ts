@@ -75,7 +75,7 @@ describe('the command line', () => {
     [['--idle-timeout', 'soon'], /'soon' is invalid. expected a number of seconds above 0/],
     [['--log-level', 'loud'], /'loud' is invalid\. Allowed choices are fatal, error/],
     [['--colour'], /^error: unknown option '--colour'/],
-    [['-f', 'nowhere.yaml'], /^narwhal-server: ENOENT: .*nowhere\.yaml'\n$/],
+    [['-f', 'nowhere.yaml'], /^narwhal-server: -f nowhere\.yaml: no such file or folder\n$/],
   ];
   for (const [args, text] of mistakes) {
     it(`says in one line what is wrong with ${args.join(' ')}`, async () => {
@@ -104,12 +104,10 @@ describe('the command line', () => {
     assert.match(stderr, /^error: required option '-f, --file <path\.\.\.>' not specified\n$/);
   });
 
-  it('says in one line that a manifest is not there, or a command', async () => {
-    const missing = await runCli(['-f', path.join(folder, 'nowhere.yaml')]);
-    assert.match(missing.stderr, /^narwhal-server: -f \S+nowhere\.yaml: no such file or folder\n$/);
-    const misspelt = await runCli(['convrt']);
-    assert.match(misspelt.stderr, /^error: unknown command 'convrt'\n/);
-    for (const { code } of [missing, misspelt]) assert.equal(code, 1);
+  it('says that a command does not exist', async () => {
+    const { code, stderr } = await runCli(['convrt']);
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: unknown command 'convrt'\n/);
   });
 
   it('names file, line and field of each mistake in a manifest', async () => {
