@@ -5,7 +5,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { runCli } from '../support/cli.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
-import { isServed, pushByCachix, pushByPut, Refusal } from '../support/push.ts';
+import {
+  completeUpload,
+  createUpload,
+  isServed,
+  partUrl,
+  pushByCachix,
+  pushByPut,
+  Refusal,
+  sendPart,
+} from '../support/push.ts';
 import { cacheManifest, TestServer, until } from '../support/server.ts';
 
 const TOKENS = 'tokens:\n  - {name: push, permissions: [Write]}\n';
@@ -198,6 +207,25 @@ describe('the storages of a cache', () => {
       await until('the change is applied', () => it1.output.includes('the changed manifests are applied', seen));
     }
     assert.match((await readyz(it1)).text, /\[\+\] cache main storage second: /);
+  });
+
+  it('end the uploads that had begun in one that is removed, and take no more of them in', async () => {
+    const it1 = await start(manifest({ first: '', second: '' }), ['--housekeeping-interval', '60']);
+    const it = makePath({ contents: randomBytes(1000) });
+    const upload = await createUpload(it1);
+    const etags = [await sendPart(upload, 1, it.file)];
+    const url = await partUrl(upload, 2, it.file);
+    const seen = it1.output.length;
+    await it1.writeManifest(manifest({ second: '' }));
+    await until('the change is applied', () => it1.output.includes('the changed manifests are applied', seen));
+    assert.equal((await fetch(url, { method: 'PUT', body: new Uint8Array(it.file) })).status, 404);
+    await assert.rejects(
+      completeUpload(upload, it, etags),
+      (error) => error instanceof Refusal && error.status === 404,
+    );
+    assert.equal(await objectsIn('first'), 0);
+    await pushByCachix(it1, it);
+    assert.equal(await objectsIn('second'), 1);
   });
 
   it('stay as they are when a change of them cannot be made', async () => {
