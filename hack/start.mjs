@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
 import { buildServer } from './lib/build.mjs';
+import { launchEnv, nodeFlags } from './lib/launch.mjs';
 import { node24, root } from './lib/places.mjs';
 import { setUp } from './setup.mjs';
 
@@ -23,14 +24,11 @@ try {
   process.exit(1);
 }
 
-// Small young generations, few malloc arenas: bodies pass through as short-lived buffers, and without these two the
-// process keeps 100 MB more of them.
-const child = spawn(node24, ['--max-semi-space-size=4', main, 'serve', ...file, ...args], {
+const child = spawn(node24, [...nodeFlags, main, 'serve', ...file, ...args], {
   stdio: 'inherit',
   // A process group of its own: the terminal's Ctrl-C then reaches the server through us only, and once.
   detached: true,
-  // zlib, file reads and SQLite share libuv's threads; four of them queue behind one slow disk.
-  env: { UV_THREADPOOL_SIZE: '32', MALLOC_ARENA_MAX: '2', ...process.env },
+  env: launchEnv,
 });
 
 let forwardedAt = Number.NEGATIVE_INFINITY;

@@ -7,6 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ensureProgram } from '../components/programs.mjs';
 import { buildServer } from '../lib/build.mjs';
+import { nodeFlags } from '../lib/launch.mjs';
 
 export interface Served {
   readonly url: string;
@@ -90,7 +91,7 @@ export async function startNarwhal(folder: string, nodeArgs: readonly string[] =
   const [manifest, data] = [path.join(folder, 'cache.yaml'), path.join(folder, 'data')];
   writeFileSync(manifest, MANIFEST);
   const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
-  const words = [process.execPath, ...nodeArgs, main, 'serve', '-f', manifest, '--data', data, ...listen];
+  const words = [process.execPath, ...nodeFlags, ...nodeArgs, main, 'serve', '-f', manifest, '--data', data, ...listen];
   const startedAt = performance.now();
   const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
     const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));

@@ -210,7 +210,7 @@ export async function insertObject(
 export async function insertTombstone(sql: Sql, object: NewObject): Promise<void> {
   await sql.query(
     `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (NULL, ?, ?, ?, 'tombstoned', ?)
-     ON CONFLICT (storage, name) DO NOTHING`,
+     ON CONFLICT (storage, name, size) DO NOTHING`,
     [object.storage, object.name, object.size, Date.now()],
   );
 }

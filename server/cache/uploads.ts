@@ -128,10 +128,9 @@ export class Uploads {
     crashPoint('before-part-row');
     const changed = [part, ...(await live.file.settle())];
     if (changed.length > 1) crashPoint('after-part-move');
-    await patiently(
-      () => database.script([...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(id, changed)]),
-      settings.transientRetryMs,
-    );
+    const rows = [...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(id, changed)];
+    // Not published yet: after a loss of power the client begins anew, so nobody waits for the disk here.
+    await patiently(() => database.script(rows, 'process'), settings.transientRetryMs);
     live.isStored = true;
     this.#follow(live);
     this.#makeRoom();

@@ -2,7 +2,7 @@
 import { isUpToDate } from './migrations.ts';
 import type { Sql, SqlValue, Statement } from './sql.ts';
 import { SqliteConnection } from './sqlite.ts';
-import { type Write, Writer } from './writer.ts';
+import { type Durability, type Write, Writer } from './writer.ts';
 
 export interface DatabaseInit {
   readonly file: string;
@@ -10,15 +10,10 @@ export interface DatabaseInit {
   readonly onCommit?: (milliseconds: number, writes: number) => void;
 }
 
-/** FULL: a commit is on disk when it is acknowledged. The writer is alone, so busy_timeout only covers recovery. */
-const WRITER_PRAGMAS = [
-  'journal_mode = WAL',
-  'synchronous = FULL',
-  'foreign_keys = ON',
-  'busy_timeout = 10000',
-  'wal_autocheckpoint = 4000',
-];
-const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'mmap_size = 268435456'];
+/** The writer is alone, so busy_timeout only covers recovery; `synchronous` is set by each transaction. */
+const WRITER_PRAGMAS = ['journal_mode = WAL', 'foreign_keys = ON', 'busy_timeout = 10000', 'wal_autocheckpoint = 4000'];
+/** No mmap: a disk that fails would end the process by a signal, and each reader would count the file as its memory. */
+const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size = -8000'];
 
 export class Database implements Pick<Sql, 'query'> {
   readonly #connection: SqliteConnection;
@@ -31,7 +26,7 @@ export class Database implements Pick<Sql, 'query'> {
     this.#readers = readers;
     this.#writer = new Writer({
       transaction: (work) => connection.transaction(work),
-      script: (statements) => connection.script(statements),
+      script: (statements, durability) => connection.script(statements, durability),
       ...(init.onCommit && { onCommit: init.onCommit }),
     });
   }
@@ -66,9 +61,9 @@ export class Database implements Pick<Sql, 'query'> {
     return this.#writer.write(write);
   }
 
-  /** Runs statements in the next transaction, in one trip; resolves once they are durable. */
-  script(statements: readonly Statement[]): Promise<void> {
-    return this.#writer.script(statements);
+  /** Runs statements in the next transaction, in one trip; resolves once they are as durable as asked for. */
+  script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
+    return this.#writer.script(statements, durability);
   }
 
   /** Writes that wait. */

@@ -42,7 +42,8 @@ export const migrations: readonly Migration[] = [
         table.bigInteger('nar_size');
         // When a NAR was stored without a path; null once a path points at it.
         table.bigInteger('orphan_since');
-        table.unique(['storage', 'name']);
+        // With the size, so that what a storage holds is summed up without a look at a million rows.
+        table.unique(['storage', 'name', 'size']);
       });
       // Tombstones are few; NARs without a path are looked for by age. Neither may need a scan of a million rows.
       await knex.raw(`CREATE INDEX objects_unfinished ON objects (state, created_at) WHERE state <> 'verified'`);

@@ -5,6 +5,16 @@
  */
 import sqlite3 from 'sqlite3';
 import type { Sql, SqlValue, Statement } from './sql.ts';
+import type { Durability } from './writer.ts';
+
+/**
+ * Each transaction says how durable it is, so that none inherits it from another. With WAL, NORMAL leaves the commit
+ * in the system's page cache; the next FULL commit syncs all that lies before it (sqlite.org/pragma.html).
+ */
+const BEGIN = {
+  disk: 'PRAGMA synchronous = FULL;BEGIN IMMEDIATE;',
+  process: 'PRAGMA synchronous = NORMAL;BEGIN IMMEDIATE;',
+} as const satisfies Record<Durability, string>;
 
 export class SqliteConnection implements Sql {
   readonly #db: sqlite3.Database;
@@ -41,10 +51,10 @@ export class SqliteConnection implements Sql {
    * A whole transaction in one trip. Each statement on its own is a trip through the thread pool and back, and on a
    * busy machine the waiting for a thread costs ten times the statement.
    */
-  async script(statements: readonly Statement[]): Promise<void> {
+  async script(statements: readonly Statement[], durability: Durability): Promise<void> {
     if (this.#isLeftOpen) await this.#rollBack();
     try {
-      await this.exec(`BEGIN IMMEDIATE;${statements.map(literal).join('')}COMMIT;`);
+      await this.exec(`${BEGIN[durability]}${statements.map(literal).join('')}COMMIT;`);
     } catch (error) {
       await this.#rollBack();
       throw error;
@@ -58,7 +68,7 @@ export class SqliteConnection implements Sql {
   async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     if (this.#isLeftOpen) await this.#rollBack();
     try {
-      await this.query('BEGIN IMMEDIATE');
+      await this.exec(BEGIN.disk);
       const result = await work(this);
       await this.query('COMMIT');
       return result;

@@ -4,14 +4,20 @@
  */
 import type { Sql, Statement } from './sql.ts';
 
+/**
+ * What an acknowledged write survives: `disk` the loss of power, `process` only the end of the process, however it
+ * ends. Nothing that a client takes for published may be less than `disk`.
+ */
+export type Durability = 'disk' | 'process';
+
 /** Must be safe to run again: a batch that fails is repeated write by write. */
 export type Write<T> = (sql: Sql) => Promise<T>;
 
 export interface WriterInit {
   /** Runs `work` in one transaction, durable when the promise resolves. */
   readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>;
-  /** Runs the statements in one transaction and one trip, durable when the promise resolves. */
-  readonly script: (statements: readonly Statement[]) => Promise<void>;
+  /** Runs the statements in one transaction and one trip; what `durability` promises holds when the promise resolves. */
+  readonly script: (statements: readonly Statement[], durability: Durability) => Promise<void>;
   /** Most writes in one transaction. */
   readonly maxBatch?: number;
   /** Hears how long each transaction took and how many writes it held. */
@@ -21,6 +27,7 @@ export interface WriterInit {
 interface Queued {
   /** Statements that need no look at the database in between; undefined: only `run` knows. */
   readonly statements: readonly Statement[] | undefined;
+  readonly durability: Durability;
   run(sql: Sql): Promise<void>;
   settle(): void;
   fail(error: unknown): void;
@@ -46,6 +53,7 @@ export class Writer {
       let result: { value: T } | undefined;
       this.#push({
         statements: undefined,
+        durability: 'disk',
         run: async (sql) => {
           result = { value: await write(sql) };
         },
@@ -56,9 +64,9 @@ export class Writer {
   }
 
   /** Like `write`, for statements that are all known now: batches of such writes cost one trip altogether. */
-  script(statements: readonly Statement[]): Promise<void> {
+  script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#push({ statements, run: (sql) => sql.run(statements), settle: resolve, fail: reject });
+      this.#push({ statements, durability, run: (sql) => sql.run(statements), settle: resolve, fail: reject });
     });
   }
 
@@ -88,8 +96,10 @@ export class Writer {
     const start = performance.now();
     try {
       const scripts = batch.flatMap((one) => (one.statements === undefined ? [] : [one.statements]));
-      if (scripts.length === batch.length) await this.#init.script(scripts.flat());
-      else {
+      if (scripts.length === batch.length) {
+        const isDurable = batch.some((one) => one.durability === 'disk');
+        await this.#init.script(scripts.flat(), isDurable ? 'disk' : 'process');
+      } else {
         await this.#init.transaction(async (sql) => {
           for (const one of batch) await one.run(sql);
         });

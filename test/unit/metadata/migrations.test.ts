@@ -3,6 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { Database, NewerDatabaseError } from '../../../server/metadata/index.ts';
+import { SqliteConnection } from '../../../server/metadata/sqlite.ts';
+import { Writer } from '../../../server/metadata/writer.ts';
 
 describe('the schema of a database', () => {
   let folder: string;
@@ -27,5 +29,30 @@ describe('the schema of a database', () => {
     await first.script([[`INSERT INTO knex_migrations (name, batch) VALUES ('9999-later', 2)`]]);
     await first.close();
     await assert.rejects(Database.open({ file }), NewerDatabaseError);
+  });
+});
+
+describe('the durability of a write', () => {
+  it('is that of the most demanding write of its transaction, and never inherited', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-durability-'));
+    const connection = await SqliteConnection.open(path.join(folder, 'db.sqlite'), ['journal_mode = WAL']);
+    const level = async () => (await connection.query<{ synchronous: number }>('PRAGMA synchronous'))[0]?.synchronous;
+    const writer = new Writer({
+      transaction: (work) => connection.transaction(work),
+      script: (statements, durability) => connection.script(statements, durability),
+    });
+    await writer.script([['CREATE TABLE t (a INTEGER PRIMARY KEY)']], 'process');
+    assert.equal(await level(), 1);
+    await Promise.all([
+      writer.script([['INSERT INTO t VALUES (?)', 1]], 'process'),
+      writer.script([['INSERT INTO t VALUES (?)', 2]]),
+    ]);
+    assert.equal(await level(), 2);
+    await writer.script([['INSERT INTO t VALUES (?)', 3]], 'process');
+    await writer.write((sql) => sql.query('INSERT INTO t VALUES (?)', [4]));
+    assert.equal(await level(), 2);
+    assert.equal((await connection.query('SELECT a FROM t')).length, 4);
+    await connection.close();
+    await rm(folder, { recursive: true, force: true });
   });
 });
