@@ -5,7 +5,7 @@ import { crashPoint } from './crash-point.ts';
 import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
 import type { Staged, WriteOptions } from './storage.ts';
 
-/** Pieces of a body are gathered up to this size: one write call for three socket reads. More would be memory: 32 uploads hold this twice. */
+/** Pieces of a body are gathered up to this size, three socket reads for one write; 32 uploads hold it twice each. */
 const GATHER_BYTES = 192 * 1024;
 
 export interface StagedFileInit {
