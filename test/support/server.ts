@@ -5,6 +5,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildServer } from '../../hack/lib/build.mjs';
+import { launchEnv, nodeFlags } from '../../hack/lib/launch.mjs';
 
 const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
 const START_MS = 60_000;
@@ -19,6 +21,8 @@ export interface ServerInit {
   readonly folder?: string;
   /** Flags for node itself, such as --max-old-space-size. */
   readonly nodeArgs?: readonly string[];
+  /** Run the built server as `npm start` does, not the sources: for tests of what it takes. */
+  readonly built?: boolean;
 }
 
 /** A manifest of one cache; `spec` are lines of YAML that are indented by two spaces here. */
@@ -151,9 +155,10 @@ export class TestServer {
       ...(this.#init.args ?? []),
       ...args,
     ];
-    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), MAIN, ...words, ...more], {
+    const main = this.#init.built ? [...nodeFlags, await buildServer()] : [MAIN];
+    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), ...main, ...words, ...more], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...this.#init.env },
+      env: { ...(this.#init.built ? launchEnv : process.env), ...this.#init.env },
     });
     this.#child = child;
     const logs = process.env.NARWHAL_TEST_LOGS;
