@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { Command, Outcome } from './messages.ts';
 
 // Enough for the code and small strings: NAR data lives in buffers outside the heap.
-const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 };
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
 
 export interface WorkerPoolInit {
   readonly threads: number;
