@@ -272,8 +272,8 @@ export class Uploads {
 
   /** Drops uploads that were not completed in time. */
   async expire(now = Date.now()): Promise<void> {
-    const unstored = (await Promise.all(this.#live.values())).filter((live) => !live.isStored).map((live) => live.row);
-    for (const row of [...(await openUploads(this.#init.database)), ...unstored]) {
+    const unstored = (await this.#loaded()).filter((live) => !live.isStored);
+    for (const row of [...(await openUploads(this.#init.database)), ...unstored.map((live) => live.row)]) {
       if (row.expires_at > now) continue;
       try {
         const live = await this.#load(row);
@@ -304,11 +304,16 @@ export class Uploads {
 
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
-    const settled = await Promise.allSettled(this.#live.values());
-    const all = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const all = await this.#loaded();
     await this.#init.database.script(all.filter((live) => !live.isStored).map((live) => uploadStatement(live.row)));
     await Promise.allSettled(all.map((live) => live.completing?.outcome));
     await Promise.allSettled(all.map((live) => live.file.base.close()));
+  }
+
+  /** The uploads in hand; one that cannot be loaded now stops none of the others. */
+  async #loaded(): Promise<LiveUpload[]> {
+    const settled = await Promise.allSettled(this.#live.values());
+    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   }
 
   async #drop(live: LiveUpload, state: 'aborted' | 'expired'): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * SQLite connections with prepared statements. knex builds the schema (one set of migrations for SQLite and
  * PostgreSQL), but runs no statement of a request: compiling each text anew cost 110 us a statement where a prepared
- * one costs 30, and every push waits for a dozen of them, one after the other.
+ * one costs 30. Writes that need no look in between go as one script.
  */
 import sqlite3 from 'sqlite3';
 import type { Sql, SqlValue, Statement } from './sql.ts';
