@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from 'pino';
-import { Database, type FolderLock, lockFolder } from '../metadata/index.ts';
+import { type Database, type FolderLock, lockFolder, SqliteDatabase } from '../metadata/index.ts';
 import { parsePublicKey } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -122,7 +122,7 @@ export class BinaryCache {
     let database: Database | undefined;
     let cache: BinaryCache | undefined;
     try {
-      database = await Database.open({
+      database = await SqliteDatabase.open({
         file: path.join(folder, 'db.sqlite'),
         onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
       });

@@ -6,7 +6,7 @@
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type Database, placeholders, type Sql, type Statement, slices } from '../metadata/index.ts';
+import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { type ByteRange, crashPoint, ObjectMissingError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
@@ -153,20 +153,18 @@ export class Objects {
     const ready = storages.list().filter((storage) => storage.health().state === 'Ready');
     const rows = await database.query<StoredObject>(
       `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
-       AND storage IN (${placeholders(ready.length)}) ORDER BY created_at LIMIT ${COLLECT_PAGE}`,
-      ready.map((storage) => storage.name),
+       AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`,
+      [database.list(ready.map((storage) => storage.name))],
     );
     for (const row of rows) {
       crashPoint('before-delete');
       await storages.get(row.storage).delete(row.name);
       crashPoint('after-delete');
     }
-    for (const slice of slices(rows)) {
-      const ids = slice.map((row) => row.id);
-      await database.write((sql) =>
-        sql.query(`DELETE FROM objects WHERE state = 'tombstoned' AND id IN (${placeholders(ids.length)})`, ids),
-      );
-    }
+    const ids = database.list(rows.map((row) => row.id));
+    await database.write((sql) =>
+      sql.query(`DELETE FROM objects WHERE state = 'tombstoned' AND ${database.isOneOf('id')}`, [ids]),
+    );
     for (const row of rows) storages.count(row.storage, -row.size);
     return rows.length;
   }

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type Database, isConstraint, placeholders, type Sql, type Statement, slices } from '../metadata/index.ts';
+import { type Database, isConstraint, type Sql, type Statement } from '../metadata/index.ts';
 import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../nix/index.ts';
 import { crashPoint } from '../storage/index.ts';
 import { HashSet } from './hash-set.ts';
@@ -164,14 +164,12 @@ export class Paths {
   /** Those of `hashParts` that are not servable, in their order and spelling. */
   async missing(hashParts: readonly string[]): Promise<string[]> {
     if (this.#loaded) return hashParts.filter((hashPart) => !this.#all.has(hashPart));
-    const present = new Set<string>();
-    for (const slice of slices(hashParts)) {
-      const rows = await this.#init.database.query<{ hash_part: string }>(
-        `SELECT hash_part FROM paths WHERE hash_part IN (${placeholders(slice.length)})`,
-        slice,
-      );
-      for (const row of rows) present.add(row.hash_part);
-    }
+    const { database } = this.#init;
+    const rows = await database.query<{ hash_part: string }>(
+      `SELECT hash_part FROM paths WHERE ${database.isOneOf('hash_part')}`,
+      [database.list(hashParts)],
+    );
+    const present = new Set(rows.map((row) => row.hash_part));
     return hashParts.filter((hashPart) => !present.has(hashPart));
   }
 

@@ -1,81 +1,38 @@
-/** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
-import { isUpToDate } from './migrations.ts';
+/**
+ * A cache's database: SQLite in one process, or a PostgreSQL schema that several servers share. Statements are written
+ * once, in what both take; where they differ, the differences are named here.
+ */
 import type { Sql, SqlValue, Statement } from './sql.ts';
-import { SqliteConnection } from './sqlite.ts';
-import { type Durability, type Write, Writer } from './writer.ts';
+import type { Durability, Write } from './writer.ts';
 
-export interface DatabaseInit {
-  readonly file: string;
-  readonly readers?: number;
-  readonly onCommit?: (milliseconds: number, writes: number) => void;
+/** What a server hears of the writes of the others. */
+export interface ChangeListener {
+  /** The path of this hash part was published, changed or removed. */
+  onChange(hashPart: string): void;
+  /** Changes may have been missed, or may be missed from now on: nothing that is remembered counts. */
+  onGap(): void;
+  /** Changes are heard again. */
+  onLive(): void;
 }
 
-/** The writer is alone, so busy_timeout only covers recovery; `synchronous` is set by each transaction. */
-const WRITER_PRAGMAS = ['journal_mode = WAL', 'foreign_keys = ON', 'busy_timeout = 10000', 'wal_autocheckpoint = 4000'];
-/** No mmap: a disk that fails would end the process by a signal, and each reader would count the file as its memory. */
-const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size = -8000'];
-
-export class Database implements Pick<Sql, 'query'> {
-  readonly #connection: SqliteConnection;
-  readonly #readers: readonly SqliteConnection[];
-  readonly #writer: Writer;
-  #turn = 0;
-
-  private constructor(connection: SqliteConnection, readers: readonly SqliteConnection[], init: DatabaseInit) {
-    this.#connection = connection;
-    this.#readers = readers;
-    this.#writer = new Writer({
-      transaction: (work) => connection.transaction(work),
-      script: (statements, durability) => connection.script(statements, durability),
-      ...(init.onCommit && { onCommit: init.onCommit }),
-    });
-  }
-
-  /** Opens or creates the file and brings its schema up to date. */
-  static async open(init: DatabaseInit): Promise<Database> {
-    const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
-    const readers: SqliteConnection[] = [];
-    try {
-      if (!(await isUpToDate(connection))) {
-        const { migrate } = await import('./migrate.ts');
-        await migrate(init.file);
-      }
-      for (let i = 0; i < (init.readers ?? 3); i++)
-        readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
-      return new Database(connection, readers, init);
-    } catch (error) {
-      await Promise.all([connection, ...readers].map((it) => it.close()));
-      throw error;
-    }
-  }
-
-  /** Reads what was committed before the call; never waits for a write. */
-  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
-    this.#turn = (this.#turn + 1) % this.#readers.length;
-    const reader = this.#readers[this.#turn];
-    return reader === undefined ? Promise.reject(new Error('no reader')) : reader.query<Row>(text, values);
-  }
-
-  /** Runs `write` in the next transaction; resolves once it is durable. */
-  write<T>(write: Write<T>): Promise<T> {
-    return this.#writer.write(write);
-  }
-
-  /** Runs statements in the next transaction, in one trip; resolves once they are as durable as asked for. */
-  script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
-    return this.#writer.script(statements, durability);
-  }
-
+export interface Database extends Pick<Sql, 'query'> {
+  /** Whether other processes write too. Then what memory knows may be old, and work for one needs a lease. */
+  readonly isShared: boolean;
+  /** Reads what was committed before the call. */
+  query<Row>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
+  /** Runs `write` in a transaction; resolves once it is durable. It may run more than once. */
+  write<T>(write: Write<T>): Promise<T>;
+  /** Runs statements in one transaction and one trip; resolves once they are as durable as asked for. */
+  script(statements: readonly Statement[], durability?: Durability): Promise<void>;
+  /** A condition with one `?`, for which `list(values)` stands: no statement holds a list of unbounded length. */
+  isOneOf(column: string): string;
+  list(values: readonly string[] | readonly number[]): SqlValue;
+  /** Statements that tell other servers of changed paths, for the transaction that changes them. */
+  announce(hashParts: readonly string[]): Statement[];
+  /** Listens to the changes of other servers until the function that it returns is called. */
+  watch(listener: ChangeListener): () => void;
   /** Writes that wait. */
-  get queueLength(): number {
-    return this.#writer.length;
-  }
-
-  /** Finishes what waits, folds the WAL into the file and closes. */
-  async close(): Promise<void> {
-    await this.#writer.idle();
-    await Promise.all(this.#readers.map((reader) => reader.close()));
-    await this.#connection.query('PRAGMA wal_checkpoint(TRUNCATE)');
-    await this.#connection.close();
-  }
+  readonly queueLength: number;
+  /** Finishes what waits and closes. */
+  close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
-export { Database, type DatabaseInit } from './database.ts';
+export type { ChangeListener, Database } from './database.ts';
 export { type FolderLock, FolderLockedError, lockFolder } from './folder-lock.ts';
 export { NewerDatabaseError } from './migrations.ts';
-export { isConstraint, placeholders, type Sql, type SqlValue, type Statement, slices } from './sql.ts';
+export { isConstraint, type Sql, type SqlValue, type Statement } from './sql.ts';
+export { SqliteDatabase, type SqliteDatabaseInit } from './sqlite-database.ts';
 export type { Write } from './writer.ts';

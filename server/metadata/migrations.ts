@@ -83,6 +83,40 @@ export const migrations: readonly Migration[] = [
       });
     },
   },
+  {
+    name: '0002-many-storages',
+    async up(knex) {
+      await knex.schema.alterTable('objects', (table) => {
+        // Bytes of a tombstoned object stay until then, for downloads that run; null: they go at once.
+        table.bigInteger('delete_after');
+      });
+      await knex.schema.alterTable('uploads', (table) => {
+        // Where an S3 storage puts the bytes, and its own id of the multipart upload.
+        table.text('name');
+        table.text('remote_id');
+        // Why it was aborted, as JSON of code and message: another server may be asked for the outcome.
+        table.text('failure');
+      });
+      await knex.schema.alterTable('upload_parts', (table) => {
+        // ETag of a part that S3 has; null: the part lies in a file or object of its own.
+        table.text('etag');
+      });
+      // Bytes that may lie in a storage without a row of `objects`: being written until then, to be removed afterwards.
+      await knex.schema.createTable('intents', (table) => {
+        table.text('storage').notNullable();
+        table.text('name').notNullable();
+        table.text('remote_id');
+        table.bigInteger('expires_at').notNullable().index();
+        table.primary(['storage', 'name']);
+      });
+      // Work that only one server may do at a time; used where servers share a database.
+      await knex.schema.createTable('leases', (table) => {
+        table.text('name').primary();
+        table.text('owner').notNullable();
+        table.bigInteger('expires_at').notNullable();
+      });
+    },
+  },
 ];
 
 /** The database was written by a version of Narwhal that this one does not know. */

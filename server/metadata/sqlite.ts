@@ -130,6 +130,7 @@ function literal([text, ...values]: Statement): string {
 /** SQLite's literals (lang_expr.html): in a text only the quote is special; a NUL would end it. */
 function quote(value: SqlValue): string {
   if (value === null) return 'NULL';
+  if (typeof value === 'object') throw new Error('a list goes through list()');
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw new Error('not a number that SQLite has');
     return String(value);

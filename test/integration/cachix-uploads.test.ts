@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
 import { signPart } from '../../server/cache/index.ts';
-import { Database } from '../../server/metadata/index.ts';
+import { SqliteDatabase } from '../../server/metadata/index.ts';
 import {
   assertRefused,
   assertServed,
@@ -347,7 +347,7 @@ describe('a Cachix upload and time', () => {
 
 /** Changes rows of a stopped server's database. */
 async function change(server: TestServer, sql: string, values: string[]): Promise<void> {
-  const database = await Database.open({ file: path.join(server.data, 'main', 'db.sqlite') });
+  const database = await SqliteDatabase.open({ file: path.join(server.data, 'main', 'db.sqlite') });
   try {
     await database.write((tx) => tx.query(sql, values));
   } finally {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { Database } from '../../server/metadata/index.ts';
+import { SqliteDatabase } from '../../server/metadata/index.ts';
 import { runCli } from './cli.ts';
 import type { TestServer } from './server.ts';
 
@@ -38,7 +38,7 @@ export async function stagedFiles(server: TestServer, cache = 'main'): Promise<s
 
 /** The column `value` of a query on a stopped server's database. */
 export async function query(server: TestServer, sql: string, cache = 'main'): Promise<string[]> {
-  const database = await Database.open({ file: path.join(server.data, cache, 'db.sqlite') });
+  const database = await SqliteDatabase.open({ file: path.join(server.data, cache, 'db.sqlite') });
   try {
     return (await database.query<{ value: string | number }>(sql)).map((row) => String(row.value));
   } finally {

@@ -4,15 +4,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { Keys, type KeysInit } from '../../../server/cache/keys.ts';
 import { signaturesFor } from '../../../server/cache/signing.ts';
-import { Database } from '../../../server/metadata/index.ts';
+import { SqliteDatabase } from '../../../server/metadata/index.ts';
 import { generateSecretKey, parseSecretKey } from '../../../server/nix/index.ts';
 
 describe('the keys of a cache', () => {
   let folder: string;
-  let database: Database;
+  let database: SqliteDatabase;
   beforeEach(async () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-keys-'));
-    database = await Database.open({ file: path.join(folder, 'db.sqlite') });
+    database = await SqliteDatabase.open({ file: path.join(folder, 'db.sqlite') });
   });
   afterEach(async () => {
     await database.close();

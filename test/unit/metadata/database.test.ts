@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { Database, FolderLockedError, lockFolder, slices } from '../../../server/metadata/index.ts';
+import { FolderLockedError, lockFolder, SqliteDatabase } from '../../../server/metadata/index.ts';
 
 describe('a database', () => {
   let folder: string;
-  let database: Database;
+  let database: SqliteDatabase;
   const file = () => path.join(folder, 'db.sqlite');
   beforeEach(async () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-db-'));
-    database = await Database.open({ file: file() });
+    database = await SqliteDatabase.open({ file: file() });
   });
   afterEach(async () => {
     await database.close();
@@ -25,7 +25,7 @@ describe('a database', () => {
     await put('a', '1');
     assert.deepEqual(await database.query('SELECT value FROM meta WHERE key = ?', ['a']), [{ value: '1' }]);
     await database.close();
-    database = await Database.open({ file: file() });
+    database = await SqliteDatabase.open({ file: file() });
     assert.deepEqual(await database.query('SELECT value FROM meta'), [{ value: '1' }]);
   });
 
@@ -59,7 +59,7 @@ describe('a database', () => {
     assert.ok((await readdir(folder)).includes('db.sqlite-wal'));
     await database.close();
     assert.deepEqual(await readdir(folder), ['db.sqlite']);
-    database = await Database.open({ file: file() });
+    database = await SqliteDatabase.open({ file: file() });
   });
 });
 
@@ -75,12 +75,5 @@ describe('the lock of a data folder', () => {
     await assert.rejects(lockFolder(folder), FolderLockedError);
     await lock.release();
     await (await lockFolder(folder)).release();
-  });
-});
-
-describe('slices', () => {
-  it('hold all values in their order, none longer than asked', () => {
-    assert.deepEqual([...slices([1, 2, 3, 4, 5], 2)], [[1, 2], [3, 4], [5]]);
-    assert.deepEqual([...slices([], 2)], []);
   });
 });

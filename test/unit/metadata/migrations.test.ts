@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { Database, NewerDatabaseError } from '../../../server/metadata/index.ts';
+import { NewerDatabaseError, SqliteDatabase } from '../../../server/metadata/index.ts';
 import { SqliteConnection } from '../../../server/metadata/sqlite.ts';
 import { Writer } from '../../../server/metadata/writer.ts';
 
@@ -15,20 +15,20 @@ describe('the schema of a database', () => {
 
   it('is made once and found again', async () => {
     const file = path.join(folder, 'db.sqlite');
-    const first = await Database.open({ file });
+    const first = await SqliteDatabase.open({ file });
     await first.script([[`INSERT INTO meta (key, value) VALUES (?, ?)`, "it's", 'kept']]);
     await first.close();
-    const second = await Database.open({ file });
+    const second = await SqliteDatabase.open({ file });
     assert.deepEqual(await second.query('SELECT value FROM meta WHERE key = ?', ["it's"]), [{ value: 'kept' }]);
     await second.close();
   });
 
   it('of a newer version is refused, and stays as it is', async () => {
     const file = path.join(folder, 'db.sqlite');
-    const first = await Database.open({ file });
+    const first = await SqliteDatabase.open({ file });
     await first.script([[`INSERT INTO knex_migrations (name, batch) VALUES ('9999-later', 2)`]]);
     await first.close();
-    await assert.rejects(Database.open({ file }), NewerDatabaseError);
+    await assert.rejects(SqliteDatabase.open({ file }), NewerDatabaseError);
   });
 });
 

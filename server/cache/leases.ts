@@ -1,0 +1,99 @@
+/**
+ * Work that only one server may do at a time. A lease is a row with an end by the database's clock; its owner renews it
+ * three times before that end, so that the work of an owner who died is taken over after `ttlMs`. Where the database is
+ * not shared this process is the only one, and every lease is granted without a row.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+
+export interface LeasesInit {
+  readonly database: Database;
+  readonly logger: Logger;
+  /** Default 10 s. */
+  readonly ttlMs?: number;
+}
+
+export interface Lease {
+  /** Aborted once the lease is lost: the work must stop. */
+  readonly signal: AbortSignal;
+  release(): Promise<void>;
+}
+
+const NOW = '(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
+
+export class Leases {
+  readonly #init: LeasesInit;
+  readonly #owner = randomUUID();
+  readonly #ttlMs: number;
+  /** Taken here, for callers of the same process. */
+  readonly #held = new Set<string>();
+
+  constructor(init: LeasesInit) {
+    this.#init = init;
+    this.#ttlMs = init.ttlMs ?? 10_000;
+  }
+
+  /** The lease called `name`; undefined where another caller or server has it. */
+  async acquire(name: string): Promise<Lease | undefined> {
+    if (this.#held.has(name)) return undefined;
+    this.#held.add(name);
+    try {
+      if (this.#init.database.isShared && !(await this.#take(name))) {
+        this.#held.delete(name);
+        return undefined;
+      }
+    } catch (error) {
+      this.#held.delete(name);
+      throw error;
+    }
+    return this.#hold(name);
+  }
+
+  #hold(name: string): Lease {
+    const lost = new AbortController();
+    const { database, logger } = this.#init;
+    let end = performance.now() + this.#ttlMs;
+    let timer: NodeJS.Timeout | undefined;
+    const renew = async () => {
+      const start = performance.now();
+      const isOurs = await this.#take(name).catch((error: unknown) => {
+        logger.warn({ err: error, lease: name }, 'a lease could not be renewed yet');
+        return undefined;
+      });
+      if (isOurs === true) end = start + this.#ttlMs;
+      if (isOurs === false || performance.now() > end) {
+        logger.warn({ lease: name }, 'a lease was lost; another server goes on');
+        clearInterval(timer);
+        lost.abort();
+      }
+    };
+    if (database.isShared) {
+      timer = setInterval(() => void renew(), this.#ttlMs / 4);
+      timer.unref();
+    }
+    return {
+      signal: lost.signal,
+      release: async () => {
+        clearInterval(timer);
+        if (!this.#held.delete(name) || !database.isShared) return;
+        await database
+          .write((sql) => sql.query('DELETE FROM leases WHERE name = ? AND owner = ?', [name, this.#owner]))
+          // It ends by itself.
+          .catch((error: unknown) => logger.warn({ err: error, lease: name }, 'a lease could not be given back'));
+      },
+    };
+  }
+
+  async #take(name: string): Promise<boolean> {
+    const rows = await this.#init.database.write((sql) =>
+      sql.query(
+        `INSERT INTO leases (name, owner, expires_at) VALUES (?, ?, ${NOW} + ?)
+         ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+         WHERE leases.owner = excluded.owner OR leases.expires_at < ${NOW} RETURNING owner`,
+        [name, this.#owner, this.#ttlMs],
+      ),
+    );
+    return rows.length > 0;
+  }
+}

@@ -1,0 +1,96 @@
+/** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
+import type { Database } from './database.ts';
+import { isUpToDate } from './migrations.ts';
+import type { SqlValue, Statement } from './sql.ts';
+import { SqliteConnection } from './sqlite.ts';
+import { type Durability, type Write, Writer } from './writer.ts';
+
+export interface SqliteDatabaseInit {
+  readonly file: string;
+  readonly readers?: number;
+  readonly onCommit?: (milliseconds: number, writes: number) => void;
+}
+
+/** The writer is alone, so busy_timeout only covers recovery; `synchronous` is set by each transaction. */
+const WRITER_PRAGMAS = ['journal_mode = WAL', 'foreign_keys = ON', 'busy_timeout = 10000', 'wal_autocheckpoint = 4000'];
+/** No mmap: a disk that fails would end the process by a signal, and each reader would count the file as its memory. */
+const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size = -8000'];
+
+export class SqliteDatabase implements Database {
+  readonly isShared = false;
+  readonly #connection: SqliteConnection;
+  readonly #readers: readonly SqliteConnection[];
+  readonly #writer: Writer;
+  #turn = 0;
+
+  private constructor(connection: SqliteConnection, readers: readonly SqliteConnection[], init: SqliteDatabaseInit) {
+    this.#connection = connection;
+    this.#readers = readers;
+    this.#writer = new Writer({
+      transaction: (work) => connection.transaction(work),
+      script: (statements, durability) => connection.script(statements, durability),
+      ...(init.onCommit && { onCommit: init.onCommit }),
+    });
+  }
+
+  /** Opens or creates the file and brings its schema up to date. */
+  static async open(init: SqliteDatabaseInit): Promise<SqliteDatabase> {
+    const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
+    const readers: SqliteConnection[] = [];
+    try {
+      if (!(await isUpToDate(connection))) {
+        const { migrate } = await import('./migrate.ts');
+        await migrate(init.file);
+      }
+      for (let i = 0; i < (init.readers ?? 3); i++)
+        readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
+      return new SqliteDatabase(connection, readers, init);
+    } catch (error) {
+      await Promise.all([connection, ...readers].map((it) => it.close()));
+      throw error;
+    }
+  }
+
+  isOneOf(column: string): string {
+    return `${column} IN (SELECT value FROM json_each(?))`;
+  }
+
+  list(values: readonly string[] | readonly number[]): SqlValue {
+    return JSON.stringify(values);
+  }
+
+  announce(): Statement[] {
+    return [];
+  }
+
+  watch(): () => void {
+    return () => {};
+  }
+
+  /** Never waits for a write. */
+  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+    this.#turn = (this.#turn + 1) % this.#readers.length;
+    const reader = this.#readers[this.#turn];
+    return reader === undefined ? Promise.reject(new Error('no reader')) : reader.query<Row>(text, values);
+  }
+
+  write<T>(write: Write<T>): Promise<T> {
+    return this.#writer.write(write);
+  }
+
+  script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
+    return this.#writer.script(statements, durability);
+  }
+
+  get queueLength(): number {
+    return this.#writer.length;
+  }
+
+  /** Finishes what waits, folds the WAL into the file and closes. */
+  async close(): Promise<void> {
+    await this.#writer.idle();
+    await Promise.all(this.#readers.map((reader) => reader.close()));
+    await this.#connection.query('PRAGMA wal_checkpoint(TRUNCATE)');
+    await this.#connection.close();
+  }
+}
