@@ -5,7 +5,6 @@ import { formatPath, select } from './path.ts';
 export const notBuilt: readonly { at: string; values?: readonly string[] }[] = [
   { at: 'spec.storages[].s3' },
   { at: 'spec.storages[].mode', values: ['Drain', 'Abandoned'] },
-  { at: 'spec.database.postgres' },
   { at: 'spec.retention' },
   { at: 'spec.quota' },
   { at: 'spec.upstreams' },

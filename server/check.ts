@@ -3,6 +3,7 @@ import { Caches, check, type Finding, Verifier } from './cache/index.ts';
 import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
 import { load } from './serve.ts';
+import { version } from './version.ts';
 
 export interface CheckOptions {
   readonly files: readonly string[];
@@ -32,6 +33,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     // Keys are not made or renamed here, so any host will do that the cache has had.
     host: undefined,
     renameHost: false,
+    version,
     verifier,
     logger,
     metrics: { published() {}, committed() {} },

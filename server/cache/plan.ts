@@ -3,6 +3,7 @@ import path from 'node:path';
 import { type Documents, type BinaryCache as Manifest, parseQuantity, resolveSecret } from '../../crds/index.ts';
 import type { Compression } from '../nix/index.ts';
 import type { StrategyName } from '../storage/index.ts';
+import { type DatabasePlan, planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import type { SigningPlan } from './keys.ts';
 import { defaultSettings, type Settings } from './settings.ts';
@@ -16,6 +17,7 @@ export interface CachePlan {
   readonly priority: number;
   /** What clients are told to compress with. */
   readonly compression: Extract<Compression, 'zstd' | 'xz'>;
+  readonly database: DatabasePlan;
   readonly strategy: StrategyName;
   readonly storages: readonly StoragePlan[];
   readonly tokens: readonly TokenPlan[];
@@ -43,6 +45,7 @@ export function planCache(
     isPublic: spec.access === 'Public',
     priority: spec.priority,
     compression: spec.compression === 'Xz' ? 'xz' : 'zstd',
+    database: planDatabase(manifest, documents),
     strategy: spec.strategy,
     storages: spec.storages.map((storage) => {
       if (storage.mode !== 'ReadWrite' && storage.mode !== 'ReadOnly')

@@ -162,12 +162,10 @@ export class Storages {
     if (known.length === 0) {
       if (health.state === 'Unavailable') throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
       await database.write((sql) =>
-        sql.query('INSERT INTO storages (name, kind, mode, location) VALUES (?, ?, ?, ?)', [
-          plan.name,
-          'local',
-          plan.mode,
-          path.resolve(plan.root),
-        ]),
+        sql.query(
+          'INSERT INTO storages (name, kind, mode, location) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING',
+          [plan.name, 'local', plan.mode, path.resolve(plan.root)],
+        ),
       );
     }
     const used = await database.query<{ bytes: number | null }>(

@@ -25,6 +25,7 @@ import {
   endStatements,
   finishStatements,
   openUploads,
+  PARTS_QUERY,
   partStatements,
   readUpload,
   type UploadRow,
@@ -366,7 +367,7 @@ export class Uploads {
   /** After a restart: the parts are known from their rows, the bytes are where they were. */
   async #reload(row: UploadRow): Promise<LiveUpload> {
     const rows = await this.#init.database.query<{ number: number; start: number | null; size: number; md5: string }>(
-      'SELECT number, start, size, md5 FROM upload_parts WHERE upload = ? ORDER BY number',
+      PARTS_QUERY,
       [row.id],
     );
     const live = this.#liven(

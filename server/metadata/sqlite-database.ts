@@ -21,12 +21,20 @@ const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size =
 export class SqliteDatabase implements Database {
   readonly isShared = false;
   readonly connections = undefined;
+  /** Migrations that opening it has applied. */
+  readonly applied: readonly string[];
   readonly #connection: SqliteConnection;
   readonly #readers: readonly SqliteConnection[];
   readonly #writer: Writer;
   #turn = 0;
 
-  private constructor(connection: SqliteConnection, readers: readonly SqliteConnection[], init: SqliteDatabaseInit) {
+  private constructor(
+    connection: SqliteConnection,
+    readers: readonly SqliteConnection[],
+    applied: readonly string[],
+    init: SqliteDatabaseInit,
+  ) {
+    this.applied = applied;
     this.#connection = connection;
     this.#readers = readers;
     this.#writer = new Writer({
@@ -45,13 +53,14 @@ export class SqliteDatabase implements Database {
         `SELECT name FROM sqlite_master WHERE name IN ('knex_migrations', 'meta')`,
       );
       const names = new Set(tables.map((table) => table.name));
+      let applied: string[] = [];
       if ((await schemaState(connection, names, init.version ?? '')) === 'outdated') {
         const { migrateSqlite } = await import('./migrate.ts');
-        await migrateSqlite(init.file);
+        applied = await migrateSqlite(init.file);
       }
       for (let i = 0; i < (init.readers ?? 3); i++)
         readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
-      return new SqliteDatabase(connection, readers, init);
+      return new SqliteDatabase(connection, readers, applied, init);
     } catch (error) {
       await Promise.all([connection, ...readers].map((it) => it.close()));
       throw error;
