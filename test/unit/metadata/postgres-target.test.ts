@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import type { PeerCertificate } from 'node:tls';
 import { inspect } from 'node:util';
 import { DatabaseError, readTarget } from '../../../server/metadata/index.ts';
+import { tlsOptions } from '../../../server/metadata/postgres/connection.ts';
 import { type PostgresTarget, parseTarget } from '../../../server/metadata/postgres/target.ts';
 
 const plain = ({ host, port, user, password, database, tls }: PostgresTarget) => [
@@ -77,5 +79,27 @@ describe('the Secret of a database without a URL', () => {
   it('is refused where it is not enough', () => {
     assert.throws(() => read({ host: 'h', password: 'p' }), /no key uri with a URL; without it, it needs host, user/);
     assert.throws(() => read({ host: 'h', user: 'u', dbname: 'd', port: 'x' }), /port/);
+  });
+});
+
+describe('the TLS of a connection', () => {
+  const optionsOf = (mode: 'Disable' | 'Require' | 'VerifyCa' | 'VerifyFull') =>
+    tlsOptions(parseTarget('postgres://u:p@db.example.org/d', { mode, ca: undefined }));
+  // Only what the check looks at.
+  const certificate = (name: string) => ({ subjectaltname: `DNS:${name}`, subject: { CN: name } }) as PeerCertificate;
+
+  it('is none with Disable, and with Require encrypted without a look at the certificate', () => {
+    assert.equal(optionsOf('Disable'), false);
+    const options = optionsOf('Require');
+    assert.ok(options !== false && options.rejectUnauthorized === false);
+  });
+
+  it('wants the name of the host with VerifyFull, and any name of the CA with VerifyCa', () => {
+    const [full, ca] = [optionsOf('VerifyFull'), optionsOf('VerifyCa')];
+    assert.ok(full !== false && ca !== false);
+    for (const options of [full, ca]) assert.equal(options.rejectUnauthorized, true);
+    assert.match(String(full.checkServerIdentity?.('', certificate('other.example.org'))), /ERR_TLS_CERT_ALTNAME/);
+    assert.equal(full.checkServerIdentity?.('', certificate('db.example.org')), undefined);
+    assert.equal(ca.checkServerIdentity?.('', certificate('other.example.org')), undefined);
   });
 });
