@@ -3,6 +3,7 @@ import { Caches, check, type Finding, Verifier } from './cache/index.ts';
 import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
 import { load } from './serve.ts';
+import { ByteBudget } from './storage/index.ts';
 
 export interface CheckOptions {
   readonly files: readonly string[];
@@ -34,7 +35,8 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     renameHost: false,
     verifier,
     logger,
-    metrics: { published() {}, committed() {} },
+    metrics: { published() {}, committed() {}, s3Request() {} },
+    budget: new ByteBudget(64 * 2 ** 20),
     settings: {},
     graceMs: 0,
     inspecting: true,

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Documents } from '../../crds/index.ts';
+import type { ByteBudget } from '../storage/index.ts';
 import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
 import type { CacheMetrics } from './metrics.ts';
@@ -17,6 +18,8 @@ export interface CachesInit {
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
+  /** Memory for bytes on their way to S3, of all caches together. */
+  readonly budget: ByteBudget;
   /** Timers that the process sets, not the manifest. */
   readonly settings: Partial<Settings>;
   /** How long requests of a cache that goes may still run. */
@@ -106,9 +109,9 @@ export class Caches {
   }
 
   #openCache(plan: CachePlan): Promise<BinaryCache> {
-    const { host, renameHost, verifier, logger, metrics, inspecting } = this.#init;
+    const { host, renameHost, verifier, logger, metrics, budget, inspecting } = this.#init;
     const folder = this.#folder(plan.name);
-    return BinaryCache.open({ plan, folder, host, renameHost, verifier, logger, metrics, inspecting });
+    return BinaryCache.open({ plan, folder, host, renameHost, verifier, logger, metrics, budget, inspecting });
   }
 
   async #closeCache(cache: BinaryCache): Promise<void> {

@@ -11,7 +11,7 @@ import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from
 import { crashPoint } from '../storage/index.ts';
 import { HashSet } from './hash-set.ts';
 import type { Keys } from './keys.ts';
-import { insertObject, insertTombstone, type NewObject, objectStatement, tombstone } from './objects.ts';
+import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {
@@ -194,13 +194,13 @@ export class Paths {
   }
 
   async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
-    const nar: Statement =
+    const nar: Statement[] =
       'object' in source
-        ? objectStatement(source.object, source.facts)
-        : [`UPDATE objects SET orphan_since = NULL WHERE key = ? AND orphan_since IS NOT NULL`, source.key];
+        ? objectStatements(source.object, source.facts)
+        : [[`UPDATE objects SET orphan_since = NULL WHERE key = ? AND orphan_since IS NOT NULL`, source.key]];
     const key = 'object' in source ? source.object.key : source.key;
     try {
-      await this.#init.database.script([nar, pathStatement(path, key), ...also]);
+      await this.#init.database.script([...nar, pathStatement(path, key), ...also]);
       return { kind: 'published', isNewNar: 'object' in source };
     } catch (error) {
       if (!isConstraint(error)) throw error;
@@ -321,7 +321,7 @@ function same(row: PathRow, path: NewPath): boolean {
 /** Gives a NAR without a path its row. False where its key is taken: the new bytes lose and wait for their removal. */
 export async function storeNar(database: Database, object: NewObject, facts: NarFacts): Promise<boolean> {
   try {
-    await database.script([objectStatement(object, facts, Date.now())]);
+    await database.script(objectStatements(object, facts, Date.now()));
     return true;
   } catch (error) {
     if (!isConstraint(error)) throw error;

@@ -12,9 +12,11 @@ export class StorageFullError extends Error {
 export class StorageUnavailableError extends Error {
   override readonly name = 'StorageUnavailableError';
   readonly storage: string;
+  readonly reason: string;
   constructor(storage: string, reason: string, options?: ErrorOptions) {
     super(`storage ${storage} is unavailable: ${reason}`, options);
     this.storage = storage;
+    this.reason = reason;
   }
 }
 
