@@ -1,5 +1,4 @@
 // An S3 server for tests: versitygw over a folder, built once from its Go module.
-import fs from 'node:fs';
 import path from 'node:path';
 import { attempt, run } from '../lib/run.mjs';
 import { keep, say } from './kept.mjs';
