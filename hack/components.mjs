@@ -2,16 +2,23 @@
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ensureNix } from './components/nix.mjs';
+import { ensurePostgres } from './components/postgres.mjs';
 import { ensureProgram, PROGRAMS } from './components/programs.mjs';
+import { ensureVersitygw, VERSITYGW_VERSION } from './components/versitygw.mjs';
 
 /** Every component: a function that makes it available and says in a line what there is. */
 export const COMPONENTS = {
   nix: async () => (await ensureNix()).map(({ label, version }) => `${version} (${label})`).join(', '),
+  postgres: async () => {
+    const { version, bin } = await ensurePostgres();
+    return `${version} (${bin})`;
+  },
+  versitygw: async () => `${VERSITYGW_VERSION} (${(await ensureVersitygw())[0]})`,
   ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),
 };
 
 /** What `npm test` makes available before the integration tests. */
-export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4'];
+export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw'];
 
 /** Makes a component available; the error of a failure names the command that tries again. */
 export async function ensureComponent(name) {
@@ -20,11 +27,16 @@ export async function ensureComponent(name) {
   try {
     return await ensure();
   } catch (error) {
-    const remedy = PROGRAMS.includes(name) ? `Install ${name} with the system's package manager, or` : 'On Debian';
     throw new Error(
-      `${error.message}\n${remedy} run: node hack/components.mjs ${name}. NARWHAL_SKIP=${name} leaves out the tests that need it.`,
+      `${error.message}\n${remedyFor(name)} run: node hack/components.mjs ${name}. NARWHAL_SKIP=${name} leaves out the tests that need it.`,
     );
   }
+}
+
+function remedyFor(name) {
+  if (PROGRAMS.includes(name)) return `Install ${name} with the system's package manager, or`;
+  if (name === 'postgres') return "Install PostgreSQL's server with the system's package manager, or on Debian";
+  return name === 'versitygw' ? 'Then' : 'On Debian';
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

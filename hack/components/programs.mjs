@@ -7,7 +7,15 @@ import { keep } from './kept.mjs';
 const RECIPE = 1;
 
 /** Program to Debian package. */
-const PACKAGES = { wrk: 'wrk', nginx: 'nginx', zstd: 'zstd', xz: 'xz-utils', bzip2: 'bzip2', lz4: 'lz4' };
+const PACKAGES = {
+  wrk: 'wrk',
+  nginx: 'nginx',
+  zstd: 'zstd',
+  xz: 'xz-utils',
+  bzip2: 'bzip2',
+  lz4: 'lz4',
+  openssl: 'openssl',
+};
 
 export const PROGRAMS = Object.keys(PACKAGES);
 

@@ -1,28 +1,40 @@
-/** A reverse proxy that answers chosen requests with a fault of its own, before or after the server has seen them. */
+/**
+ * A reverse proxy that answers chosen requests with a fault of its own, before or after the server has seen them.
+ *
+ * All else goes through as it came, the Host header too: signatures that were made for the proxy's address hold.
+ */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface Fault {
-  /** `drop` cuts the connection instead of answering. */
-  readonly status: number | 'drop';
+  /** `drop` cuts the connection instead of answering, `hang` leaves it open. */
+  readonly status: number | 'drop' | 'hang';
   readonly headers?: http.OutgoingHttpHeaders;
   readonly body?: string;
   /** Whether the server carries the request out all the same, so that only its answer is lost. */
   readonly forward: boolean;
 }
 
+/** The server's own answer, cut off after so many bytes of its body. */
+export interface Cut {
+  readonly cutAfterBytes: number;
+}
+
 export interface Seen {
   readonly method: string;
   readonly url: string;
+  readonly headers: http.IncomingHttpHeaders;
 }
 
 /** Decides on each request; undefined lets it pass. */
-export type Fate = (request: Seen) => Fault | undefined;
+export type Fate = (request: Seen) => Fault | Cut | undefined;
 
 export class FaultProxy {
   /** Where requests go: `http://host:port`. */
   target = '';
   fate: Fate = () => undefined;
+  /** How long each request waits here before it goes on. */
+  latencyMs = 0;
   /** Every request, in order of arrival. */
   readonly seen: Seen[] = [];
   readonly #server = http.createServer((request, response) => this.#handle(request, response));
@@ -46,13 +58,16 @@ export class FaultProxy {
     await closed;
   }
 
-  #handle(request: http.IncomingMessage, response: http.ServerResponse): void {
-    const seen = { method: request.method ?? '', url: request.url ?? '' };
+  async #handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const seen = { method: request.method ?? '', url: request.url ?? '', headers: request.headers };
     this.seen.push(seen);
-    const fault = this.fate(seen);
-    if (fault !== undefined && !fault.forward) {
+    const fate = this.fate(seen);
+    if (this.latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, this.latencyMs));
+    // The client may have lost its patience meanwhile.
+    if (response.destroyed) return;
+    if (fate !== undefined && 'status' in fate && !fate.forward) {
       request.resume();
-      request.on('end', () => fail(fault, response));
+      request.on('end', () => fail(fate, response));
       return;
     }
     const target = new URL(this.target);
@@ -66,13 +81,14 @@ export class FaultProxy {
         headers: request.rawHeaders,
       },
       (answer) => {
-        if (fault !== undefined) {
+        if (fate !== undefined && 'status' in fate) {
           answer.resume();
-          answer.on('end', () => fail(fault, response));
+          answer.on('end', () => fail(fate, response));
           return;
         }
         response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-        answer.pipe(response);
+        if (fate === undefined) answer.pipe(response);
+        else cut(answer, response, fate.cutAfterBytes);
       },
     );
     onward.on('error', () => response.destroy());
@@ -84,12 +100,31 @@ export class FaultProxy {
 }
 
 /** Fates for the requests that `matches` finds, one by one; then all pass. */
-export function inTurn(matches: (request: Seen) => boolean, faults: readonly Fault[]): Fate {
+export function inTurn(matches: (request: Seen) => boolean, faults: readonly (Fault | Cut)[]): Fate {
   const left = [...faults];
   return (request) => (matches(request) ? left.shift() : undefined);
 }
 
+/** Passes the headers and the first bytes on and then closes the connection, at the latest where the body ends. */
+function cut(answer: http.IncomingMessage, response: http.ServerResponse, bytes: number): void {
+  let left = bytes;
+  // Soon: what was written must reach the client before its connection goes.
+  const close = () => response.socket?.destroySoon();
+  response.flushHeaders();
+  if (left === 0) close();
+  answer.on('data', (chunk: Buffer) => {
+    if (left === 0) return;
+    const piece = chunk.subarray(0, left);
+    left -= piece.length;
+    response.write(piece);
+    if (left === 0) close();
+  });
+  answer.on('end', close);
+  answer.on('error', close);
+}
+
 function fail(fault: Fault, response: http.ServerResponse): void {
+  if (fault.status === 'hang') return;
   if (fault.status === 'drop') {
     response.destroy();
     return;

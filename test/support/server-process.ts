@@ -1,0 +1,137 @@
+/** A server of another project in a process of its own: started on a free port, waited for, never left behind. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import net from 'node:net';
+
+const START_MS = 60_000;
+const PORT_TRIES = 10;
+const PORT_RETRY_MS = 100;
+const TAIL_BYTES = 4000;
+/** Below the ports that systems give to outgoing connections, so that a server finds its port again after a restart. */
+const PORTS = { first: 15_000, last: 31_999 };
+
+export interface ServerProcessInit {
+  /** The program and its arguments. */
+  readonly words: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** A file that gets what the server prints; appended to. */
+  readonly log: string;
+  readonly cwd?: string;
+  /** Another user to run as. */
+  readonly uid?: number | undefined;
+  /** What ends the process when ours ends first. */
+  readonly lastSignal?: NodeJS.Signals;
+}
+
+/** The server could not take its port, because another process has it. */
+export class PortTakenError extends Error {}
+
+export class ServerProcess {
+  readonly #child: ChildProcess;
+  readonly #init: ServerProcessInit;
+  #running = true;
+  /** The exit code; null when a signal ended it. */
+  readonly ended: Promise<number | null>;
+
+  constructor(init: ServerProcessInit) {
+    this.#init = init;
+    const [program = '', ...args] = init.words;
+    const log = openSync(init.log, 'a');
+    const user = init.uid === undefined ? {} : { uid: init.uid, gid: init.uid };
+    const child = spawn(program, args, {
+      stdio: ['ignore', log, log],
+      env: init.env,
+      ...(init.cwd === undefined ? {} : { cwd: init.cwd }),
+      ...user,
+    });
+    closeSync(log);
+    const last = () => child.kill(init.lastSignal ?? 'SIGKILL');
+    process.once('exit', last);
+    this.#child = child;
+    this.ended = new Promise((resolve, reject) => {
+      child.on('error', reject);
+      child.on('exit', (code) => resolve(code));
+    });
+    this.ended
+      .catch(() => {})
+      .finally(() => {
+        this.#running = false;
+        process.removeListener('exit', last);
+      });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: NodeJS.Signals): Promise<number | null> {
+    if (this.#running) this.#child.kill(signal);
+    return this.ended;
+  }
+
+  /** The end of what the server has printed. */
+  async tail(): Promise<string> {
+    return (await readFile(this.#init.log, 'utf8')).slice(-TAIL_BYTES);
+  }
+
+  /** Waits until `ready` holds. Fails as soon as the process has ended, with the end of its log. */
+  async untilReady(ready: () => Promise<boolean>): Promise<void> {
+    const [name] = this.#init.words;
+    const deadline = Date.now() + START_MS;
+    while (!(await ready())) {
+      if (!this.#running) {
+        const code = await this.ended;
+        const tail = await this.tail();
+        // This text comes from the system: Go and PostgreSQL both pass it on.
+        if (/address already in use/i.test(tail)) throw new PortTakenError(`${name} found its port taken:\n${tail}`);
+        throw new Error(`${name} ended with ${code}:\n${tail}`);
+      }
+      if (Date.now() > deadline) {
+        await this.stop('SIGKILL');
+        throw new Error(`${name} was not ready after ${START_MS} ms:\n${await this.tail()}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** Calls `start` with a free port, and with another one when a third process was quicker. */
+export async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T> {
+  return retryTaken(async () => start(await freePort()), 0);
+}
+
+/** Calls `start` until the port that it wants is free again. */
+export async function onSamePort<T>(start: () => Promise<T>): Promise<T> {
+  return retryTaken(start, PORT_RETRY_MS);
+}
+
+async function retryTaken<T>(start: () => Promise<T>, pauseMs: number): Promise<T> {
+  for (let left = PORT_TRIES; ; left--) {
+    try {
+      return await start();
+    } catch (error) {
+      if (!(error instanceof PortTakenError) || left === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = PORTS.first + Math.floor(Math.random() * (PORTS.last - PORTS.first + 1));
+    const server = net.createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.on('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
