@@ -30,6 +30,7 @@ import {
   uploadStatement,
 } from './upload-rows.ts';
 import { verified, verifyBody } from './verified.ts';
+import { VerifyError } from './verify/index.ts';
 
 const POLL_MS = 250;
 
@@ -93,7 +94,7 @@ export class SharedUploads {
         etag = await remote.putPart(nameOf(row), await this.#begun(row, remote), part, body);
       else await remote.putSide(nameOf(row), part, body);
     } catch (error) {
-      throw invalidParts(error);
+      throw refusal(error);
     } finally {
       placement.release();
     }
@@ -172,7 +173,7 @@ export class SharedUploads {
         await database.script([...finishStatements(row.id, claim.hashPart), dropStatement(row.storage, nameOf(row))]);
       }
     } catch (error) {
-      const failure = invalidParts(error);
+      const failure = refusal(error);
       if (isFinal(failure)) await this.end(row, 'aborted', failure);
       throw failure;
     }
@@ -266,10 +267,14 @@ function checkSize(claim: PathClaim, size: number | undefined): void {
     throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
 }
 
-/** Errors of the storage about parts, for the client that sent them. */
-function invalidParts(error: unknown): unknown {
+const VERDICTS = { corrupt: 'Invalid', 'too-large': 'TooLarge', unsupported: 'Unsupported' } as const;
+
+/** What storage and verifier say of the bytes, in the form that another server can repeat. */
+function refusal(error: unknown): unknown {
+  const cause = { cause: error };
   if (error instanceof UploadGoneError) return uploadOver();
-  return error instanceof PartsError ? new CacheError('Invalid', textOfPartsError(error), { cause: error }) : error;
+  if (error instanceof PartsError) return new CacheError('Invalid', textOfPartsError(error), cause);
+  return error instanceof VerifyError ? new CacheError(VERDICTS[error.code], error.message, cause) : error;
 }
 
 function base64(md5: string): string {

@@ -19,6 +19,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { StorageUnavailableError } from '../errors.ts';
 import type { ByteRange } from '../storage.ts';
 import type { S3Config } from './config.ts';
 import { codeOf, s3Error } from './errors.ts';
@@ -30,7 +31,7 @@ const IDLE_MS = 60_000;
 const CALL_MS = 30_000;
 /** S3 joins the parts of a large upload behind the call, and keeps it open with blanks meanwhile. */
 const COMPLETE_MS = 600_000;
-const ATTEMPTS = 5;
+const ATTEMPTS = 3;
 const MAX_SOCKETS = 256;
 
 export interface BucketInit {
@@ -57,6 +58,7 @@ export interface ListedObject {
 export class Bucket {
   readonly #init: BucketInit;
   #config: S3Config;
+  #answeredAt = Number.NEGATIVE_INFINITY;
   #client: S3Client;
   /** Makes URLs for clients: of the public endpoint, where there is one. */
   #signer: S3Client;
@@ -72,9 +74,15 @@ export class Bucket {
     return this.#config;
   }
 
+  /** When the service last answered as it should, by `performance.now()`; -Infinity once it did not. */
+  get answeredAt(): number {
+    return this.#answeredAt;
+  }
+
   /** Goes on with other credentials or another address of the same bucket; requests under way end with the old ones. */
   configure(config: S3Config): void {
     this.#config = config;
+    this.#answeredAt = Number.NEGATIVE_INFINITY;
     this.#client = this.#connect(config.endpoint);
     this.#signer = this.#connect(config.publicEndpoint ?? config.endpoint);
   }
@@ -258,7 +266,9 @@ export class Bucket {
     send: (options: { abortSignal?: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     try {
-      return await send(timeoutMs === undefined ? {} : limit(timeoutMs));
+      const result = await send(timeoutMs === undefined ? {} : limit(timeoutMs));
+      this.#answeredAt = performance.now();
+      return result;
     } catch (error) {
       throw this.#failure(key, error);
     }
@@ -273,7 +283,9 @@ export class Bucket {
   }
 
   #failure(key: string, error: unknown): Error {
-    return s3Error(this.#init.storage, this.#config, key, error);
+    const failure = s3Error(this.#init.storage, this.#config, key, error);
+    this.#answeredAt = failure instanceof StorageUnavailableError ? Number.NEGATIVE_INFINITY : performance.now();
+    return failure;
   }
 
   #connect(endpoint: string | undefined): S3Client {

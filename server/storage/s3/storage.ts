@@ -50,7 +50,6 @@ export class S3Storage implements Storage {
   readonly #bucket: Bucket;
   readonly #urls = new LRUCache<string, string>({ max: REMEMBERED_URLS });
   #health: StorageHealth = { state: 'Unavailable', reason: 'not opened yet' };
-  #answeredAt = Number.NEGATIVE_INFINITY;
 
   constructor(init: S3StorageInit) {
     this.name = init.name;
@@ -82,7 +81,6 @@ export class S3Storage implements Storage {
     if (JSON.stringify(config) === JSON.stringify(this.config)) return;
     this.#bucket.configure(config);
     this.#urls.clear();
-    this.#answeredAt = Number.NEGATIVE_INFINITY;
   }
 
   async open(known: boolean, settle: () => Promise<void> = async () => {}): Promise<StorageHealth> {
@@ -92,7 +90,7 @@ export class S3Storage implements Storage {
   }
 
   async probe(): Promise<StorageHealth> {
-    if (this.#health.state !== 'Ready' || performance.now() - this.#answeredAt < FRESH_MS) return this.#health;
+    if (this.#health.state !== 'Ready' || performance.now() - this.#bucket.answeredAt < FRESH_MS) return this.#health;
     this.#health = await this.#examine(true).catch(ill);
     return this.#health;
   }
@@ -111,7 +109,6 @@ export class S3Storage implements Storage {
       return this.#examine(true);
     }
     if (!isOwn(found, this.#init.marker)) return ill(`${this.place} belongs to ${ownerOf(found)}`);
-    this.#answeredAt = performance.now();
     return { state: 'Ready' };
   }
 
@@ -145,7 +142,7 @@ export class S3Storage implements Storage {
 
   async get(name: string, range: ByteRange): Promise<Buffer | Readable> {
     this.#mustBeReady();
-    const open = async (part: ByteRange) => (await this.#answered(this.#bucket.get(this.#key(name), part))).body;
+    const open = async (part: ByteRange) => (await this.#bucket.get(this.#key(name), part)).body;
     const body = await open(range);
     if (range.end - range.start >= WHOLE_READ_BYTES) return new ResumingStream(body, range, open);
     const bytes = await readWhole(new ResumingStream(body, range, open));
@@ -165,11 +162,11 @@ export class S3Storage implements Storage {
   }
 
   stat(name: string): Promise<number | undefined> {
-    return this.#answered(this.#bucket.head(this.#key(name)));
+    return this.#bucket.head(this.#key(name));
   }
 
   delete(name: string): Promise<void> {
-    return this.#answered(this.#bucket.delete(this.#key(name)));
+    return this.#bucket.delete(this.#key(name));
   }
 
   async *list(from = ''): AsyncIterable<StoredEntry> {
@@ -192,18 +189,6 @@ export class S3Storage implements Storage {
 
   #mustBeReady(): void {
     if (this.#health.state === 'Unavailable') throw new StorageUnavailableError(this.name, this.#health.reason);
-  }
-
-  /** Notes when the service answered, and that it did not: the next probe then asks. */
-  async #answered<T>(request: Promise<T>): Promise<T> {
-    try {
-      const result = await request;
-      this.#answeredAt = performance.now();
-      return result;
-    } catch (error) {
-      if (error instanceof StorageUnavailableError) this.#answeredAt = Number.NEGATIVE_INFINITY;
-      throw error;
-    }
   }
 }
 

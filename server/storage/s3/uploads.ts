@@ -101,7 +101,7 @@ export class S3Uploads implements RemoteUploads {
     const last = parts.at(-1);
     if (joined.length === parts.length) return this.#join(upload, joined, undefined);
     if (joined.length === 0) return this.#assemble(upload, parts, size);
-    if (joined.length < parts.length - 1 || last === undefined)
+    if (last === undefined || parts.slice(0, -1).some((part) => part.etag === undefined))
       throw new PartsError('too-small', 'parts of less than 5 MiB lie between larger ones; use parts of one size');
     const { id } = upload;
     if (id === undefined) throw new UploadGoneError('this upload was not begun');
