@@ -51,6 +51,7 @@ export function diagnose(config: S3Config, error: unknown): string {
       return `there is no bucket ${config.bucket} at ${where}`;
     case 'InvalidAccessKeyId':
     case 'InvalidToken':
+    case 'XAdminUserNotFound':
       return `${where} does not know the access key; check the Secret of credentialsSecretRef`;
     case 'SignatureDoesNotMatch':
       return `${where} says that the secret access key is wrong; check the Secret of credentialsSecretRef (a proxy that changes the Host header looks the same)`;
