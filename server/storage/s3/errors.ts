@@ -2,24 +2,15 @@
  * Errors of an S3 service, in words that say what to change. The codes are those that AWS documents ("Error responses")
  * and that MinIO, Garage, Ceph, R2 and versitygw share; what none of them names is "cannot be used" with its own text.
  */
-import { errnoOf, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../errors.ts';
+import {
+  errnoOf,
+  ObjectMissingError,
+  PartsError,
+  StorageFullError,
+  StorageUnavailableError,
+  UploadGoneError,
+} from '../errors.ts';
 import type { S3Config } from './config.ts';
-
-/** Parts do not make the object that the list says: wrong ETag, wrong order, wrong digest. */
-export class PartsError extends Error {
-  override readonly name = 'PartsError';
-  /** `too-small`: a part before the last has less than 5 MiB, which S3 refuses. */
-  readonly code: 'too-small' | 'invalid' | 'digest';
-  constructor(code: PartsError['code'], message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-}
-
-/** The service does not know this multipart upload: completed, aborted or expired. */
-export class UploadGoneError extends Error {
-  override readonly name = 'UploadGoneError';
-}
 
 const FULL = new Set(['QuotaExceeded', 'XMinioStorageFull', 'EntityTooLarge', 'StorageFull', 'InsufficientCapacity']);
 const PARTS: Readonly<Record<string, PartsError['code']>> = {
