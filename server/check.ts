@@ -4,6 +4,7 @@ import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
 import { load } from './serve.ts';
 import { ByteBudget } from './storage/index.ts';
+import { version } from './version.ts';
 
 export interface CheckOptions {
   readonly files: readonly string[];
@@ -33,6 +34,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     // Keys are not made or renamed here, so any host will do that the cache has had.
     host: undefined,
     renameHost: false,
+    version,
     verifier,
     logger,
     metrics: { published() {}, committed() {}, s3Request() {} },

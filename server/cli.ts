@@ -1,14 +1,16 @@
 /** The command line: subcommands, flags, their environment variables. */
 import { readFile } from 'node:fs/promises';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
-import { generateToken, hashToken } from './cache/index.ts';
+import { defaultSettings, generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
+import { databaseWaitOption, dataOption, fileOption, list, seconds, wholeNumber } from './cli-options.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
-import { FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
-import { defaultDataFolder, OptionError, parseListen, type ServeOptions } from './options.ts';
+import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
+import { runMigrate } from './migrate.ts';
+import { OptionError, parseListen, type ServeOptions } from './options.ts';
 import { ConfigurationError, serve } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
 import { version } from './version.ts';
@@ -23,6 +25,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
     .showHelpAfterError('(narwhal-server --help lists what there is)');
   program.addCommand(serveCommand(env), { isDefault: true });
   program.addCommand(checkCommand(env));
+  program.addCommand(migrateCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];
@@ -38,6 +41,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
       error instanceof ConfigurationError ||
       error instanceof FolderLockedError ||
       error instanceof NewerDatabaseError ||
+      error instanceof DatabaseError ||
       error instanceof ConvertError ||
       error instanceof OptionError ||
       isPlain(error);
@@ -56,19 +60,6 @@ function isPlain(error: unknown): boolean {
 /** What to do about an error of the operating system, where that is not plain. */
 function hint(error: Error): string {
   return 'code' in error && error.code === 'EADDRINUSE' ? '; choose another with --listen or --admin-listen' : '';
-}
-
-function fileOption(): Option {
-  return new Option('-f, --file <path...>', 'manifest file, or folder of manifests; repeatable, required')
-    .env('NARWHAL_FILE')
-    .argParser(list)
-    .makeOptionMandatory();
-}
-
-function dataOption(env: Environment): Option {
-  return new Option('--data <folder>', 'where caches keep database, keys and local storages')
-    .env('NARWHAL_DATA')
-    .default(defaultDataFolder(env));
 }
 
 interface ServeFlags {
@@ -91,6 +82,9 @@ interface ServeFlags {
   housekeepingInterval: number;
   storageRetry: number;
   transientRetry: number;
+  databaseConnections: number;
+  databaseTimeout: number;
+  databaseWait: number;
   narinfoCacheSize: number;
   verifyThreads?: number;
   maxVerifications?: number;
@@ -219,6 +213,21 @@ function serveCommand(env: Environment): Command {
       ),
     )
     .addOption(
+      new Option('--database-connections <count>', 'connections to PostgreSQL at most, for each cache that has one')
+        .env('NARWHAL_DATABASE_CONNECTIONS')
+        .argParser(wholeNumber)
+        .default(defaultSettings.databaseConnections),
+    )
+    .addOption(
+      seconds(
+        '--database-timeout <seconds>',
+        'for one statement of PostgreSQL',
+        'NARWHAL_DATABASE_TIMEOUT',
+        defaultSettings.databaseTimeoutMs / 1000,
+      ),
+    )
+    .addOption(databaseWaitOption())
+    .addOption(
       new Option('--narinfo-cache-size <bytes>', 'memory for rendered narinfos of each cache')
         .env('NARWHAL_NARINFO_CACHE_SIZE')
         .argParser(wholeNumber)
@@ -319,6 +328,9 @@ function serveOptions(flags: ServeFlags): ServeOptions {
       housekeepingMs: flags.housekeepingInterval * 1000,
       storageRetryMs: flags.storageRetry * 1000,
       transientRetryMs: flags.transientRetry * 1000,
+      databaseConnections: flags.databaseConnections,
+      databaseTimeoutMs: flags.databaseTimeout * 1000,
+      databaseWaitMs: flags.databaseWait * 1000,
       narinfoCacheBytes: flags.narinfoCacheSize,
     },
     shutdownGraceMs: flags.shutdownGrace * 1000,
@@ -342,6 +354,18 @@ function checkCommand(env: Environment): Command {
     .action(async (flags: { file: string[]; data: string; cache?: string; contents: boolean; repair: boolean }) => {
       const clean = await runCheck({ ...flags, files: flags.file, terminal: process.stderr.isTTY === true });
       if (!clean) process.exitCode = 1;
+    });
+}
+
+function migrateCommand(env: Environment): Command {
+  return new Command('migrate')
+    .description('bring the databases of the manifests up to date, as a server does when it starts')
+    .addOption(fileOption())
+    .addOption(dataOption(env))
+    .addOption(databaseWaitOption())
+    .option('--cache <name>', 'only this cache')
+    .action(async (flags: { file: string[]; data: string; databaseWait: number; cache?: string }) => {
+      await runMigrate({ ...flags, files: flags.file, waitMs: flags.databaseWait * 1000 });
     });
 }
 
@@ -375,34 +399,4 @@ function hashTokenCommand(): Command {
         throw new ConfigurationError('give the token on standard input: narwhal-server hash-token < FILE');
       process.stdout.write(`${hashToken(text.trim())}\n`);
     });
-}
-
-/** Values of a repeatable flag; one environment variable holds several, with commas. */
-function list(value: string, previous: unknown): string[] {
-  const values = value.split(',').filter((item) => item !== '');
-  return Array.isArray(previous) && seen.has(previous) ? remember([...previous, ...values]) : remember(values);
-}
-
-/** Lists that came from flags, so that the first value replaces a default instead of joining it. */
-const seen = new WeakSet<object>();
-
-function remember(values: string[]): string[] {
-  seen.add(values);
-  return values;
-}
-
-function seconds(flags: string, description: string, variable: string, value: number): Option {
-  return new Option(flags, description)
-    .env(variable)
-    .argParser((text) => {
-      const number = Number(text);
-      if (!(number > 0)) throw new InvalidArgumentError('expected a number of seconds above 0');
-      return number;
-    })
-    .default(value);
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
-  return Number(text);
 }

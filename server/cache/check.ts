@@ -83,7 +83,7 @@ export async function check(init: CheckInit): Promise<CheckReport> {
       findings.push({ kind, storage: row.storage, object: row.key, paths: paths.map((path) => path.hash_part) });
       if (!init.repair) continue;
       await database.write(async (sql) => {
-        await unpublish(sql, row.id);
+        await unpublish(database, sql, row.id);
         await tombstone(sql, row.id);
       });
       repaired++;

@@ -30,7 +30,7 @@ export interface NewObject {
   readonly name: string;
   readonly size: number;
   /** Whether a row of `intents` has the name. */
-  readonly isIntended: boolean;
+  readonly isIntended?: boolean;
 }
 
 export interface ObjectsInit {
@@ -41,17 +41,20 @@ export interface ObjectsInit {
 }
 
 const CACHED_ROWS = 50_000;
+const SHARED_ROW_MS = 1_000;
 const COLLECT_PAGE = 1000;
 
 export class Objects {
   readonly #init: ObjectsInit;
-  readonly #rows = new LRUCache<string, StoredObject>({ max: CACHED_ROWS });
+  readonly #rows: LRUCache<string, StoredObject>;
   #collecting: Promise<void> | undefined;
   /** Whether rows may have been tombstoned since the last look. */
   #asked = false;
 
   constructor(init: ObjectsInit) {
     this.#init = init;
+    // Another server may replace or remove an object, and only paths are announced.
+    this.#rows = new LRUCache({ max: CACHED_ROWS, ttl: init.database.isShared ? SHARED_ROW_MS : 0 });
   }
 
   /** The row from memory, for answers that should not wait for the database. */
@@ -62,10 +65,7 @@ export class Objects {
   async find(key: string): Promise<StoredObject | undefined> {
     const cached = this.#rows.get(key);
     if (cached !== undefined) return cached;
-    const rows = await this.#init.database.query<StoredObject>(
-      `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`,
-      [key],
-    );
+    const rows = await this.#init.database.query<StoredObject>(OBJECT_QUERY, [key]);
     const row = rows[0];
     if (row !== undefined) this.#rows.set(key, row);
     return row;
@@ -167,11 +167,9 @@ export class Objects {
   async #collectPage(): Promise<number> {
     const { database, storages } = this.#init;
     const ready = storages.list().filter((storage) => storage.health().state === 'Ready');
-    const rows = await database.query<StoredObject>(
-      `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
-       AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`,
-      [database.list(ready.map((storage) => storage.name))],
-    );
+    const rows = await database.query<StoredObject>(tombstonesQuery(database), [
+      database.list(ready.map((storage) => storage.name)),
+    ]);
     for (const row of rows) {
       crashPoint('before-delete');
       await storages.get(row.storage).delete(row.name);
@@ -184,6 +182,15 @@ export class Objects {
     for (const row of rows) storages.count(row.storage, -row.size);
     return rows.length;
   }
+}
+
+/** What a read of an object begins with; its plan is tested. */
+export const OBJECT_QUERY = `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`;
+
+/** Rows whose bytes can be removed now; its plan is tested. */
+export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
+  return `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
+    AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
 }
 
 /** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
@@ -241,14 +248,44 @@ export async function tombstone(sql: Sql, id: number): Promise<void> {
   await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
 }
 
-/** Unpublishes the paths whose NAR an object is. */
-export async function unpublish(sql: Sql, objectId: number): Promise<void> {
-  await sql.query('DELETE FROM paths WHERE object_id = ?', [objectId]);
+/**
+ * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
+ * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
+ */
+export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
+  const rows = await sql.query(
+    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
+     WHERE id = ? AND state = 'verified' AND orphan_since < ? RETURNING id`,
+    [id, before],
+  );
+  return rows.length > 0;
 }
 
-async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
-  const old = await sql.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [object.key]);
-  for (const { id } of old) await tombstone(sql, id);
-  const id = await insertObject(sql, object);
-  if (id === undefined) throw new CacheError('Conflict', `${object.key} is being replaced by another request`);
+/** Unpublishes the paths whose NAR an object is, and tells the other servers. */
+export async function unpublish(database: Database, sql: Sql, objectId: number): Promise<void> {
+  const paths = await sql.query<{ hash_part: string }>('DELETE FROM paths WHERE object_id = ? RETURNING hash_part', [
+    objectId,
+  ]);
+  await sql.run(database.announce(paths.map((path) => path.hash_part)));
+}
+
+/** How often a key is taken away from us before a client hears of it. */
+const REPLACEMENTS = 20;
+
+/**
+ * Puts an object in the place of the one with its key. Another server may do the same: whoever commits last stays, and
+ * the bytes of the other go.
+ */
+export async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
+  for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
+    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'>>(
+      'SELECT id, storage, name FROM objects WHERE key = ?',
+      [object.key],
+    );
+    // The same write ran before, and was said to have failed.
+    if (old?.storage === object.storage && old.name === object.name) return;
+    if (old !== undefined) await tombstone(sql, old.id);
+    if ((await insertObject(sql, object)) !== undefined) return;
+  }
+  throw new CacheError('Unavailable', `${object.key} is being replaced by other requests`);
 }

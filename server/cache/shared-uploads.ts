@@ -201,7 +201,7 @@ export class SharedUploads {
     checkClaim(claim, facts, claim.fileSize);
     if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
     storages.count(row.storage, claim.fileSize);
-    const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize, isIntended: false };
+    const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize };
     await publishUpload(this.#init, claim, { object, facts }, [
       ...finishStatements(row.id, claim.hashPart),
       ...(hasSides ? [dropStatement(row.storage, name)] : []),
