@@ -4,6 +4,7 @@ import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
 import { Progress } from './progress.ts';
 import { load } from './serve.ts';
+import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
 
 export interface CheckOptions {
@@ -37,7 +38,8 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     version,
     verifier,
     logger,
-    metrics: { published() {}, committed() {} },
+    metrics: { published() {}, committed() {}, s3Request() {} },
+    budget: new ByteBudget(64 * 2 ** 20),
     settings: {},
     graceMs: 0,
     inspecting: true,

@@ -91,6 +91,7 @@ interface ServeFlags {
   maxVerifications?: number;
   maxDownloads: number;
   maxPushBodies: number;
+  s3BufferSize: number;
 }
 
 function serveCommand(env: Environment): Command {
@@ -255,6 +256,12 @@ function serveCommand(env: Environment): Command {
         .argParser(wholeNumber)
         .default(500),
     )
+    .addOption(
+      new Option('--s3-buffer-size <bytes>', 'memory for bytes on their way to S3; pushes beyond it wait')
+        .env('NARWHAL_S3_BUFFER_SIZE')
+        .argParser(wholeNumber)
+        .default(256 * 2 ** 20),
+    )
     .addHelpText(
       'after',
       '\nOf a repeatable option, the environment variable holds all values, with commas between them.',
@@ -333,6 +340,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     maxVerifications: flags.maxVerifications,
     maxDownloads: flags.maxDownloads,
     maxPushBodies: flags.maxPushBodies,
+    s3BufferBytes: flags.s3BufferSize,
   };
 }
 

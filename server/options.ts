@@ -28,6 +28,8 @@ export interface ServeOptions {
   readonly maxDownloads: number;
   /** Bodies of pushes that are received at one time; further ones wait. */
   readonly maxPushBodies: number;
+  /** Memory for bytes on their way to S3. */
+  readonly s3BufferBytes: number;
 }
 
 /** A flag whose value cannot be used; the message is for the person who wrote it. */

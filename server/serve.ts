@@ -6,6 +6,7 @@ import { Caches, Verifier } from './cache/index.ts';
 import { AdminServer, type Doors, HttpServer, Metrics, Reader, TrustedProxies, Turns, Urls } from './http/index.ts';
 import { readManifests, watchManifests } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
+import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
 
 /** A running server. */
@@ -41,6 +42,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   // A port of 0 is known only once it listens; the caches need the host name alone, before that.
   const urls = new Urls(options.apiUrl || defaultApiUrl(first, first.port), options.aliases);
   const { data, renameHost, settings, shutdownGraceMs: graceMs } = options;
+  const budget = new ByteBudget(options.s3BufferBytes);
   const caches = new Caches({
     data,
     host: urls.host,
@@ -49,6 +51,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     verifier,
     logger,
     metrics,
+    budget,
     settings,
     graceMs,
     inspecting: false,
@@ -71,7 +74,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   try {
     await caches.apply(documents);
     started.push(caches);
-    metrics.watch(caches, verifier, doors);
+    metrics.watch(caches, verifier, doors, budget);
     const adminAddress = await admin.listen(options.adminListen.host, options.adminListen.port);
     started.push(admin);
     const addresses: string[] = [];

@@ -6,9 +6,12 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import { parsePublicKey } from '../nix/index.ts';
+import { type ByteBudget, LocalStorage } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import { Housekeeping } from './housekeeping.ts';
+import { Intents } from './intents.ts';
 import { Keys } from './keys.ts';
+import { Leases } from './leases.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { cacheId } from './meta.ts';
 import type { CacheMetrics } from './metrics.ts';
@@ -35,6 +38,8 @@ export interface BinaryCacheInit {
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
+  /** Memory for bytes on their way to S3. */
+  readonly budget: ByteBudget;
   /** Only to look: nothing is removed and nothing runs in the background. */
   readonly inspecting: boolean;
 }
@@ -48,6 +53,7 @@ export class BinaryCache {
   readonly paths: Paths;
   readonly nars: Nars;
   readonly uploads: Uploads;
+  readonly intents: Intents;
   readonly #init: BinaryCacheInit;
   readonly #opened: OpenDatabase;
   readonly #housekeeping: Housekeeping;
@@ -75,16 +81,26 @@ export class BinaryCache {
     this.#tokens = parts.tokens;
     this.#opened = parts.opened;
     this.database = database;
+    const leases = new Leases({ database, logger });
+    const intents = new Intents({ database, logger, find: (name) => this.storages.find(name) });
+    this.intents = intents;
     this.storages = new Storages({
       database,
+      cache: plan.name,
       cacheId: parts.id,
+      isShared: database.isShared,
       settings,
       logger,
+      intents,
+      budget: init.budget,
+      metrics: init.metrics,
       settle: async (storage) => {
-        if (!init.inspecting) await removeLeftovers({ database, logger }, storage);
+        // Where other servers write too, what they are about to publish looks like a leftover.
+        if (init.inspecting || database.isShared || !(storage instanceof LocalStorage)) return;
+        await removeLeftovers({ database, logger }, storage);
       },
     });
-    this.objects = new Objects({ database, storages: this.storages, logger });
+    this.objects = new Objects({ database, storages: this.storages, intents, logger });
     this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
     const onPublished = (published: NewPath) => {
       init.metrics.published(plan.name);
@@ -95,6 +111,8 @@ export class BinaryCache {
       storages: this.storages,
       objects: this.objects,
       paths: this.paths,
+      intents,
+      leases,
       verifier,
       keys,
       settings,
@@ -108,6 +126,8 @@ export class BinaryCache {
       storages: this.storages,
       objects: this.objects,
       uploads: this.uploads,
+      intents,
+      leases,
       settings,
       logger,
     });
@@ -235,7 +255,12 @@ export class BinaryCache {
     }
     this.#stopping.abort();
     // What is cut off here is as safe as in a crash: the next start goes on with it or removes it.
-    const work = Promise.allSettled([this.#housekeeping.stop(), this.uploads.idle(), this.objects.idle()]);
+    const work = Promise.allSettled([
+      this.#housekeeping.stop(),
+      this.uploads.idle(),
+      this.objects.idle(),
+      this.intents.idle(),
+    ]);
     await within(work, Math.max(LAST_WORK_MS, deadline - Date.now()));
     await this.storages.close();
     await this.#opened.close();

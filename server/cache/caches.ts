@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Documents } from '../../crds/index.ts';
 import { DatabaseError } from '../metadata/index.ts';
+import type { ByteBudget } from '../storage/index.ts';
 import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
 import type { CacheMetrics } from './metrics.ts';
@@ -20,6 +21,8 @@ export interface CachesInit {
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
+  /** Memory for bytes on their way to S3, of all caches together. */
+  readonly budget: ByteBudget;
   /** Timers that the process sets, not the manifest. */
   readonly settings: Partial<Settings>;
   /** How long requests of a cache that goes may still run. */

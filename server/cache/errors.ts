@@ -2,29 +2,36 @@
  * Everything that can go wrong for a reason that a client should hear. The message is one line of plain text that says
  * what to do; which status it becomes is decided in one place, server/http/errors.ts.
  */
-export type CacheErrorCode =
+const CACHE_ERROR_CODES = [
   /** Nothing of that name is here. */
-  | 'NotFound'
+  'NotFound',
   /** The request or its bytes are wrong; the same again will fail again. */
-  | 'Invalid'
+  'Invalid',
   /** It contradicts what is published. */
-  | 'Conflict'
+  'Conflict',
   /** No credential, a wrong one, or one without the right. */
-  | 'Unauthorized'
+  'Unauthorized',
   /** Larger than a limit. */
-  | 'TooLarge'
+  'TooLarge',
   /** No writable storage has room. */
-  | 'NoSpace'
+  'NoSpace',
   /** Bytes are in a storage that cannot be reached now. */
-  | 'Unavailable'
+  'Unavailable',
   /** A method that this address does not take. */
-  | 'WrongMethod'
+  'WrongMethod',
   /** A field or encoding that this server does not do. */
-  | 'Unsupported'
+  'Unsupported',
   /** The client went away or sent fewer bytes than it announced. */
-  | 'Incomplete'
+  'Incomplete',
   /** The body stopped coming. */
-  | 'TimedOut';
+  'TimedOut',
+] as const;
+
+export type CacheErrorCode = (typeof CACHE_ERROR_CODES)[number];
+
+export function isErrorCode(value: unknown): value is CacheErrorCode {
+  return CACHE_ERROR_CODES.some((code) => code === value);
+}
 
 export class CacheError extends Error {
   override readonly name = 'CacheError';

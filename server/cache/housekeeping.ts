@@ -1,8 +1,13 @@
-/** What must happen now and then: expired uploads go, NARs that never got a narinfo go, storages are marked settled. */
+/**
+ * What must happen now and then: expired uploads go, NARs that never got a narinfo go, what interrupted writes left behind
+ * goes. Of several servers on one database one does it, by a lease.
+ */
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
-import { LocalStorage } from '../storage/index.ts';
-import { markSettled } from './leftovers.ts';
+import { LocalStorage, type Storage } from '../storage/index.ts';
+import { dropStatement, type Intents } from './intents.ts';
+import type { Leases } from './leases.ts';
+import { markSettled, removeOldLeftovers } from './leftovers.ts';
 import { type Objects, tombstoneOrphan } from './objects.ts';
 import type { Settings } from './settings.ts';
 import type { Storages } from './storages.ts';
@@ -13,10 +18,14 @@ export interface HousekeepingInit {
   readonly storages: Storages;
   readonly objects: Objects;
   readonly uploads: Uploads;
+  readonly intents: Intents;
+  readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
 }
 
+/** Between two looks for what is found by a listing only. */
+const OLD_MS = 3600_000;
 /** NARs that have waited for a path since before `?`; its plan is tested. */
 export const ORPHANS_QUERY = `SELECT id, key FROM objects
   WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`;
@@ -25,6 +34,7 @@ export class Housekeeping {
   readonly #init: HousekeepingInit;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  #oldAt = Number.NEGATIVE_INFINITY;
 
   constructor(init: HousekeepingInit) {
     this.#init = init;
@@ -50,12 +60,42 @@ export class Housekeeping {
 
   /** One round. */
   async run(): Promise<void> {
-    const { uploads, storages, database, objects } = this.#init;
+    const lease = await this.#init.leases.acquire('housekeeping');
+    if (lease === undefined) return;
+    try {
+      await this.#run();
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { uploads, storages, database, objects, intents, settings, logger } = this.#init;
     await uploads.expire();
     await this.#dropOrphans();
     objects.collect();
+    await intents.sweep();
+    const isTimeForOld = Date.now() - this.#oldAt > OLD_MS;
+    if (isTimeForOld) this.#oldAt = Date.now();
     for (const storage of storages.list()) {
-      if (storage instanceof LocalStorage && storage.health().state === 'Ready') await markSettled(database, storage);
+      if (storage.health().state !== 'Ready') continue;
+      if (storage instanceof LocalStorage) {
+        if (!database.isShared) await markSettled(database, storage);
+        else if (isTimeForOld) await removeOldLeftovers({ database, logger }, storage, settings.uploadExpiryMs);
+      } else if (isTimeForOld) await this.#dropUnfinished(storage);
+    }
+  }
+
+  /** Uploads in parts that were begun at the service and got no row, because the server died between the two. */
+  async #dropUnfinished(storage: Storage): Promise<void> {
+    const { database, settings } = this.#init;
+    const before = Date.now() - 2 * settings.uploadExpiryMs;
+    for await (const name of storage.remote?.unfinished(before) ?? []) {
+      const known = await database.query(`SELECT 1 FROM uploads WHERE storage = ? AND name = ? AND state = 'open'`, [
+        storage.name,
+        name,
+      ]);
+      if (known.length === 0) await database.script([dropStatement(storage.name, name)]);
     }
   }
 

@@ -1,7 +1,8 @@
 /**
- * Bytes on their way in. They stream into a staged file of the storage that the strategy chose; when that medium runs
- * full in the middle, what has arrived moves to the next storage and the stream goes on there: a client that cannot
- * repeat a PUT (nix before 2.33.2) never notices.
+ * Bytes on their way in. They stream into the storage that the strategy chose; when that one runs full or fails in the
+ * middle, what has arrived moves to the next one and the stream goes on there: a client that cannot repeat a PUT (nix
+ * before 2.33.2) never notices. What a storage on another machine has taken in cannot be had back from there before it is
+ * an object; so a large body that has begun to go to S3 stays there, and waits where S3 fails.
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -14,14 +15,20 @@ import { isFull, type Placement, type Storages } from './storages.ts';
 /** A request body, or anything else that yields bytes. Its iterator is closed by whoever made it. */
 export type Body = AsyncIterable<Uint8Array>;
 
+/** Who looks at the bytes on their way. */
+export interface Observer {
+  /** So many bytes lie in the file of the staging place, if it has one. */
+  grow?(end: number): void;
+  /** They lie in no file: every piece comes by, from the first on. */
+  piece?(piece: Uint8Array): Promise<void>;
+}
+
 export interface ReceiveInit {
   readonly storages: Storages;
   readonly declaredBytes: number | undefined;
   readonly maxBytes: number;
-  /** Called with each staged file that the bytes go to: once, or again after a move. */
-  readonly onStaged?: (staged: Staged) => Promise<void> | void;
-  /** Hears how many bytes are in the file. */
-  readonly onWritten?: (end: number) => void;
+  /** Called with each staging place that the bytes go to: once, or again after a move. */
+  readonly onStaged?: (staged: Staged) => Promise<Observer>;
 }
 
 /** A body that has arrived whole. Call `close` in every case; after `commit` it only frees the placement. */
@@ -39,17 +46,25 @@ export class Incoming {
     this.#storages = storages;
   }
 
-  /** Makes the bytes durable under a new name; the row that makes them visible is the caller's. */
+  /** Makes the bytes durable as an object; the row that makes them visible is the caller's. */
   async commit(key: string): Promise<NewObject> {
     const { storage } = this.#placement;
-    const name = storage.newName();
-    await full(storage.name, this.#storages, () =>
-      patiently(() => this.staged.commit(name), this.#storages.settings.transientRetryMs),
+    const name = await full(storage.name, this.#storages, () =>
+      patiently(() => this.staged.commit(), this.#storages.settings.transientRetryMs),
     );
     this.#committed = true;
     this.#storages.count(storage.name, this.size);
     crashPoint('before-nar-row');
-    return { key, storage: storage.name, name, size: this.size };
+    return { key, storage: storage.name, name, size: this.size, isIntended: this.staged.file === undefined };
+  }
+
+  /** All bytes again, before `commit`, where they lie in no file. */
+  async *read(): AsyncGenerator<Uint8Array> {
+    const { storage } = this.#placement;
+    const name = await this.staged.commit();
+    const body = await storage.get(name, { start: 0, end: this.size - 1 });
+    if (Buffer.isBuffer(body)) yield body;
+    else yield* body;
   }
 
   async close(): Promise<void> {
@@ -63,75 +78,108 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
   const { storages, declaredBytes, maxBytes } = init;
   if (declaredBytes !== undefined && declaredBytes > maxBytes) throw tooLarge(maxBytes);
   const source = new Source(body, maxBytes);
-  const tried = new Set<string>();
-  // No storage may be there for a moment: waiting costs less than an answer that a client cannot repeat.
-  const patience = storages.settings.transientRetryMs;
-  let placement = await patiently(() => storages.place(declaredBytes ?? 0), patience);
-  let staged = placement.storage.stage(randomUUID());
+  const choice = new Choice(storages);
+  /** A file with the beginning of the body, of a storage that ran full. */
+  let kept: { staged: Staged; bytes: number } | undefined;
   for (;;) {
+    const placement = await choice.next(Math.max(declaredBytes ?? 0, source.written));
+    const staged = placement.storage.stage(randomUUID(), declaredBytes);
+    let reached = 0;
     try {
-      await init.onStaged?.(staged);
-      await staged.write(source.rest(), {
-        offset: source.written,
+      const observer = (await init.onStaged?.(staged)) ?? {};
+      await staged.write(observed(chain(kept, source), observer), {
         onWritten: (end) => {
+          reached = end;
           source.acknowledge(end);
-          init.onWritten?.(end);
+          observer.grow?.(end);
         },
       });
-      if (declaredBytes !== undefined && source.written !== declaredBytes) {
-        throw new CacheError('Incomplete', `received ${source.written} of ${declaredBytes} bytes`);
-      }
-      return new Incoming(staged, source.written, placement, storages);
-    } catch (error) {
-      const from = staged;
-      try {
-        placement.release();
-        await exclude(storages, placement.storage.name, tried, error);
-        [placement, staged] = await move(init, from, source.written, tried);
-      } finally {
-        await from.discard();
-      }
-    }
-  }
-}
-
-/** Goes on with a copy of what has arrived in the next storage that takes it. @throws CacheError NoSpace */
-async function move(
-  init: ReceiveInit,
-  from: Staged,
-  written: number,
-  tried: Set<string>,
-): Promise<[Placement, Staged]> {
-  const { storages, declaredBytes = 0 } = init;
-  for (;;) {
-    const placement = await storages.place(Math.max(declaredBytes, written), tried);
-    const staged = placement.storage.stage(randomUUID());
-    try {
-      if (written > 0) await staged.write(createReadStream(from.file, { end: written - 1 }));
-      return [placement, staged];
+      if (declaredBytes !== undefined && source.received !== declaredBytes)
+        throw new CacheError('Incomplete', `received ${source.received} of ${declaredBytes} bytes`);
+      await kept?.staged.discard();
+      return new Incoming(staged, source.received, placement, storages);
     } catch (error) {
       placement.release();
-      await staged.discard();
-      await exclude(storages, placement.storage.name, tried, error);
+      try {
+        await choice.exclude(placement.storage.name, error);
+        // What went to another machine beyond what is kept here cannot be had back.
+        if (staged.file === undefined && reached > (kept?.bytes ?? 0)) throw error;
+      } catch (final) {
+        await Promise.all([staged.discard(), kept?.staged.discard()]);
+        throw final;
+      }
+      if (staged.file === undefined || reached < source.written) await staged.discard();
+      else if (reached > 0) {
+        await kept?.staged.discard();
+        kept = { staged, bytes: reached };
+      }
     }
   }
 }
 
-/** Leaves a storage out that is full or gone; throws what another storage would not change. */
-async function exclude(storages: Storages, name: string, tried: Set<string>, error: unknown): Promise<void> {
-  if (isFull(error)) storages.reportFull(name);
-  else if (error instanceof StorageUnavailableError) await storages.suspect(name);
-  else throw error;
-  tried.add(name);
+/** What is in a file already, then what still comes. */
+async function* chain(kept: { staged: Staged; bytes: number } | undefined, source: Source): AsyncGenerator<Uint8Array> {
+  const file = kept?.staged.file;
+  if (kept !== undefined && file !== undefined) yield* createReadStream(file, { end: kept.bytes - 1 });
+  yield* source.rest();
 }
 
-/** The body, with the pieces that are not on disk yet kept for a second try. */
+async function* observed(body: Body, { piece: look }: Observer): AsyncGenerator<Uint8Array> {
+  for await (const piece of body) {
+    await look?.(piece);
+    yield piece;
+  }
+}
+
+/** Storages in the order in which they are tried. */
+class Choice {
+  readonly #storages: Storages;
+  readonly #tried = new Map<string, 'full' | 'ill'>();
+
+  constructor(storages: Storages) {
+    this.#storages = storages;
+  }
+
+  /**
+   * The next storage with room. None may be there for a moment: waiting costs less than an answer that a client cannot
+   * repeat. @throws CacheError NoSpace, Unavailable
+   */
+  next(size: number): Promise<Placement> {
+    return patiently(async () => {
+      try {
+        return await this.#storages.place(size, new Set(this.#tried.keys()));
+      } catch (error) {
+        const ill = [...this.#tried].filter(([, why]) => why === 'ill');
+        if (ill.length === 0) throw error;
+        // Those that failed may be back when this is tried again.
+        for (const [name] of ill) this.#tried.delete(name);
+        throw new CacheError('Unavailable', 'no writable storage is available', { cause: error });
+      }
+    }, this.#storages.settings.transientRetryMs);
+  }
+
+  /** Leaves a storage out that is full or gone; throws what another storage would not change. */
+  async exclude(name: string, error: unknown): Promise<void> {
+    if (isFull(error)) {
+      this.#storages.reportFull(name);
+      this.#tried.set(name, 'full');
+    } else if (error instanceof StorageUnavailableError) {
+      await this.#storages.suspect(name);
+      this.#tried.set(name, 'ill');
+    } else throw error;
+  }
+}
+
+/** The body, with the pieces that are in no storage yet kept for a second try. */
 class Source {
+  /** Bytes that a storage has taken in. */
   written = 0;
   readonly #iterator: AsyncIterator<Uint8Array>;
   readonly #maxBytes: number;
+  received = 0;
   #pending: Uint8Array[] = [];
-  #received = 0;
+  /** Bytes before the first pending piece. */
+  #dropped = 0;
   #ended = false;
 
   constructor(body: Body, maxBytes: number) {
@@ -139,28 +187,30 @@ class Source {
     this.#maxBytes = maxBytes;
   }
 
+  /** What no storage has taken in, then what still comes. */
   async *rest(): AsyncGenerator<Uint8Array> {
-    yield* [...this.#pending];
+    const taken = this.written - this.#dropped;
+    for (const [index, piece] of [...this.#pending].entries()) yield index === 0 ? piece.subarray(taken) : piece;
     while (!this.#ended) {
       const next = await this.#iterator.next();
       if (next.done === true) {
         this.#ended = true;
         return;
       }
-      this.#received += next.value.length;
-      if (this.#received > this.#maxBytes) throw tooLarge(this.#maxBytes);
+      this.received += next.value.length;
+      if (this.received > this.#maxBytes) throw tooLarge(this.#maxBytes);
       this.#pending.push(next.value);
       yield next.value;
     }
   }
 
+  /** `end` bytes are in a storage now; those that are elsewhere already may be told again. */
   acknowledge(end: number): void {
-    let left = end - this.written;
-    this.written = end;
+    this.written = Math.max(this.written, end);
     let done = 0;
     for (const piece of this.#pending) {
-      if (piece.length > left) break;
-      left -= piece.length;
+      if (this.#dropped + piece.length > this.written) break;
+      this.#dropped += piece.length;
       done++;
     }
     this.#pending = this.#pending.slice(done);

@@ -1,7 +1,9 @@
 /** What both ways to push, uploads and NARs, work with. */
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
+import type { Intents } from './intents.ts';
 import type { Keys } from './keys.ts';
+import type { Leases } from './leases.ts';
 import type { Objects } from './objects.ts';
 import type { NewPath, Paths } from './paths.ts';
 import type { Settings } from './settings.ts';
@@ -15,6 +17,8 @@ export interface IngestInit {
   readonly paths: Paths;
   readonly verifier: Verifier;
   readonly keys: () => Keys;
+  readonly intents: Intents;
+  readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
   /** Called once for each path that becomes visible. */

@@ -5,7 +5,7 @@
  */
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
-import type { LocalStorage } from '../storage/index.ts';
+import { folderAt, type LocalStorage } from '../storage/index.ts';
 import { endStatements, openUploads } from './upload-rows.ts';
 
 export interface LeftoversInit {
@@ -17,7 +17,7 @@ export interface LeftoversInit {
 export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage): Promise<string[]> {
   const { database, logger } = init;
   const removed: string[] = [];
-  const stagedFiles = await storage.listStaged();
+  const stagedFiles = (await storage.listStaged()).map((staged) => staged.id);
   const uploads = await abandonBroken(init, storage, new Set(stagedFiles));
   for (const staged of stagedFiles) {
     // `<upload id>` or `<upload id>.<part>`
@@ -25,18 +25,7 @@ export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage
     await storage.stage(staged).discard();
     removed.push(staged);
   }
-  const marks = await database.query<{ settled: string }>('SELECT settled FROM storages WHERE name = ?', [
-    storage.name,
-  ]);
-  for await (const entry of storage.list(marks[0]?.settled)) {
-    const rows = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
-      storage.name,
-      entry.name,
-    ]);
-    if (rows.length > 0) continue;
-    await storage.delete(entry.name);
-    removed.push(entry.name);
-  }
+  removed.push(...(await removeUnknown(database, storage)));
   if (removed.length > 0)
     logger.info({ storage: storage.name, files: removed.length }, 'removed what an interrupted write left behind');
   await markSettled(database, storage);
@@ -71,9 +60,46 @@ async function abandonBroken(
   return whole;
 }
 
+/**
+ * The same where several servers write: what is younger than `ageMs` may be about to be published by another one.
+ */
+export async function removeOldLeftovers(
+  { database, logger }: LeftoversInit,
+  storage: LocalStorage,
+  ageMs: number,
+): Promise<void> {
+  const before = Date.now() - ageMs;
+  for (const { id, modifiedAt } of await storage.listStaged()) {
+    if (modifiedAt < before) await storage.stage(id).discard();
+  }
+  const removed = await removeUnknown(database, storage, before);
+  if (removed.length > 0)
+    logger.info({ storage: storage.name, files: removed.length }, 'removed files that never got a row');
+  await markSettled(database, storage, before);
+}
+
+/** Removes files that have no row and were not written to since `before`; of folders since the settled mark. */
+async function removeUnknown(database: Database, storage: LocalStorage, before = Infinity): Promise<string[]> {
+  const removed: string[] = [];
+  const marks = await database.query<{ settled: string }>('SELECT settled FROM storages WHERE name = ?', [
+    storage.name,
+  ]);
+  for await (const entry of storage.list(marks[0]?.settled)) {
+    if (entry.modifiedAt >= before) continue;
+    const rows = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
+      storage.name,
+      entry.name,
+    ]);
+    if (rows.length > 0) continue;
+    await storage.delete(entry.name);
+    removed.push(entry.name);
+  }
+  return removed;
+}
+
 /** Notes that older folders hold nothing without a row. Writes take minutes at most; an hour's slack is plenty. */
-export async function markSettled(database: Database, storage: LocalStorage): Promise<void> {
-  const mark = storage.folderAt(new Date(Date.now() - 3600_000));
+export async function markSettled(database: Database, storage: LocalStorage, at = Date.now()): Promise<void> {
+  const mark = folderAt(new Date(at - 3600_000));
   await database.write((sql) =>
     sql.query('UPDATE storages SET settled = ? WHERE name = ? AND settled < ?', [mark, storage.name, mark]),
   );

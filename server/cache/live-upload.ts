@@ -1,5 +1,5 @@
 /** What is in memory of an upload, and how it ends. */
-import { errnoOf, type Storage } from '../storage/index.ts';
+import { errnoOf, type LocalStorage } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import { isFull } from './storages.ts';
 import type { UploadFile } from './upload-file.ts';
@@ -9,7 +9,7 @@ import { type Verification, VerifyError } from './verify/index.ts';
 /** An upload that this process has in hand. */
 export interface LiveUpload {
   readonly row: UploadRow;
-  readonly storage: Storage;
+  readonly storage: LocalStorage;
   readonly file: UploadFile;
   verification: Verification | undefined;
   completing: { readonly hashPart: string; readonly outcome: Promise<void> } | undefined;

@@ -4,4 +4,6 @@ export interface CacheMetrics {
   published(cache: string): void;
   /** A transaction of `writes` writes was committed in `milliseconds`. */
   committed(cache: string, milliseconds: number, writes: number): void;
+  /** A request to S3 went out; status 0: no answer came. */
+  s3Request(cache: string, storage: string, request: { operation: string; status: number; milliseconds: number }): void;
 }

@@ -20,8 +20,8 @@ import type { PathClaim } from './narinfo-create.ts';
 import { type NarFacts, type NewPath, storeNar } from './paths.ts';
 import { patiently } from './patience.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
-import { verified } from './verified.ts';
-import type { Verification, VerifyRequest } from './verify/index.ts';
+import { Arriving } from './verified.ts';
+import type { VerifyRequest } from './verify/index.ts';
 
 /** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
 const NAR_FILE = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(\.[a-z0-9]+)?$/;
@@ -96,8 +96,8 @@ export class Nars {
     },
   ): Promise<{ facts: NarFacts; size: number }> {
     const { storages, verifier, settings, database, objects } = this.#init;
-    let verification: Verification | undefined;
-    const open = (file: string) => verifier.open({ file, ...rules.form, maxNarSize: settings.maxNarBytes });
+    const request = { ...rules.form, maxNarSize: settings.maxNarBytes };
+    let verification: Arriving | undefined;
     const incoming = await receive(
       {
         storages,
@@ -105,9 +105,9 @@ export class Nars {
         maxBytes: settings.maxNarBytes,
         onStaged: async (staged) => {
           await verification?.cancel();
-          verification = open(staged.file);
+          verification = new Arriving(verifier, request, staged.file);
+          return verification;
         },
-        onWritten: (end) => verification?.grow(end),
       },
       body,
     ).catch(async (error: unknown) => {
@@ -116,8 +116,7 @@ export class Nars {
     });
     try {
       if (verification === undefined) throw new CacheError('Invalid', 'no NAR was received');
-      const again = () => open(incoming.staged.file);
-      const facts = factsForRow(await verified(verification, again, { fileSize: incoming.size }));
+      const facts = factsForRow(await verification.verdict(incoming));
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
       const isNew = await objects.record(object, () => storeNar(database, object, facts));

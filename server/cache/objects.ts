@@ -9,8 +9,8 @@ import type { Logger } from 'pino';
 import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { type ByteRange, crashPoint, ObjectMissingError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
-import type { Body } from './incoming.ts';
-import { receive } from './incoming.ts';
+import { type Body, receive } from './incoming.ts';
+import { endStatement, type Intents } from './intents.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
@@ -29,9 +29,12 @@ export interface NewObject {
   readonly storage: string;
   readonly name: string;
   readonly size: number;
+  /** Whether a row of `intents` has the name. */
+  readonly isIntended?: boolean;
 }
 
 export interface ObjectsInit {
+  readonly intents: Intents;
   readonly database: Database;
   readonly storages: Storages;
   readonly logger: Logger;
@@ -70,13 +73,23 @@ export class Objects {
 
   /** @throws StorageUnavailableError (503, not 404: the object exists) */
   async read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
+    const { storages } = this.#init;
     try {
-      return await this.#init.storages.get(object.storage).get(object.name, range);
+      return await storages.get(object.storage).get(object.name, range);
     } catch (error) {
-      // The row may be one that was replaced between our look at it and at the bytes: the next look is a fresh one.
-      if (error instanceof ObjectMissingError) this.#rows.delete(object.key);
-      throw error;
+      if (!(error instanceof ObjectMissingError)) throw error;
+      // The row may be one from before the object was moved or replaced, by another server too.
+      this.#rows.delete(object.key);
+      const now = await this.find(object.key);
+      const isSame = now === undefined || (now.storage === object.storage && now.name === object.name);
+      if (isSame || now.size !== object.size) throw error;
+      return storages.get(now.storage).get(now.name, range);
     }
+  }
+
+  /** Where a client may read an object by itself. @throws StorageUnavailableError */
+  readUrl(object: StoredObject): Promise<string | undefined> {
+    return this.#init.storages.get(object.storage).readUrl(object.name);
   }
 
   /**
@@ -100,9 +113,11 @@ export class Objects {
    * after all: a commit that failed may have reached the disk.
    */
   async record<T>(object: NewObject, write: () => Promise<T>): Promise<T> {
-    const { database, storages, logger } = this.#init;
+    const { database, storages, intents, logger } = this.#init;
     try {
-      return await patiently(write, storages.settings.transientRetryMs);
+      const result = await patiently(write, storages.settings.transientRetryMs);
+      if (object.isIntended) intents.end(object.storage, object.name);
+      return result;
     } catch (error) {
       try {
         const rows = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
@@ -110,8 +125,9 @@ export class Objects {
           object.name,
         ]);
         if (rows.length === 0) {
-          await storages.get(object.storage).delete(object.name);
           storages.count(object.storage, -object.size);
+          if (object.isIntended) intents.drop(object.storage, object.name);
+          else await storages.get(object.storage).delete(object.name);
         }
       } catch (it) {
         logger.error({ err: it, storage: object.storage, name: object.name }, 'bytes without a row may be left over');
@@ -177,8 +193,13 @@ export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
     AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
 }
 
-/** Inserts an object; fails where its key is taken. */
-export function objectStatement(object: NewObject, nar?: NarFacts, orphanSince: number | null = null): Statement {
+/** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
+export function objectStatements(object: NewObject, nar?: NarFacts, orphanSince: number | null = null): Statement[] {
+  const insert = objectStatement(object, nar, orphanSince);
+  return object.isIntended ? [insert, endStatement(object.storage, object.name)] : [insert];
+}
+
+function objectStatement(object: NewObject, nar: NarFacts | undefined, orphanSince: number | null): Statement {
   const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
   return [
     `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
@@ -205,6 +226,8 @@ export async function insertObject(
 ): Promise<number | undefined> {
   const [text, ...values] = objectStatement(object, nar, orphanSince);
   const rows = await sql.query<{ id: number }>(`${text} ON CONFLICT (key) DO NOTHING RETURNING id`, values);
+  // Where the key is taken the bytes get a tombstone next.
+  if (object.isIntended) await sql.run([endStatement(object.storage, object.name)]);
   return rows[0]?.id;
 }
 

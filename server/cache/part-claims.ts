@@ -1,6 +1,8 @@
 /** The list of parts that comes with `complete`. */
+import type { PartsError, RemotePart } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { UploadFile } from './upload-file.ts';
+import type { PartRow } from './upload-rows.ts';
 
 export const MAX_PARTS = 10_000;
 
@@ -25,4 +27,42 @@ export function checkParts(file: UploadFile, parts: readonly PartClaim[]): numbe
   if (received.length !== parts.length)
     throw new CacheError('Invalid', `parts: ${received.length} parts were received, ${parts.length} are listed`);
   return received.reduce((sum, part) => sum + part.size, 0);
+}
+
+/** MD5 of no bytes: a file of whole chunks ends with an empty part. */
+export const EMPTY_MD5 = 'd41d8cd98f00b204e9800998ecf8427e';
+
+/**
+ * The same for an upload that any server may complete. Empty parts are left out. Of a part that went straight to the
+ * service nothing is known here but the ETag that the client brings; its size is NaN.
+ * @throws CacheError Invalid
+ */
+export function claimedParts(rows: readonly PartRow[], parts: readonly PartClaim[], isDirect: boolean): RemotePart[] {
+  const known = new Map(rows.map((row) => [row.number, row]));
+  const list = parts.flatMap(({ number, etag }, index): RemotePart[] => {
+    if (number !== index + 1) throw new CacheError('Invalid', `parts: expected part ${index + 1}, got ${number}`);
+    const plain = etag.replaceAll('"', '').toLowerCase();
+    if (plain === EMPTY_MD5) return [];
+    const row = known.get(number);
+    if (row === undefined) {
+      if (!isDirect) throw new CacheError('Invalid', `parts: part ${number} was not received`);
+      return [{ number, size: Number.NaN, etag }];
+    }
+    if (row.md5 !== plain)
+      throw new CacheError('Invalid', `parts: the eTag of part ${number} is not the one given out`);
+    return [{ number, size: row.size, etag: row.etag ?? undefined }];
+  });
+  const missing = rows.find((row) => row.number > parts.length);
+  if (missing !== undefined)
+    throw new CacheError('Invalid', `parts: part ${missing.number} was received and is not listed`);
+  if (list.length === 0) throw new CacheError('Invalid', 'the upload is empty');
+  return list;
+}
+
+/** What a client is told of parts that the service behind a storage refused. */
+export function textOfPartsError(error: PartsError): string {
+  if (error.code === 'too-small')
+    return 'S3 wants 5 MiB or more in each part but the last: push with a larger --chunk-size, or have "uploads: Proxy" set on the storage';
+  if (error.code === 'digest') return `the bytes of a part are not those of its Content-MD5: ${error.message}`;
+  return `parts: ${error.message}`;
 }

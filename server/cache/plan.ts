@@ -1,13 +1,20 @@
 /** From a manifest to what a cache runs with: Secrets resolved, quantities in bytes, defaults of a process filled in. */
 import path from 'node:path';
-import { type Documents, type BinaryCache as Manifest, parseQuantity, resolveSecret } from '../../crds/index.ts';
+import {
+  type Documents,
+  type BinaryCache as Manifest,
+  parseQuantity,
+  resolveSecret,
+  type S3Spec,
+  SecretError,
+} from '../../crds/index.ts';
 import type { Compression } from '../nix/index.ts';
-import type { StrategyName } from '../storage/index.ts';
+import type { S3Config, StrategyName } from '../storage/index.ts';
 import { type DatabasePlan, planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import type { SigningPlan } from './keys.ts';
 import { defaultSettings, type Settings } from './settings.ts';
-import type { StoragePlan } from './storages.ts';
+import type { StoragePlan } from './storage-plan.ts';
 import type { TokenPlan } from './tokens.ts';
 
 export interface CachePlan {
@@ -47,17 +54,16 @@ export function planCache(
     compression: spec.compression === 'Xz' ? 'xz' : 'zstd',
     database: planDatabase(manifest, documents),
     strategy: spec.strategy,
-    storages: spec.storages.map((storage) => {
-      if (storage.mode !== 'ReadWrite' && storage.mode !== 'ReadOnly')
-        throw new CacheError('Unsupported', `storage ${storage.name}: mode ${storage.mode} is not supported yet`);
-      return {
-        name: storage.name,
-        root: storage.local?.path ?? path.join(folder, 'storages', storage.name),
-        mode: storage.mode,
-        weight: storage.weight ?? 0,
-        capacityBytes: storage.capacity === undefined ? undefined : parseQuantity(storage.capacity),
-      };
-    }),
+    storages: spec.storages.map((storage) => ({
+      name: storage.name,
+      mode: storage.mode,
+      weight: storage.weight ?? 0,
+      capacityBytes: storage.capacity === undefined ? undefined : parseQuantity(storage.capacity),
+      at:
+        storage.s3 === undefined
+          ? { kind: 'local', root: storage.local?.path ?? path.join(folder, 'storages', storage.name) }
+          : { kind: 's3', config: s3Config(storage.s3, secret) },
+    })),
     tokens: (spec.tokens ?? []).map((token) => ({
       name: token.name,
       permissions: token.permissions,
@@ -74,6 +80,29 @@ export function planCache(
     settings: settingsOf(spec.limits, overrides),
     limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
   };
+}
+
+function s3Config(s3: S3Spec, secret: (ref: { name: string; key: string }) => Buffer): S3Config {
+  const { bucket, region, endpoint, publicEndpoint, prefix = '', forcePathStyle, reads, uploads } = s3;
+  const text = (key: string) =>
+    secret({ name: s3.credentialsSecretRef?.name ?? '', key })
+      .toString('utf8')
+      .trim();
+  const optional = (key: string) => {
+    try {
+      return text(key);
+    } catch (error) {
+      if (error instanceof SecretError) return undefined;
+      throw error;
+    }
+  };
+  const sessionToken = s3.credentialsSecretRef && optional('sessionToken');
+  const credentials = s3.credentialsSecretRef && {
+    accessKeyId: text('accessKeyId'),
+    secretAccessKey: text('secretAccessKey'),
+    ...(sessionToken !== undefined && { sessionToken }),
+  };
+  return { bucket, region, endpoint, publicEndpoint, prefix, forcePathStyle, credentials, reads, uploads };
 }
 
 /** 32 bytes, as they are or in base64. */

@@ -5,7 +5,7 @@
  */
 import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { isConstraint } from '../metadata/index.ts';
-import { insertObject, insertTombstone, type NewObject, objectStatement, tombstone } from './objects.ts';
+import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
 
 /** What verified bytes are, in the forms that rows hold. */
 export interface NarFacts {
@@ -64,8 +64,8 @@ export function splitWords(text: string): string[] {
  * A NAR that is there is locked even where it is no orphan, so that nothing can remove it before the path points at it.
  */
 export function publishStatements(path: NewPath, source: NarSource): Statement[] {
-  const nar: Statement = 'object' in source ? objectStatement(source.object, source.facts) : claimStatement(source.key);
-  return [nar, pathStatement(path, 'object' in source ? source.object.key : source.key)];
+  const nar = 'object' in source ? objectStatements(source.object, source.facts) : [claimStatement(source.key)];
+  return [...nar, pathStatement(path, 'object' in source ? source.object.key : source.key)];
 }
 
 function claimStatement(key: string): Statement {
@@ -125,7 +125,7 @@ function same(row: PathRow, path: NewPath): boolean {
 /** Gives a NAR without a path its row. False where its key is taken: the new bytes lose and wait for their removal. */
 export async function storeNar(database: Database, object: NewObject, facts: NarFacts): Promise<boolean> {
   try {
-    await database.script([objectStatement(object, facts, Date.now())]);
+    await database.script(objectStatements(object, facts, Date.now()));
     return true;
   } catch (error) {
     if (!isConstraint(error)) throw error;

@@ -1,42 +1,21 @@
 /** The storages of one cache: opened, watched while ill, and asked by the strategy where a new object goes. */
-import path from 'node:path';
-import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
-import {
-  type Candidate,
-  hasRoom,
-  LocalStorage,
-  place,
-  type Storage,
-  StorageFullError,
-  type StrategyName,
-} from '../storage/index.ts';
+import { type Candidate, hasRoom, place, type Storage, StorageFullError, type StrategyName } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
+import { configureStorage, createStorage, placeOfPlan, type StorageParts, type StoragePlan } from './storage-plan.ts';
 
-/** One storage as the manifest describes it, paths resolved. */
-export interface StoragePlan {
-  readonly name: string;
-  readonly root: string;
-  readonly mode: 'ReadWrite' | 'ReadOnly';
-  readonly weight: number;
-  readonly capacityBytes: number | undefined;
-}
-
-export interface StoragesInit {
+export interface StoragesInit extends StorageParts {
   readonly database: Database;
-  readonly cacheId: string;
-  readonly settings: Settings;
-  readonly logger: Logger;
-  /** Brings a storage in line with the rows, each time before it becomes ready. */
-  readonly settle: (storage: LocalStorage) => Promise<void>;
+  /** Brings a storage in line with the rows, before it becomes ready for the first time. */
+  readonly settle: (storage: Storage) => Promise<void>;
 }
 
 interface Entry {
   plan: StoragePlan;
   /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
   settled: boolean;
-  readonly storage: LocalStorage;
+  readonly storage: Storage;
   usedBytes: number;
   /** Declared bytes of writes that are under way. */
   reservedBytes: number;
@@ -87,10 +66,10 @@ export class Storages {
       for (const plan of plans) {
         const entry = this.#entries.get(plan.name);
         if (entry === undefined || !this.#order.includes(plan.name)) added.push(await this.#open(plan));
-        else if (path.resolve(plan.root) !== entry.storage.root)
+        else if (placeOfPlan(plan) !== entry.storage.place)
           throw new CacheError(
             'Conflict',
-            `storage ${plan.name} lies in ${entry.storage.root}; to move it, stop the server, move the folder, start again`,
+            `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
           );
       }
     } catch (error) {
@@ -112,13 +91,15 @@ export class Storages {
     this.#order = plans.map((plan) => plan.name);
     for (const plan of plans) {
       const entry = this.#entries.get(plan.name);
-      if (entry !== undefined) entry.plan = plan;
+      if (entry === undefined) continue;
+      entry.plan = plan;
+      configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
       for (const plan of plans)
         await sql.query('UPDATE storages SET mode = ?, location = ? WHERE name = ?', [
           plan.mode,
-          path.resolve(plan.root),
+          placeOfPlan(plan),
           plan.name,
         ]);
     });
@@ -150,21 +131,24 @@ export class Storages {
   }
 
   async #open(plan: StoragePlan): Promise<Entry> {
-    const { database, cacheId, settings } = this.#init;
-    const storage = new LocalStorage({
-      name: plan.name,
-      root: plan.root,
-      cacheId,
-      reserveBytes: settings.diskReserveBytes,
-    });
-    const known = await database.query('SELECT name FROM storages WHERE name = ?', [plan.name]);
-    const health = await storage.open(known.length > 0, () => this.#init.settle(storage));
-    if (known.length === 0) {
-      if (health.state === 'Unavailable') throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
+    const { database } = this.#init;
+    const [row] = await database.query<{ kind: string }>('SELECT kind FROM storages WHERE name = ?', [plan.name]);
+    if (row !== undefined && row.kind !== plan.at.kind)
+      throw new CacheError(
+        'Conflict',
+        `storage ${plan.name} is of the kind ${row.kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
+      );
+    const storage = await createStorage(plan, this.#init);
+    const health = await storage.open(row !== undefined, () => this.#init.settle(storage));
+    if (row === undefined) {
+      if (health.state === 'Unavailable') {
+        await storage.close();
+        throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
+      }
       await database.write((sql) =>
         sql.query(
           'INSERT INTO storages (name, kind, mode, location) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING',
-          [plan.name, 'local', plan.mode, path.resolve(plan.root)],
+          [plan.name, plan.at.kind, plan.mode, storage.place],
         ),
       );
     }

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type { Staged, Storage } from '../storage/index.ts';
+import type { LocalStorage, StagedFile } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 
@@ -27,7 +27,7 @@ export type Digest = (file: string, start: number, size: number) => Promise<stri
 const INLINE_BYTES = 256 * 1024;
 
 async function writeHashed(
-  target: Staged,
+  target: StagedFile,
   body: Body,
   offset: number,
   size: number,
@@ -49,17 +49,17 @@ async function writeHashed(
 }
 
 export class UploadFile {
-  readonly base: Staged;
-  readonly #storage: Storage;
+  readonly base: StagedFile;
+  readonly #storage: LocalStorage;
   readonly #id: string;
   readonly #parts = new Map<number, Part>();
   /** Parts that wait, received or not yet. */
-  readonly #sides = new Map<number, Staged>();
+  readonly #sides = new Map<number, StagedFile>();
   readonly #reloaded: boolean;
   #over = false;
   #moving: Promise<void> = Promise.resolve();
 
-  constructor(storage: Storage, id: string, parts: readonly Part[] = []) {
+  constructor(storage: LocalStorage, id: string, parts: readonly Part[] = []) {
     this.#storage = storage;
     this.#id = id;
     this.base = storage.stage(id);
@@ -166,7 +166,7 @@ export class UploadFile {
   }
 
   /** The file in which a part waits; one, however many attempts at the part there are. */
-  #side(number: number): Staged {
+  #side(number: number): StagedFile {
     const side = this.#sides.get(number) ?? this.#storage.stage(`${this.#id}.${number}`);
     this.#sides.set(number, side);
     return side;

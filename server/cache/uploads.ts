@@ -1,94 +1,78 @@
 /**
- * Cachix multipart uploads: `open -> done`, or `aborted`, or `expired`; a completion that a crash interrupts is open
- * again. The row and its parts survive a restart; what is in memory only makes things faster. Verification runs behind
- * the parts as they arrive, so that `complete` has the tail to do; a second `complete` joins the first, and a client
- * that hangs up cancels nothing.
+ * Cachix multipart uploads, `open -> done`, or `aborted`, or `expired`. Where the bytes lie decides who does the work:
+ * in files of this process alone, or where any server can go on.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
-import { stat } from 'node:fs/promises';
-import { type Compression, fingerprint, isCompression, parseHash } from '../nix/index.ts';
-import { crashPoint } from '../storage/index.ts';
-import { checkClaim, factsForRow, narKey } from './claim.ts';
+import type { Compression } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
-import { isFinal, isMissing, type LiveUpload, otherPath, uploadOver } from './live-upload.ts';
+import { otherPath, uploadOver } from './live-upload.ts';
+import { LocalUploads } from './local-uploads.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import { checkParts, type PartClaim } from './part-claims.ts';
-import type { NewPath } from './paths.ts';
-import { patiently } from './patience.ts';
-import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
-import { isFull } from './storages.ts';
-import { type Part, UploadFile } from './upload-file.ts';
-import {
-  deleteUpload,
-  endStatements,
-  finishStatements,
-  openUploads,
-  PARTS_QUERY,
-  partStatements,
-  readUpload,
-  type UploadRow,
-  uploadStatement,
-} from './upload-rows.ts';
-import { verified } from './verified.ts';
-import type { Verification } from './verify/index.ts';
+import type { PartClaim } from './part-claims.ts';
+import { SharedUploads } from './shared-uploads.ts';
+import { mustBeAbleToSign } from './signing.ts';
+import { deleteUploads, openUploads, readUpload, type UploadRow } from './upload-rows.ts';
+
+/** Open uploads in rows are counted this often. */
+const COUNT_MS = 5_000;
+
+export interface PartPlace {
+  /** Where the client sends the part; undefined: to us. */
+  readonly url: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number;
+}
 
 export class Uploads {
   readonly #init: IngestInit;
-  readonly #live = new Map<string, Promise<LiveUpload>>();
-  /** Ids of open uploads that are not in memory: begun before a restart, or idle for long. */
-  #asleep = new Set<string>();
-  #resting: Promise<void> | undefined;
+  readonly #local: LocalUploads;
+  readonly #shared: SharedUploads;
+  #counted = 0;
+  #countedAt = Number.NEGATIVE_INFINITY;
 
   constructor(init: IngestInit) {
     this.#init = init;
+    this.#local = new LocalUploads(init);
+    this.#shared = new SharedUploads(init);
   }
 
   /** Uploads that are open. */
   get open(): number {
-    return this.#live.size + this.#asleep.size;
+    return this.#local.open + this.#counted;
   }
 
   /** Uploads that hold a file open. */
   get active(): number {
-    return this.#live.size;
+    return this.#local.active;
   }
 
   /** Finds the uploads of an earlier process. */
   async resume(): Promise<void> {
-    this.#asleep = new Set((await openUploads(this.#init.database)).map((row) => row.id));
+    const rows = await openUploads(this.#init.database);
+    this.#local.resume(rows.filter((row) => row.name === null));
+    await this.#count();
   }
 
   /** Begins an upload. @throws CacheError NoSpace, Unavailable, TooLarge */
   async create(compression: Compression): Promise<{ id: string; uploadId: string }> {
     const { storages, settings, keys } = this.#init;
     mustBeAbleToSign(keys());
+    if (performance.now() - this.#countedAt > COUNT_MS) await this.#count();
     if (this.open >= settings.maxOpenUploads)
       throw new CacheError('TooLarge', `more than ${settings.maxOpenUploads} uploads are open; complete or abort some`);
     const placement = await storages.place(0);
     placement.release();
-    const now = Date.now();
-    const row: UploadRow = {
-      id: randomUUID(),
-      upload_id: randomBytes(16).toString('hex'),
-      compression,
-      storage: placement.storage.name,
-      state: 'open',
-      created_at: now,
-      expires_at: now + settings.uploadExpiryMs,
-      hash_part: null,
-    };
-    // Its row is written with its first part: until then there is nothing that a restart could keep.
-    const live = this.#liven(row, []);
-    live.isStored = false;
-    this.#live.set(row.id, Promise.resolve(live));
-    return { id: row.id, uploadId: row.upload_id };
+    return placement.storage.remote === undefined
+      ? this.#local.create(placement, compression)
+      : this.#shared.create(placement, compression);
   }
 
-  /** When the URLs of an upload's parts stop working. @throws CacheError NotFound */
-  async expiry(id: string, uploadId: string): Promise<number> {
-    return (await this.#open(id, uploadId)).row.expires_at;
+  /** Where a part goes, and until when. @param md5 hex @throws CacheError NotFound */
+  async grant(id: string, uploadId: string, number: number, md5: string): Promise<PartPlace> {
+    const row = await this.#row(id, uploadId);
+    if (row.name === null) return { url: undefined, expiresAt: await this.#local.expiry(id, uploadId) };
+    return { url: await this.#shared.partUrl(row, number, md5), expiresAt: row.expires_at };
   }
 
   /**
@@ -101,66 +85,13 @@ export class Uploads {
     claim: { number: number; size: number; md5: string },
     body: Body,
   ): Promise<string> {
-    const { database, settings, storages, verifier } = this.#init;
+    const { settings } = this.#init;
     if (claim.size > settings.maxPartBytes)
       throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
-    const live = await this.#open(id, uploadId);
-    const known = live.file.part(claim.number);
-    if (known?.received === true) {
-      if (known.md5 === claim.md5) return known.md5;
-      throw new CacheError('Conflict', `part ${claim.number} was received with another MD5; start a new upload`);
-    }
-    const placement = await storages.hold(live.storage.name, claim.size);
-    let part: Part;
-    live.writers++;
-    try {
-      part = await live.file.write(claim, body, (file, start, size) => verifier.md5(file, start, size));
-    } catch (error) {
-      if (isFull(error)) {
-        storages.reportFull(live.storage.name);
-        live.doomed = true;
-      }
-      throw error;
-    } finally {
-      placement.release();
-      // The client takes 413 for an end and sends no abort; its bytes would fill the disk until the upload expires.
-      if (--live.writers === 0 && live.doomed) await this.#drop(live, 'aborted');
-    }
-    crashPoint('before-part-row');
-    const changed = [part, ...(await live.file.settle())];
-    if (changed.length > 1) crashPoint('after-part-move');
-    const rows = [...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(id, changed)];
-    // Not published yet: after a loss of power the client begins anew, so nobody waits for the disk here.
-    await patiently(() => database.script(rows, 'process'), settings.transientRetryMs);
-    live.isStored = true;
-    this.#follow(live);
-    this.#makeRoom();
-    return part.md5;
-  }
-
-  /** Keeps uploads from taking the descriptors that reads need. */
-  #makeRoom(): void {
-    const { maxAwakeUploads, minAwakeMs } = this.#init.settings;
-    if (this.#live.size <= maxAwakeUploads) return;
-    this.#resting ??= this.#rest(Date.now() - minAwakeMs, maxAwakeUploads)
-      .catch((error: unknown) => this.#init.logger.warn({ err: error }, 'idle uploads could not be put aside'))
-      .finally(() => {
-        this.#resting = undefined;
-      });
-  }
-
-  /** Lets the verifier run behind the part of the file that is complete. */
-  #follow(live: LiveUpload): void {
-    const prefix = live.file.prefix;
-    if (prefix === 0) return;
-    live.verification ??= this.#verify(live);
-    live.verification.grow(prefix);
-  }
-
-  #verify({ row, file }: LiveUpload): Verification {
-    const compression = isCompression(row.compression) ? row.compression : undefined;
-    const maxNarSize = this.#init.settings.maxNarBytes;
-    return this.#init.verifier.open({ file: file.base.file, compression, maxNarSize, aheadOfClaim: true });
+    const row = await this.#row(id, uploadId);
+    if (row.name === null) return this.#local.putPart(id, uploadId, claim, body);
+    if (!this.#init.storages.has(row.storage)) throw uploadOver();
+    return this.#shared.putPart(row, claim, body);
   }
 
   /**
@@ -173,227 +104,59 @@ export class Uploads {
       if (row.hash_part === claim.hashPart) return;
       throw otherPath();
     }
-    const live = await this.#open(id, uploadId);
-    // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
-    live.completing ??= {
-      hashPart: claim.hashPart,
-      outcome: this.#complete(live, parts, claim).finally(this.#init.storages.use(live.storage.name)),
-    };
-    const { hashPart, outcome } = live.completing;
-    if (hashPart !== claim.hashPart) throw otherPath();
-    await outcome;
-  }
-
-  async #complete(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const { database, logger, paths } = this.#init;
-    try {
-      const servable = await paths.find(claim.hashPart);
-      if (servable === undefined) await this.#publish(live, parts, claim);
-      else {
-        logger.info(
-          { storePath: claim.storePath, differs: !servable.body.includes(claim.narHash) },
-          'pushed again; the published path stays',
-        );
-        await database.script(finishStatements(live.row.id, claim.hashPart));
-        await this.#discard(live);
-      }
-      this.#live.delete(live.row.id);
-    } catch (error) {
-      // Wrong bytes stay wrong, a full disk stays full: the client begins again with a new upload, and never sends an abort.
-      if (isFinal(error) || live.committed) {
-        await this.#drop(live, 'aborted').catch((it: unknown) => {
-          logger.error({ err: it, upload: live.row.id }, 'an upload that failed could not be ended');
-          // Without its file it cannot be read again, which tells the client the same.
-          if (live.committed) this.#live.delete(live.row.id);
-        });
-      }
-      await live.verification?.cancel();
-      live.verification = undefined;
-      live.completing = undefined;
-      throw error;
-    }
-  }
-
-  async #publish(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const { database, storages, objects, paths, settings, keys, logger } = this.#init;
-    const size = checkParts(live.file, parts);
-    // Before the bytes are decoded: a wrong size needs no look at them.
-    if (size !== claim.fileSize)
-      throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
-    const moved = await live.file.settle();
-    if (moved.length > 0) await database.script(partStatements(live.row.id, moved));
-    this.#follow(live);
-    if (live.verification === undefined) throw new CacheError('Invalid', 'the upload is empty');
-    const whole = { fileSize: size, narSize: claim.narSize };
-    const facts = factsForRow(await verified(live.verification, () => this.#verify(live), whole));
-    live.verification = undefined;
-    checkClaim(claim, facts, size);
-    const { storePath, narSize, references } = claim;
-    const text = fingerprint({ storePath, narHash: parseHash(claim.narHash), narSize, references });
-    const path: NewPath = {
-      hashPart: claim.hashPart,
-      name: claim.name,
-      references,
-      deriver: claim.deriver,
-      ca: undefined,
-      narHash: facts.narHash,
-      narSize,
-      signatures: signaturesFor(keys(), text, namedSignatures(keys(), text, claim.signature)),
-    };
-    crashPoint('during-complete');
-    const name = live.storage.newName();
-    try {
-      const cut = live.file.mayBeLonger ? size : undefined;
-      await patiently(() => live.file.base.commit(name, cut), settings.transientRetryMs);
-    } catch (error) {
-      if (isFull(error)) storages.reportFull(live.storage.name);
-      throw error;
-    }
-    live.committed = true;
-    storages.count(live.storage.name, size);
-    await live.file.close();
-    const object = { key: narKey(facts), storage: live.storage.name, name, size };
-    const outcome = await objects.record(object, () =>
-      paths.publish(path, { object, facts }, finishStatements(live.row.id, claim.hashPart)),
-    );
-    if (outcome.kind === 'published') this.#init.onPublished(path);
-    else logger.info({ storePath, outcome }, 'pushed by two clients at once; the first one stays');
-    // The usual push leaves nothing behind; a lost race or a NAR that was there under another path does.
-    if (outcome.kind !== 'published' || !outcome.isNewNar) objects.collect();
+    if (row.name === null) return this.#local.complete(id, uploadId, parts, claim);
+    if (!this.#init.storages.has(row.storage)) throw uploadOver();
+    return this.#shared.complete(row, parts, claim);
   }
 
   /** Best effort and always fine: unknown and finished uploads too. */
   async abort(id: string, uploadId: string): Promise<void> {
     const row = await this.#find(id);
     if (row === undefined || row.upload_id !== uploadId || row.state !== 'open') return;
-    const live = await this.#load(row);
-    if (live.completing !== undefined) return;
-    await this.#drop(live, 'aborted');
+    if (row.name === null) await this.#local.abort(row);
+    else await this.#shared.abort(row, 'aborted');
   }
 
   /** Drops uploads that were not completed in time. */
   async expire(now = Date.now()): Promise<void> {
-    const unstored = (await this.#loaded()).filter((live) => !live.isStored);
-    for (const row of [...(await openUploads(this.#init.database)), ...unstored.map((live) => live.row)]) {
+    const { database, logger, settings } = this.#init;
+    for (const row of [...(await openUploads(database)), ...(await this.#local.unstored())]) {
       if (row.expires_at > now) continue;
       try {
-        const live = await this.#load(row);
-        if (live.completing !== undefined) continue;
-        this.#init.logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
-        await this.#drop(live, 'expired');
+        if (row.name !== null) await this.#shared.abort(row, 'expired');
+        else if (!(await this.#local.expire(row))) continue;
+        logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
       } catch (error) {
         // One storage that is gone must not keep the bytes of the others.
-        this.#init.logger.warn({ err: error, upload: row.id }, 'an expired upload could not be removed yet');
+        logger.warn({ err: error, upload: row.id }, 'an expired upload could not be removed yet');
       }
     }
-    await deleteUpload(this.#init.database, now - this.#init.settings.uploadExpiryMs);
-    await this.#rest(now - this.#init.settings.housekeepingMs);
-  }
-
-  /** Lets go of the files of uploads that nobody asked for since `before`, until no more than `most` are left. */
-  async #rest(before: number, most = 0): Promise<void> {
-    for (const [id, pending] of this.#live) {
-      if (this.#live.size <= most) return;
-      const live = await pending;
-      if (live.writers > 0 || live.completing !== undefined || !live.isStored || live.usedAt > before) continue;
-      this.#live.delete(id);
-      this.#asleep.add(id);
-      await live.verification?.cancel();
-      await live.file.base.close();
-    }
+    await deleteUploads(database, now - settings.uploadExpiryMs);
+    await this.#local.rest(now - settings.housekeepingMs);
+    await this.#count();
   }
 
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
-    const all = await this.#loaded();
-    await this.#init.database.script(all.filter((live) => !live.isStored).map((live) => uploadStatement(live.row)));
-    await Promise.allSettled(all.map((live) => live.completing?.outcome));
-    await Promise.allSettled(all.map((live) => live.file.base.close()));
+    await Promise.all([this.#local.idle(), this.#shared.idle()]);
   }
 
-  /** The uploads in hand; one that cannot be loaded now stops none of the others. */
-  async #loaded(): Promise<LiveUpload[]> {
-    const settled = await Promise.allSettled(this.#live.values());
-    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  }
-
-  async #drop(live: LiveUpload, state: 'aborted' | 'expired'): Promise<void> {
-    await this.#init.database.script(endStatements(live.row.id, state));
-    this.#live.delete(live.row.id);
-    await this.#discard(live);
-  }
-
-  async #discard(live: LiveUpload): Promise<void> {
-    await live.verification?.cancel();
-    live.verification = undefined;
-    await live.file.discard();
+  /** Of the other servers too; a bound against floods need not be exact. */
+  async #count(): Promise<void> {
+    this.#countedAt = performance.now();
+    const rows = await this.#init.database.query<{ n: number }>(
+      `SELECT count(*) AS n FROM uploads WHERE state = 'open' AND name IS NOT NULL`,
+    );
+    this.#counted = Number(rows[0]?.n ?? 0);
   }
 
   async #find(id: string): Promise<UploadRow | undefined> {
-    const live = await this.#live.get(id);
-    return live?.row ?? (await readUpload(this.#init.database, id));
+    return (await this.#local.find(id)) ?? (await readUpload(this.#init.database, id));
   }
 
   async #row(id: string, uploadId: string): Promise<UploadRow> {
     const row = await this.#find(id);
     if (row === undefined || row.upload_id !== uploadId) throw new CacheError('NotFound', 'no such upload');
     return row;
-  }
-
-  async #open(id: string, uploadId: string): Promise<LiveUpload> {
-    const row = await this.#row(id, uploadId);
-    if (row.state !== 'open' || row.expires_at <= Date.now()) throw uploadOver();
-    const live = await this.#load(row);
-    live.usedAt = Date.now();
-    // Its storage has left the manifest, and its row with it.
-    if (!this.#init.storages.has(row.storage)) {
-      await this.#drop(live, 'aborted');
-      throw uploadOver();
-    }
-    return live;
-  }
-
-  #load(row: UploadRow): Promise<LiveUpload> {
-    let live = this.#live.get(row.id);
-    if (live === undefined) {
-      live = this.#reload(row);
-      this.#live.set(row.id, live);
-      this.#asleep.delete(row.id);
-      live.catch(() => this.#live.delete(row.id));
-    }
-    return live;
-  }
-
-  /** After a restart: the parts are known from their rows, the bytes are where they were. */
-  async #reload(row: UploadRow): Promise<LiveUpload> {
-    const rows = await this.#init.database.query<{ number: number; start: number | null; size: number; md5: string }>(
-      PARTS_QUERY,
-      [row.id],
-    );
-    const live = this.#liven(
-      row,
-      rows.map((part) => ({ ...part, start: part.start ?? undefined, received: true })),
-    );
-    // A completion that failed between the file and its row could not even say so: it is over now.
-    const isThere = live.file.prefix === 0 || (await stat(live.file.base.file).catch(isMissing)) !== undefined;
-    if (isThere) return live;
-    await this.#init.database.script(endStatements(row.id, 'aborted'));
-    throw uploadOver();
-  }
-
-  #liven(row: UploadRow, parts: readonly Part[]): LiveUpload {
-    const storage = this.#init.storages.get(row.storage);
-    return {
-      row,
-      storage,
-      file: new UploadFile(storage, row.id, parts),
-      verification: undefined,
-      completing: undefined,
-      writers: 0,
-      usedAt: Date.now(),
-      isStored: true,
-      doomed: false,
-      committed: false,
-    };
   }
 }

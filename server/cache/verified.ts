@@ -1,15 +1,88 @@
-/** The verdict on bytes that have arrived. */
-import { type Claim, type Facts, type Verification, VerifierFailure } from './verify/index.ts';
+/** The verdict on bytes: of a file that grows, of a body that passes by, of an object that a storage has. */
+import type { Incoming, Observer } from './incoming.ts';
+import {
+  type Claim,
+  type Facts,
+  type StreamVerification,
+  type Verification,
+  type Verifier,
+  VerifierFailure,
+  type VerifyRequest,
+} from './verify/index.ts';
 
 /**
- * Waits for a verdict; where the verifier itself failed (a thread died), the file is verified once more from its
+ * Waits for a verdict; where the verifier itself failed (a thread died), the bytes are verified once more from their
  * beginning, since a client that cannot repeat a PUT would be lost. @throws VerifyError, VerifierFailure
  */
-export async function verified(first: Verification, again: () => Verification, claim: Claim): Promise<Facts> {
+export async function verified(first: () => Promise<Facts>, again: () => Promise<Facts>): Promise<Facts> {
   try {
-    return await first.finish(claim);
+    return await first();
   } catch (error) {
     if (!(error instanceof VerifierFailure) || error.code !== 'internal') throw error;
-    return again().finish(claim);
+    return again();
+  }
+}
+
+/** Sends all bytes of `body` to a thread. @throws VerifyError, VerifierFailure, and what the body throws */
+export async function verifyBody(
+  verifier: Verifier,
+  request: Omit<VerifyRequest, 'file'>,
+  body: AsyncIterable<Uint8Array>,
+  claim: Omit<Claim, 'fileSize'> = {},
+): Promise<Facts> {
+  const stream = verifier.openStream(request);
+  try {
+    for await (const piece of body) await stream.write(piece);
+  } catch (error) {
+    await stream.cancel();
+    throw error;
+  }
+  return stream.finish(claim);
+}
+
+/** A body that is verified on its way: behind the file that it goes to, or as it passes by. */
+export class Arriving implements Observer {
+  readonly #verifier: Verifier;
+  readonly #request: Omit<VerifyRequest, 'file'>;
+  readonly #file: Verification | undefined;
+  readonly #stream: StreamVerification | undefined;
+  readonly piece?: (piece: Uint8Array) => Promise<void>;
+
+  constructor(verifier: Verifier, request: Omit<VerifyRequest, 'file'>, file: string | undefined) {
+    this.#verifier = verifier;
+    this.#request = request;
+    if (file !== undefined) {
+      this.#file = verifier.open({ ...request, file });
+      return;
+    }
+    const stream = verifier.openStream(request);
+    this.#stream = stream;
+    this.piece = (piece) => stream.write(piece);
+  }
+
+  grow(end: number): void {
+    this.#file?.grow(end);
+  }
+
+  async verdict(incoming: Incoming): Promise<Facts> {
+    const { file } = incoming.staged;
+    const claim = { fileSize: incoming.size };
+    if (file === undefined) {
+      const first = this.#stream?.finish() ?? Promise.reject(new Error('nothing was sent to the verifier'));
+      return verified(
+        () => first,
+        () => verifyBody(this.#verifier, this.#request, incoming.read()),
+      );
+    }
+    const open = () => this.#verifier.open({ ...this.#request, file });
+    return verified(
+      () => (this.#file ?? open()).finish(claim),
+      () => open().finish(claim),
+    );
+  }
+
+  async cancel(): Promise<void> {
+    await this.#file?.cancel();
+    await this.#stream?.cancel();
   }
 }

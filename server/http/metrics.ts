@@ -4,6 +4,7 @@
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
+import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
 
 export class Metrics implements CacheMetrics {
@@ -19,6 +20,8 @@ export class Metrics implements CacheMetrics {
   readonly #commits: Histogram<'cache'>;
   readonly #commitWrites: Counter<'cache'>;
   readonly #verifications: Histogram;
+  readonly #s3Requests: Counter<'cache' | 'storage' | 'operation' | 'status'>;
+  readonly #s3Seconds: Histogram<'cache' | 'storage' | 'operation'>;
 
   constructor(logger: Logger) {
     this.logger = logger;
@@ -101,10 +104,45 @@ export class Metrics implements CacheMetrics {
       buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300],
       registers,
     });
+    this.#s3Requests = new Counter({
+      name: 'narwhal_s3_requests_total',
+      help: 'Requests to S3 by operation and status, retries included; status 0: no answer.',
+      labelNames: ['cache', 'storage', 'operation', 'status'],
+      registers,
+    });
+    this.#s3Seconds = new Histogram({
+      name: 'narwhal_s3_request_seconds',
+      help: 'Time until the head of the answer of a request to S3.',
+      labelNames: ['cache', 'storage', 'operation'],
+      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30],
+      registers,
+    });
+  }
+
+  s3Request(
+    cache: string,
+    storage: string,
+    { operation, status, milliseconds }: { operation: string; status: number; milliseconds: number },
+  ): void {
+    this.#s3Requests.inc({ cache, storage, operation, status });
+    this.#s3Seconds.observe({ cache, storage, operation }, milliseconds / 1000);
   }
 
   /** Series that are read off living things. */
-  watch(caches: Caches, verifier: Verifier, { reader, turns }: Pick<Doors, 'reader' | 'turns'>): void {
+  watch(
+    caches: Caches,
+    verifier: Verifier,
+    { reader, turns }: Pick<Doors, 'reader' | 'turns'>,
+    budget: ByteBudget,
+  ): void {
+    new Gauge({
+      name: 'narwhal_s3_buffer_bytes',
+      help: 'Memory that bytes on their way to S3 take.',
+      registers: [this.registry],
+      collect() {
+        this.set(budget.held);
+      },
+    });
     const gauge = (
       name: string,
       help: string,

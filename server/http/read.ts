@@ -154,6 +154,7 @@ export class Reader {
       this.#metrics.answered(route, 416);
       return;
     }
+    if (route === 'nar' && request.method === 'GET' && (await this.#redirect(cache, object, response))) return;
     const { start, end } = range ?? { start: 0, end: object.size - 1 };
     const status = range === undefined ? 200 : 206;
     const length = end - start + 1;
@@ -197,6 +198,16 @@ export class Reader {
       this.#downloads--;
       release();
     }
+  }
+
+  /** Sends a client to where the bytes are, if it can read them there. The same URL may lead elsewhere tomorrow. */
+  async #redirect(cache: BinaryCache, object: StoredObject, response: ServerResponse): Promise<boolean> {
+    const url = await cache.objects.readUrl(object);
+    if (url === undefined) return false;
+    response.writeHead(302, { Location: url, 'Content-Length': 0, 'Cache-Control': 'no-store' });
+    response.end();
+    this.#metrics.answered('nar', 302);
+    return true;
   }
 }
 

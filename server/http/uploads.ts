@@ -50,7 +50,11 @@ export function uploadRoutes(doors: Doors): Route[] {
       const part = partNumber(ctx.query.partNumber);
       const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: URL_JSON_BYTES });
       const md5 = md5Of(isRecord(body) ? body.contentMD5 : undefined, 'contentMD5');
-      const expiresAt = await cache.uploads.expiry(id, uploadId);
+      const { url, expiresAt } = await cache.uploads.grant(id, uploadId, part, md5);
+      if (url !== undefined) {
+        sendJson(ctx, { uploadUrl: url });
+        return;
+      }
       const grant: PartGrant = { id, uploadId, part, md5, expiresAt };
       const query = new URLSearchParams({
         uploadId,

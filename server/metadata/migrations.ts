@@ -97,6 +97,9 @@ export const migrations: readonly Migration[] = [
         // Why it was aborted, as JSON of code and message: another server may be asked for the outcome.
         table.text('failure');
       });
+      // Finished uploads are kept a day, open ones are few.
+      await knex.raw(`CREATE INDEX uploads_open ON uploads (expires_at) WHERE state = 'open'`);
+      await knex.raw(`CREATE INDEX uploads_over ON uploads (created_at) WHERE state <> 'open'`);
       await knex.schema.alterTable('upload_parts', (table) => {
         // ETag of a part that S3 has; null: the part lies in a file or object of its own.
         table.text('etag');
@@ -105,7 +108,6 @@ export const migrations: readonly Migration[] = [
       await knex.schema.createTable('intents', (table) => {
         table.text('storage').notNullable();
         table.text('name').notNullable();
-        table.text('remote_id');
         table.bigInteger('expires_at').notNullable().index();
         table.primary(['storage', 'name']);
       });
@@ -115,13 +117,6 @@ export const migrations: readonly Migration[] = [
         table.text('owner').notNullable();
         table.bigInteger('expires_at').notNullable();
       });
-    },
-  },
-  {
-    name: '0003-open-uploads',
-    async up(knex) {
-      // Rows of finished uploads stay for a day: the open ones are looked for without a scan of them.
-      await knex.raw(`CREATE INDEX uploads_open ON uploads (expires_at) WHERE state = 'open'`);
     },
   },
 ];

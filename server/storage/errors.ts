@@ -12,9 +12,11 @@ export class StorageFullError extends Error {
 export class StorageUnavailableError extends Error {
   override readonly name = 'StorageUnavailableError';
   readonly storage: string;
+  readonly reason: string;
   constructor(storage: string, reason: string, options?: ErrorOptions) {
     super(`storage ${storage} is unavailable: ${reason}`, options);
     this.storage = storage;
+    this.reason = reason;
   }
 }
 
@@ -24,6 +26,22 @@ export class ObjectMissingError extends Error {
   constructor(storage: string, object: string) {
     super(`storage ${storage} has no object ${object}`);
   }
+}
+
+/** Parts do not make the object that the list says: wrong ETag, wrong order, wrong digest. */
+export class PartsError extends Error {
+  override readonly name = 'PartsError';
+  /** `too-small`: a part before the last has less than 5 MiB, which S3 refuses. */
+  readonly code: 'too-small' | 'invalid' | 'digest';
+  constructor(code: PartsError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The service does not know this multipart upload: completed, aborted or expired. */
+export class UploadGoneError extends Error {
+  override readonly name = 'UploadGoneError';
 }
 
 /** errno codes that mean "no room": disk, quota, file size limit. */

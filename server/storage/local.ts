@@ -2,7 +2,6 @@
  * Objects as files below a folder. `objects/<hour>/<uuid>` holds published bytes: a name is never used twice, and
  * names of one hour share a folder so that concurrent publishes share its fsync. `.staging` holds the rest.
  */
-import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
@@ -10,9 +9,11 @@ import type { Readable } from 'node:stream';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
-import { MARKER_DRAFT, type Marker, readMarker, writeMarker } from './marker.ts';
+import { LocalParts } from './local-parts.ts';
+import { isOwn, MARKER_DRAFT, type Marker, ownerOf, readMarker, writeMarker } from './marker.ts';
+import { newName } from './names.ts';
 import { StagedFile } from './staged-file.ts';
-import type { ByteRange, Staged, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
+import type { ByteRange, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
 
 /** Objects up to this size are read in one call; a stream costs three calls and a closing. */
 const WHOLE_READ_BYTES = 256 * 1024;
@@ -26,12 +27,19 @@ export interface LocalStorageInit {
   readonly name: string;
   readonly root: string;
   readonly cacheId: string;
+  /** Whether other servers write to the folder too. */
+  readonly isShared?: boolean;
+  /** Name of the cache, for the marker's readers. */
+  readonly cache?: string | undefined;
   /** Free bytes of the disk that are never used. */
   readonly reserveBytes: number;
 }
 
 export class LocalStorage implements Storage {
   readonly name: string;
+  readonly kind = 'local';
+  /** Where other servers mount the folder too: uploads with which any of them can go on. */
+  readonly remote: LocalParts | undefined;
   readonly root: string;
   readonly #init: LocalStorageInit;
   readonly #folders = new Map<string, Promise<FolderSync>>();
@@ -43,17 +51,24 @@ export class LocalStorage implements Storage {
     this.name = init.name;
     this.root = path.resolve(init.root);
     this.#init = init;
+    this.remote = init.isShared
+      ? new LocalParts({
+          storage: init.name,
+          staging: path.join(this.root, STAGING),
+          fileOf: (name) => this.#file(name),
+          stageAs: (id, name) => this.#stage(id, () => name),
+        })
+      : undefined;
+  }
+
+  get place(): string {
+    return this.root;
   }
 
   health(): StorageHealth {
     return this.#health;
   }
 
-  /**
-   * Looks whether the storage is there and ours. Called at start and again while it is ill.
-   * `known`: the database already has this storage, so a missing marker means "not mounted", not "new".
-   * `settle` runs before anything else may use the storage, so that it meets no write under way.
-   */
   async open(known: boolean, settle: () => Promise<void> = async () => {}): Promise<StorageHealth> {
     this.#health = await this.#examine(known, settle).catch((error: unknown): StorageHealth => {
       return { state: 'Unavailable', reason: error instanceof Error ? error.message : String(error) };
@@ -70,7 +85,7 @@ export class LocalStorage implements Storage {
     try {
       const marker = await readMarker(this.root);
       if (marker === undefined) this.#health = ill(noMarker(this.root));
-      else if (!this.#isOwn(marker)) this.#health = ill(foreignMarker(this.root));
+      else if (!isOwn(marker, this.#marker)) this.#health = ill(foreignMarker(this.root, marker));
     } catch (error) {
       // A process without descriptors says nothing about the disk.
       if (isScarce(error)) return this.#health;
@@ -81,8 +96,8 @@ export class LocalStorage implements Storage {
     return this.#health;
   }
 
-  #isOwn(marker: Marker | 'foreign'): boolean {
-    return marker !== 'foreign' && marker.cacheId === this.#init.cacheId && marker.storage === this.name;
+  get #marker(): Marker {
+    return { cacheId: this.#init.cacheId, cache: this.#init.cache, storage: this.name };
   }
 
   async #examine(known: boolean, settle: () => Promise<void>): Promise<StorageHealth> {
@@ -95,10 +110,10 @@ export class LocalStorage implements Storage {
       });
       if (entries.some((entry) => entry !== 'lost+found' && entry !== MARKER_DRAFT))
         return ill(`${this.root} is new to this cache and not empty`);
-      await writeMarker(this.root, { cacheId: this.#init.cacheId, storage: this.name });
+      await writeMarker(this.root, this.#marker);
       crashPoint('after-marker');
-    } else if (!this.#isOwn(marker)) {
-      return ill(foreignMarker(this.root));
+    } else if (!isOwn(marker, this.#marker)) {
+      return ill(foreignMarker(this.root, marker));
     }
     await mkdir(path.join(this.root, STAGING), { recursive: true });
     await mkdir(path.join(this.root, 'objects'), { recursive: true });
@@ -114,19 +129,15 @@ export class LocalStorage implements Storage {
     await Promise.all(folders.map(async (folder) => (await folder).close()));
   }
 
-  newName(): string {
-    return `${this.folderAt(new Date())}/${randomUUID()}`;
+  stage(id: string): StagedFile {
+    return this.#stage(id, newName);
   }
 
-  /** The folder that names made at `time` begin with. 2026112316: readable, sortable, at most 9 000 a year. */
-  folderAt(time: Date): string {
-    return time.toISOString().slice(0, 13).replace(/\D/g, '');
-  }
-
-  stage(id: string): Staged {
+  #stage(id: string, name: () => string): StagedFile {
     return new StagedFile({
       storage: this.name,
       file: path.join(this.root, STAGING, id),
+      newName: name,
       target: (name) => this.#file(name),
       createFolder: async (name) => {
         await this.#folder(name);
@@ -158,6 +169,10 @@ export class LocalStorage implements Storage {
     }
   }
 
+  async readUrl(): Promise<undefined> {
+    return undefined;
+  }
+
   async stat(name: string): Promise<number | undefined> {
     try {
       return (await stat(this.#file(name))).size;
@@ -177,14 +192,24 @@ export class LocalStorage implements Storage {
       if (folder < from) continue;
       for (const entry of await readdir(path.join(objects, folder))) {
         const name = `${folder}/${entry}`;
-        const size = await this.stat(name);
-        if (size !== undefined) yield { name, size };
+        const found = await stat(this.#file(name)).catch((error: unknown) => {
+          if (errnoOf(error) !== 'ENOENT') throw storageError(this.name, error);
+        });
+        if (found !== undefined) yield { name, size: found.size, modifiedAt: found.mtimeMs };
       }
     }
   }
 
-  async listStaged(): Promise<string[]> {
-    return readdir(path.join(this.root, STAGING));
+  /** Staging places and when they were last written to, to find what no upload knows. */
+  async listStaged(): Promise<{ id: string; modifiedAt: number }[]> {
+    const folder = path.join(this.root, STAGING);
+    const entries = await Promise.all(
+      (await readdir(folder)).map(async (id) => {
+        const found = await stat(path.join(folder, id)).catch(() => undefined);
+        return found && { id, modifiedAt: found.mtimeMs };
+      }),
+    );
+    return entries.filter((entry) => entry !== undefined);
   }
 
   /** Asked before every write, so the disk is asked only every now and then; running full is noticed in any case. */
@@ -247,8 +272,8 @@ function noMarker(root: string): string {
   return `${root} has no marker: the disk is not mounted, or its content was removed`;
 }
 
-function foreignMarker(root: string): string {
-  return `${root} belongs to another cache or storage (see the file .narwhal in it)`;
+function foreignMarker(root: string, marker: Marker | 'foreign'): string {
+  return `${root} belongs to ${ownerOf(marker)} (see the file .narwhal in it)`;
 }
 
 function ill(reason: string): StorageHealth {

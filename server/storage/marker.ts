@@ -13,10 +13,23 @@ export const MARKER_DRAFT = '.narwhal.new';
 
 export interface Marker {
   readonly cacheId: string;
+  /** The cache's name, so that a person who finds a foreign marker knows whose it is. */
+  readonly cache?: string | undefined;
   readonly storage: string;
 }
 
-/** The marker in `root`; undefined when there is none. A marker that cannot be read as one counts as foreign. */
+/** Whether a marker that was found is the one that we would write. */
+export function isOwn(found: Marker | 'foreign', own: Marker): boolean {
+  return found !== 'foreign' && found.cacheId === own.cacheId && found.storage === own.storage;
+}
+
+/** Whose it is, in words. */
+export function ownerOf(found: Marker | 'foreign'): string {
+  if (found === 'foreign') return 'another program';
+  return `another cache or storage: cache ${found.cache ?? 'unnamed'} (id ${found.cacheId}), storage ${found.storage}`;
+}
+
+/** The marker in `root`; undefined when there is none. */
 export async function readMarker(root: string): Promise<Marker | 'foreign' | undefined> {
   let text: string;
   try {
@@ -25,11 +38,17 @@ export async function readMarker(root: string): Promise<Marker | 'foreign' | und
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   }
+  return parseMarker(text);
+}
+
+/** What cannot be read as a marker counts as foreign. */
+export function parseMarker(text: string): Marker | 'foreign' {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== 'object' || value === null) return 'foreign';
-    const { cacheId, storage } = value as Record<string, unknown>;
-    return typeof cacheId === 'string' && typeof storage === 'string' ? { cacheId, storage } : 'foreign';
+    const { cacheId, storage, cache } = value as Record<string, unknown>;
+    if (typeof cacheId !== 'string' || typeof storage !== 'string') return 'foreign';
+    return { cacheId, storage, ...(typeof cache === 'string' && { cache }) };
   } catch {
     return 'foreign';
   }

@@ -11,6 +11,8 @@ const GATHER_BYTES = 192 * 1024;
 export interface StagedFileInit {
   readonly storage: string;
   readonly file: string;
+  /** A new name for an object, each time it is asked. */
+  readonly newName: () => string;
   /** Where an object's name lies on disk. */
   readonly target: (name: string) => string;
   /** Makes the rename of that name durable. */
@@ -23,7 +25,7 @@ export class StagedFile implements Staged {
   readonly #init: StagedFileInit;
   #handle: Promise<FileHandle> | undefined;
   /** The name that the file was given, from then on: a repeated commit must not begin anew. */
-  #renamedTo: string | undefined;
+  #name: string | undefined;
 
   constructor(init: StagedFileInit) {
     this.file = init.file;
@@ -65,9 +67,12 @@ export class StagedFile implements Staged {
     }
   }
 
-  async commit(name: string, size?: number): Promise<void> {
+  async commit(size?: number): Promise<string> {
     try {
-      if (this.#renamedTo !== name) {
+      let name = this.#name;
+      if (name === undefined) {
+        // Only now, since names of one moment share a folder: see `settled` in cache/leftovers.ts.
+        name = this.#init.newName();
         // What is not there has no bytes to make durable: it must not be made here.
         const handle = await this.#open(0);
         if (size !== undefined) await handle.truncate(size);
@@ -78,10 +83,11 @@ export class StagedFile implements Staged {
         crashPoint('before-rename');
         await this.#init.createFolder(name);
         await rename(this.file, this.#init.target(name));
-        this.#renamedTo = name;
+        this.#name = name;
       }
       crashPoint('before-folder-sync');
       await this.#init.syncFolder(name);
+      return name;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT')
         throw new StorageUnavailableError(this.#init.storage, 'its folders are gone', { cause: error });

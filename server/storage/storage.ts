@@ -19,21 +19,21 @@ export interface StorageUsage {
 /** `Unavailable` storages are touched by nothing; the reason is shown to people. */
 export type StorageHealth = { readonly state: 'Ready' } | { readonly state: 'Unavailable'; readonly reason: string };
 
-/** Bytes on their way in: invisible, removed at the next start unless an upload row knows them. */
+/** Bytes on their way in: no row knows them, and what is left of them when nobody goes on is removed. */
 export interface Staged {
-  /** A local file that a verifier may read while it grows. */
-  readonly file: string;
+  /** A local file that a verifier may read while it grows; undefined: the bytes go elsewhere. */
+  readonly file: string | undefined;
   /**
-   * Writes `body` from `offset` on; resolves with the number of bytes written.
-   * `onWritten` hears the end offset of each piece that has reached the file.
-   * @throws StorageFullError when the medium is full
+   * Writes `body` from `offset` on; resolves with the number of bytes written. Without a `file` one call takes all.
+   * `onWritten` hears the end offset of each piece that is where it belongs.
+   * @throws StorageFullError when the medium is full, StorageUnavailableError
    */
   write(body: AsyncIterable<Uint8Array>, options?: WriteOptions): Promise<number>;
   /**
-   * Makes the bytes durable under `name`; afterwards the staged file is gone. With `size`, what lies beyond it is cut
-   * off first. @throws StorageFullError
+   * Makes the bytes durable as an object; its name, the same when it is called again. Afterwards nothing is staged any
+   * more. With `size`, what lies beyond it is cut off first. @throws StorageFullError, StorageUnavailableError
    */
-  commit(name: string, size?: number): Promise<void>;
+  commit(size?: number): Promise<string>;
   /** Lets go of the file, whose bytes stay; what comes next opens it again. */
   close(): Promise<void>;
   /** Removes the bytes; never throws for what is gone already. */
@@ -48,28 +48,94 @@ export interface WriteOptions {
 export interface StoredEntry {
   readonly name: string;
   readonly size: number;
+  /** Milliseconds since 1970. */
+  readonly modifiedAt: number;
 }
 
-/** Six verbs, so that a storage of another kind is a file of its own and nothing else changes. */
+/** One upload in parts at the service behind a storage. */
+export interface RemoteUpload {
+  /** The object that it will be. */
+  readonly name: string;
+  /** The service's own id; undefined: not begun there. */
+  readonly id: string | undefined;
+}
+
+export interface RemotePart {
+  readonly number: number;
+  readonly size: number;
+  /** As the service gave it out; undefined: the part lies in an object of its own. */
+  readonly etag: string | undefined;
+}
+
+export interface ArrivingPart {
+  readonly number: number;
+  readonly size: number;
+  /** Base64. */
+  readonly md5: string;
+}
+
+/** Uploads in parts with which any server can go on: what is known of them is in rows and in the storage, not here. */
+export interface RemoteUploads {
+  /** Whether clients send parts to the service without us. */
+  readonly isDirect: boolean;
+  /** A name for the object of an upload. */
+  newName(): string;
+  /** Begins an upload at the service; the service's id of it. */
+  begin(name: string): Promise<string>;
+  /** A URL that takes this part until `expiresAt`, or as long as the credentials live. @param md5 base64 */
+  partUrl(name: string, id: string, number: number, md5: string, expiresAt: number): Promise<string>;
+  /** Whether the service joins parts of this size; smaller ones lie in objects of their own until the end. */
+  joins(size: number): boolean;
+  /** Passes a part on; its ETag. @throws PartsError (digest), UploadGoneError */
+  putPart(name: string, id: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<string>;
+  /** Puts a part that is too small to be joined into an object of its own. @throws PartsError (digest) */
+  putSide(name: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Makes the object of its parts; fine where that was done before. @throws PartsError, UploadGoneError */
+  complete(upload: RemoteUpload, parts: readonly RemotePart[]): Promise<void>;
+  /** All bytes of an object whose size nobody knows yet. @throws ObjectMissingError */
+  read(name: string): Promise<{ body: Readable; size: number }>;
+  /** Names of uploads that were begun before `before` and neither completed nor aborted. */
+  unfinished(before: number): AsyncIterable<string>;
+  /** Removes parts that lie in objects of their own; the object of the name stays. */
+  discardSides(name: string): Promise<void>;
+  /** Removes whatever lies or may come to lie under a name; fine where there is nothing. */
+  discard(name: string): Promise<void>;
+}
+
+/** Opening, health and eight verbs, so that a storage of another kind is a folder of its own and nothing else changes. */
 export interface Storage {
   readonly name: string;
+  readonly kind: 'local' | 's3';
+  /** Where it is, in words; two with the same words hold the same bytes. */
+  readonly place: string;
   health(): StorageHealth;
-  /** A new, never used name for an object. */
-  newName(): string;
-  /** The staging place called `id` (letters, digits, dashes and dots), created at the first write. */
-  stage(id: string): Staged;
+  /**
+   * Looks whether the storage is there and ours, at start and again while it is ill. `known`: the database has it, so a
+   * missing marker means "not mounted", not "new". `settle` runs before anything else may use it.
+   */
+  open(known: boolean, settle?: () => Promise<void>): Promise<StorageHealth>;
+  /** Looks at a storage in use: may it still be used? */
+  probe(): Promise<StorageHealth>;
+  close(): Promise<void>;
+  /**
+   * The staging place called `id` (letters, digits, dashes and dots), created at the first write.
+   * @param declaredBytes how much will come, where that is known
+   */
+  stage(id: string, declaredBytes?: number): Staged;
+  /** Uploads in parts that do not pass through files here. */
+  readonly remote: RemoteUploads | undefined;
   /**
    * Reads an object; small ones arrive whole as a Buffer, since a stream would cost more than the bytes.
    * @throws ObjectMissingError, StorageUnavailableError
    */
   get(name: string, range: ByteRange): Promise<Buffer | Readable>;
+  /** Where a client may read an object by itself; undefined: through us. @throws StorageUnavailableError */
+  readUrl(name: string): Promise<string | undefined>;
   /** Size in bytes, or undefined when there is no such object. */
   stat(name: string): Promise<number | undefined>;
   /** Removes an object; one that is gone already is fine. */
   delete(name: string): Promise<void>;
   /** All objects, or those whose names sort at or after the folder `from`. */
   list(from?: string): AsyncIterable<StoredEntry>;
-  /** Names of staging places, to find what no upload knows. */
-  listStaged(): Promise<string[]>;
   usage(): Promise<StorageUsage>;
 }

@@ -6,6 +6,7 @@ import { VerifierFailure } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { Claim, VerifyRequest } from './messages.ts';
 import { NarSink, SizeLimit } from './nar-sink.ts';
+import { Pieces } from './pieces.ts';
 import { compressionOf, SMALL_FILE_BYTES, verifySmall } from './small.ts';
 
 const READ_BYTES = 256 * 1024;
@@ -13,7 +14,7 @@ const READ_BYTES = 256 * 1024;
 const AHEAD_RATIO = 64;
 const AHEAD_BYTES = 64 * 1024 * 1024;
 
-/** One verification inside a worker: reads the file as far as it has grown, decodes, hashes and checks. */
+/** One verification inside a worker: reads the file as far as it has grown, or what is sent; decodes, hashes and checks. */
 export class Job {
   readonly #request: VerifyRequest;
   #availableBytes: number;
@@ -23,8 +24,15 @@ export class Job {
   #wake: (() => void) | undefined;
   readonly #fileHash = crypto.createHash('sha256');
   readonly #sink: NarSink;
+  readonly #pieces: Pieces;
 
-  constructor(request: VerifyRequest, availableBytes: number, claim: Claim | undefined) {
+  constructor(
+    request: VerifyRequest,
+    availableBytes: number,
+    claim: Claim | undefined,
+    onTaken: (bytes: number) => void = () => {},
+  ) {
+    this.#pieces = new Pieces(onTaken);
     this.#request = request;
     this.#availableBytes = availableBytes;
     this.#claim = claim;
@@ -36,8 +44,13 @@ export class Job {
     this.#changed();
   }
 
+  piece(bytes: Uint8Array): void {
+    this.#pieces.push(bytes);
+  }
+
   finish(claim: Claim): void {
     this.#claim = claim;
+    this.#pieces.end();
     this.#availableBytes = claim.fileSize;
     this.#sink.limit = new SizeLimit(this.#request.maxNarSize, claim.narSize);
     this.#changed();
@@ -45,6 +58,7 @@ export class Job {
 
   cancel(): void {
     this.#isCancelled = true;
+    this.#pieces.cancel();
     this.#changed();
   }
 
@@ -63,21 +77,32 @@ export class Job {
   /** Throws `VerifyError` or `FormatError` when the file is bad, `VerifierFailure` when it cannot be read. */
   async run(): Promise<Facts> {
     const claim = this.#claim;
+    const { file } = this.#request;
+    if (file === undefined) return this.#runPieces();
     if (claim !== undefined && claim.fileSize < SMALL_FILE_BYTES) {
-      const facts = await verifySmall(readWhole(this.#request.file, claim.fileSize), this.#request, this.#sink.limit);
+      const facts = await verifySmall(readWhole(file, claim.fileSize), this.#request, this.#sink.limit);
       if (facts !== undefined) return facts;
     }
-    const handle = await fs.promises.open(this.#request.file, 'r');
+    const handle = await fs.promises.open(file, 'r');
     try {
-      return await this.#stream(handle);
+      const compression = compressionOf(await this.#firstBytes(handle), this.#request);
+      return await this.#decode(this.#chunks(handle), compression);
     } finally {
       await handle.close();
     }
   }
 
-  async #stream(handle: fs.promises.FileHandle): Promise<Facts> {
-    const compression = compressionOf(await this.#firstBytes(handle), this.#request);
-    for await (const chunk of decoderOf(compression)(this.#chunks(handle, compression))) {
+  async #runPieces(): Promise<Facts> {
+    const head = await this.#pieces.head(SMALL_FILE_BYTES);
+    if (head.length < SMALL_FILE_BYTES) {
+      const facts = await verifySmall(head, this.#request, this.#sink.limit);
+      if (facts !== undefined) return facts;
+    }
+    return this.#decode(this.#pieces.all(), compressionOf(head, this.#request));
+  }
+
+  async #decode(file: AsyncIterable<Buffer>, compression: Compression): Promise<Facts> {
+    for await (const chunk of decoderOf(compression)(this.#hashed(file, compression))) {
       this.#sink.write(chunk);
       await this.#paced();
     }
@@ -121,17 +146,25 @@ export class Job {
     }
   }
 
-  /** The file's bytes as they come in, hashed on the way; one chunk is read ahead. */
-  async *#chunks(handle: fs.promises.FileHandle, compression: Compression): AsyncGenerator<Buffer> {
-    let next = this.#readAhead(handle, 0);
+  /** Counts and hashes the file's bytes on their way. */
+  async *#hashed(file: AsyncIterable<Buffer>, compression: Compression): AsyncGenerator<Buffer> {
+    for await (const chunk of file) {
+      this.#readBytes += chunk.length;
+      if (compression !== 'none') this.#fileHash.update(chunk);
+      yield chunk;
+    }
+  }
+
+  /** The file's bytes as they come in; one chunk is read ahead. */
+  async *#chunks(handle: fs.promises.FileHandle): AsyncGenerator<Buffer> {
+    let end = 0;
+    let next = this.#readAhead(handle, end);
     try {
       for (;;) {
         const chunk = await next;
         if (chunk.length === 0) return;
-        const end = this.#readBytes + chunk.length;
+        end += chunk.length;
         next = this.#readAhead(handle, end);
-        this.#readBytes = end;
-        if (compression !== 'none') this.#fileHash.update(chunk);
         yield chunk;
       }
     } finally {

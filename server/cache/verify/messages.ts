@@ -3,8 +3,8 @@ import type { VerifierFailureCode, VerifyErrorCode } from './errors.ts';
 import type { Facts } from './facts.ts';
 
 export interface VerifyRequest {
-  /** Path of the file; it may still grow. */
-  readonly file: string;
+  /** Path of the file; it may still grow. Undefined: the bytes are sent, piece by piece. */
+  readonly file?: string | undefined;
   /** Undefined: told from the first bytes, with the help of `suffix`. */
   readonly compression?: Compression | undefined;
   /** What stands behind `.nar` in the file's public name, such as `.xz`. */
@@ -33,10 +33,18 @@ export type Command =
       readonly claim: Claim | undefined;
     }
   | { readonly type: 'grow'; readonly id: number; readonly availableBytes: number }
+  | { readonly type: 'piece'; readonly id: number; readonly bytes: Uint8Array }
   | { readonly type: 'finish'; readonly id: number; readonly claim: Claim }
   | { readonly type: 'cancel'; readonly id: number }
   /** MD5 of a stretch of a file. */
   | { readonly type: 'md5'; readonly id: number; readonly file: string; readonly start: number; readonly size: number };
+
+/** Worker to main thread: so many bytes of the pieces sent were taken in. */
+export interface Taken {
+  readonly type: 'taken';
+  readonly id: number;
+  readonly bytes: number;
+}
 
 /** Worker to main thread: the end of a job. A cancelled one is answered too, once its file is closed. */
 export type Outcome =

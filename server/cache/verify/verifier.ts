@@ -1,8 +1,9 @@
 import * as os from 'node:os';
 import { VerifierFailure, type VerifierFailureCode, VerifyError } from './errors.ts';
 import type { Facts } from './facts.ts';
-import type { Claim, Outcome, VerifyRequest } from './messages.ts';
+import type { Claim, Outcome, Taken, VerifyRequest } from './messages.ts';
 import { SMALL_FILE_BYTES } from './small.ts';
+import { StreamVerification } from './stream-verification.ts';
 import { defaultWorkerUrl, WorkerPool, type WorkerSlot } from './worker-pool.ts';
 
 export interface VerifierInit {
@@ -66,6 +67,7 @@ export class Verifier {
   readonly #digests = new Map<number, { answer: PromiseWithResolvers<string>; slot: WorkerSlot }>();
   /** Jobs of dropped tails that still have to let go of their files. */
   readonly #dropped = new Map<number, { slot: WorkerSlot; resolve: () => void }>();
+  readonly #streams = new Map<number, StreamVerification>();
   #lastJobId = 0;
   #isStopped = false;
 
@@ -76,7 +78,7 @@ export class Verifier {
     this.#pool = new WorkerPool({
       threads,
       workerUrl: init.workerUrl ?? defaultWorkerUrl(),
-      onOutcome: (outcome) => this.#ended(outcome),
+      onOutcome: (outcome) => this.#heard(outcome),
       onCrash: (ids, reason) => this.#crashed(ids, reason),
     });
   }
@@ -104,6 +106,22 @@ export class Verifier {
   }
 
   /**
+   * Begins to verify bytes that are sent piece by piece. They take no place of the files: nobody could read them
+   * again, so what sends them would have to wait; their number is bounded by that of the bodies and transfers.
+   */
+  openStream(request: Omit<VerifyRequest, 'file'>): StreamVerification {
+    const id = ++this.#lastJobId;
+    const slot = this.#pool.take(id);
+    const stream = new StreamVerification(id, slot, this.#init.onVerdict);
+    if (this.#isStopped) stream.fail(new VerifierFailure('cancelled', 'the verifier is stopped'));
+    else {
+      this.#streams.set(id, stream);
+      slot.send({ type: 'start', id, request, availableBytes: 0, claim: undefined });
+    }
+    return stream;
+  }
+
+  /**
    * Hex MD5 of `size` bytes of a file from `start` on, as `Content-MD5` of a part is checked. It takes no place of
    * the verifications: a part is hashed while its client waits. @throws VerifierFailure
    */
@@ -128,7 +146,7 @@ export class Verifier {
   }
 
   stats(): VerifierStats {
-    return { running: this.#running.size, queued: this.#finished.length };
+    return { running: this.#running.size + this.#streams.size, queued: this.#finished.length };
   }
 
   /** Cancels everything and ends the threads. */
@@ -140,6 +158,9 @@ export class Verifier {
       this.#reject(entry, 'cancelled', 'the verifier was stopped');
     }
     await this.#pool.stop();
+    for (const stream of this.#streams.values())
+      stream.fail(new VerifierFailure('cancelled', 'the verifier was stopped'));
+    this.#streams.clear();
     for (const id of [...this.#dropped.keys()]) this.#forget(id);
     for (const { answer } of this.#digests.values())
       answer.reject(new VerifierFailure('cancelled', 'the verifier was stopped'));
@@ -232,6 +253,17 @@ export class Verifier {
     await entry.evicted;
   }
 
+  #heard(outcome: Outcome | Taken): void {
+    const stream = this.#streams.get(outcome.id);
+    if (outcome.type === 'taken') stream?.taken(outcome.bytes);
+    else if (stream === undefined) this.#ended(outcome);
+    else if (outcome.type !== 'md5') {
+      this.#streams.delete(outcome.id);
+      if (outcome.type === 'facts') stream.settle(outcome.facts);
+      else stream.fail(errorOf(outcome));
+    }
+  }
+
   #ended(outcome: Outcome): void {
     if (this.#digested(outcome) || outcome.type === 'md5') return;
     this.#forget(outcome.id);
@@ -249,6 +281,12 @@ export class Verifier {
   #crashed(ids: Iterable<number>, reason: string): void {
     for (const id of ids) {
       if (this.#digested({ type: 'failure', id, code: 'internal', message: reason })) continue;
+      const stream = this.#streams.get(id);
+      if (stream !== undefined) {
+        this.#streams.delete(id);
+        stream.fail(new VerifierFailure('internal', `the verification failed: ${reason}; try again`));
+        continue;
+      }
       this.#forget(id);
       const entry = this.#running.get(id);
       if (entry === undefined) continue;

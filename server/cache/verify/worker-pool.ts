@@ -1,6 +1,6 @@
 import * as path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { Command, Outcome } from './messages.ts';
+import type { Command, Outcome, Taken } from './messages.ts';
 
 // Enough for the code and small strings: NAR data lives in buffers outside the heap.
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
@@ -8,7 +8,7 @@ const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb:
 export interface WorkerPoolInit {
   readonly threads: number;
   readonly workerUrl: URL;
-  readonly onOutcome: (outcome: Outcome) => void;
+  readonly onOutcome: (outcome: Outcome | Taken) => void;
   /** A worker died; `ids` are the jobs that it ran. */
   readonly onCrash: (ids: Iterable<number>, reason: string) => void;
 }
@@ -36,8 +36,9 @@ export class WorkerSlot {
     this.#worker.ref();
   }
 
-  send(command: Command): void {
-    this.#worker.postMessage(command);
+  /** @param transfer buffers that the worker gets instead of copies */
+  send(command: Command, transfer: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(command, [...transfer]);
   }
 
   release(id: number): void {

@@ -3,7 +3,7 @@ import { FormatError } from '../../nix/index.ts';
 import { VerifierFailure, VerifyError } from './errors.ts';
 import { Job } from './job.ts';
 import { md5OfRange } from './md5.ts';
-import type { Command, Outcome } from './messages.ts';
+import type { Command, Outcome, Taken } from './messages.ts';
 
 /** The thread that verifies: takes commands from `Verifier` and answers each job once. */
 const jobs = new Map<number, Job>();
@@ -14,14 +14,19 @@ parentPort?.on('message', (command: Command) => {
     return;
   }
   if (command.type === 'start') {
-    const job = new Job(command.request, command.availableBytes, command.claim);
-    jobs.set(command.id, job);
-    void run(command.id, job);
+    const { id } = command;
+    const job = new Job(command.request, command.availableBytes, command.claim, (bytes) => {
+      const taken: Taken = { type: 'taken', id, bytes };
+      parentPort?.postMessage(taken);
+    });
+    jobs.set(id, job);
+    void run(id, job);
     return;
   }
   // A job may be over before a late command for it arrives.
   const job = jobs.get(command.id);
   if (command.type === 'grow') job?.grow(command.availableBytes);
+  else if (command.type === 'piece') job?.piece(command.bytes);
   else if (command.type === 'finish') job?.finish(command.claim);
   else job?.cancel();
 });

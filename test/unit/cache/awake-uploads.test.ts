@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { loadManifests } from '../../../crds/index.ts';
 import { Caches, Verifier } from '../../../server/cache/index.ts';
+import { ByteBudget } from '../../../server/storage/index.ts';
 import { cacheManifest, standardSpec } from '../../support/server.ts';
 
 describe('uploads that are kept open', () => {
@@ -26,7 +27,8 @@ describe('uploads that are kept open', () => {
       version: '0.1.0',
       verifier,
       logger: pino({ level: 'silent' }),
-      metrics: { published() {}, committed() {} },
+      metrics: { published() {}, committed() {}, s3Request() {} },
+      budget: new ByteBudget(2 ** 26),
       settings: { maxAwakeUploads: 2, minAwakeMs: 0, maxOpenUploads: 6 },
       graceMs: 0,
       inspecting: false,

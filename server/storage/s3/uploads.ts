@@ -1,0 +1,206 @@
+/**
+ * Uploads in parts. S3 joins parts of 5 MiB and more by itself, and only the last may be smaller. Clients send parts
+ * straight to S3 by presigned URLs, or through us (`uploads: Proxy`); then parts that are too small wait in objects of
+ * their own, never on a disk of this machine, so that any server can go on with them. The first of them lies under the
+ * object's final name: where it turns out to be the only one, nothing is left to do.
+ */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { PartsError, UploadGoneError } from '../errors.ts';
+import { newName } from '../names.ts';
+import type { ArrivingPart, RemotePart, RemoteUpload, RemoteUploads } from '../storage.ts';
+import type { Bucket } from './bucket.ts';
+import type { ByteBudget } from './budget.ts';
+import { S3Staged } from './staged.ts';
+
+/** What S3 wants of each part but the last. */
+const LEAST_PART_BYTES = 5 * 2 ** 20;
+/** The longest life of a presigned URL. */
+const MOST_SECONDS = 7 * 24 * 3600;
+
+export interface S3UploadsInit {
+  readonly bucket: Bucket;
+  readonly budget: ByteBudget;
+  readonly keyOf: (name: string) => string;
+  /** Folder for the small parts of an object, with a slash at its end. */
+  readonly stagingOf: (name: string) => string;
+  readonly onWarning: (text: string) => void;
+}
+
+export class S3Uploads implements RemoteUploads {
+  readonly #init: S3UploadsInit;
+  #warnedOf = 0;
+
+  constructor(init: S3UploadsInit) {
+    this.#init = init;
+  }
+
+  get isDirect(): boolean {
+    return this.#init.bucket.config.uploads === 'Direct';
+  }
+
+  newName(): string {
+    return newName();
+  }
+
+  begin(name: string): Promise<string> {
+    return this.#init.bucket.createUpload(this.#init.keyOf(name));
+  }
+
+  async partUrl(name: string, id: string, number: number, md5: string, expiresAt: number): Promise<string> {
+    const seconds = await this.lifetime(expiresAt);
+    return this.#init.bucket.signedPart(this.#init.keyOf(name), id, number, md5, seconds);
+  }
+
+  /** Seconds until `expiresAt`, or until the credentials end if that is sooner. */
+  async lifetime(expiresAt: number): Promise<number> {
+    const end = await this.#init.bucket.credentialsExpireAt();
+    if (end !== undefined && end < expiresAt && end !== this.#warnedOf) {
+      this.#warnedOf = end;
+      this.#init.onWarning(`the S3 credentials end on ${new Date(end).toISOString()}: URLs live no longer than that`);
+    }
+    const seconds = Math.floor((Math.min(expiresAt, end ?? Infinity) - Date.now()) / 1000);
+    return Math.max(1, Math.min(seconds, MOST_SECONDS));
+  }
+
+  joins(size: number): boolean {
+    return size >= LEAST_PART_BYTES;
+  }
+
+  async putPart(name: string, id: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<string> {
+    const { number, size, md5 } = part;
+    const stream = Readable.from(exactly(size, body), { objectMode: false, highWaterMark: 256 * 1024 });
+    // The SDK waits for bytes that do not come any more: a sender that fails must end the request itself.
+    const broken = new AbortController();
+    stream.once('error', (error) => broken.abort(error));
+    try {
+      const content = { body: stream, size, md5 };
+      return await this.#init.bucket.putPart(this.#init.keyOf(name), id, number, content, broken.signal);
+    } catch (error) {
+      throw broken.signal.aborted ? broken.signal.reason : error;
+    }
+  }
+
+  async putSide(name: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<void> {
+    const release = await this.#init.budget.take(part.size);
+    try {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of exactly(part.size, body)) pieces.push(piece);
+      const bytes = Buffer.concat(pieces, part.size);
+      const found = createHash('md5').update(bytes).digest('base64');
+      if (found !== part.md5) throw new PartsError('digest', `the MD5 of the received bytes is ${found}`);
+      await this.#init.bucket.put(this.#sideKey(name, part.number), { body: bytes, size: part.size, md5: part.md5 });
+    } finally {
+      release();
+    }
+  }
+
+  async complete(upload: RemoteUpload, parts: readonly RemotePart[]): Promise<void> {
+    const size = parts.reduce((sum, part) => sum + part.size, 0);
+    const joined = parts.flatMap(({ number, etag }) => (etag === undefined ? [] : [{ number, etag }]));
+    const last = parts.at(-1);
+    if (joined.length === parts.length) return this.#join(upload, joined, undefined);
+    if (joined.length === 0) return this.#assemble(upload, parts, size);
+    if (last === undefined || parts.slice(0, -1).some((part) => part.etag === undefined))
+      throw new PartsError('too-small', 'parts of less than 5 MiB lie between larger ones; use parts of one size');
+    const { id } = upload;
+    if (id === undefined) throw new UploadGoneError('this upload was not begun');
+    if ((await this.#init.bucket.head(this.#init.keyOf(upload.name))) === size) return;
+    const body = await this.#readSide(upload.name, last);
+    const md5 = createHash('md5').update(body).digest('base64');
+    const content = { body, size: body.length, md5 };
+    const etag = await this.#init.bucket.putPart(this.#init.keyOf(upload.name), id, last.number, content);
+    await this.#join(upload, [...joined, { number: last.number, etag }], size);
+  }
+
+  /** @param size of the whole, where it is known */
+  async #join(
+    { name, id }: RemoteUpload,
+    parts: readonly { number: number; etag: string }[],
+    size: number | undefined,
+  ): Promise<void> {
+    const { bucket, keyOf } = this.#init;
+    if (id === undefined) throw new UploadGoneError('this upload was not begun');
+    try {
+      await bucket.completeUpload(keyOf(name), id, parts);
+    } catch (error) {
+      if (!(error instanceof UploadGoneError)) throw error;
+      // Joined by an earlier try whose answer was lost; the name is of this upload alone.
+      const found = await bucket.head(keyOf(name));
+      if (found === undefined || (size !== undefined && found !== size)) throw error;
+    }
+  }
+
+  /** One object of parts that are all too small: they pass through, one after the other. */
+  async #assemble(upload: RemoteUpload, parts: readonly RemotePart[], size: number): Promise<void> {
+    const { bucket, budget, keyOf } = this.#init;
+    const key = keyOf(upload.name);
+    // Only one, or put together before: the first part alone is shorter.
+    if ((await bucket.head(key)) === size) return;
+    const self = this;
+    const body = async function* () {
+      for (const part of parts) if (part.size > 0) yield await self.#readSide(upload.name, part);
+    };
+    const staged = new S3Staged({
+      bucket,
+      budget,
+      name: upload.name,
+      key,
+      declaredBytes: size,
+      // The upload's row knows the name.
+      onBegin: async () => {},
+      onDiscard: () => {},
+      patiently: (work) => work(),
+    });
+    await staged.write(body());
+  }
+
+  async #readSide(name: string, part: RemotePart): Promise<Buffer> {
+    const { body } = await this.#init.bucket.get(this.#sideKey(name, part.number));
+    const pieces: Buffer[] = [];
+    for await (const piece of body) pieces.push(piece as Buffer);
+    const bytes = Buffer.concat(pieces);
+    if (bytes.length !== part.size) throw new UploadGoneError(`part ${part.number} is not there any more`);
+    return bytes;
+  }
+
+  read(name: string): Promise<{ body: Readable; size: number }> {
+    return this.#init.bucket.get(this.#init.keyOf(name));
+  }
+
+  async *unfinished(before: number): AsyncIterable<string> {
+    const { bucket, keyOf } = this.#init;
+    const start = keyOf('');
+    for await (const { key, initiatedAt } of bucket.uploads(start))
+      if (initiatedAt < before) yield key.slice(start.length);
+  }
+
+  async discardSides(name: string): Promise<void> {
+    const { bucket, stagingOf } = this.#init;
+    for await (const { key } of bucket.list(stagingOf(name))) await bucket.delete(key);
+  }
+
+  async discard(name: string): Promise<void> {
+    const { bucket, keyOf } = this.#init;
+    const key = keyOf(name);
+    for await (const upload of bucket.uploads(key)) if (upload.key === key) await bucket.abortUpload(key, upload.id);
+    await bucket.delete(key);
+    await this.discardSides(name);
+  }
+
+  #sideKey(name: string, number: number): string {
+    const { keyOf, stagingOf } = this.#init;
+    return number === 1 ? keyOf(name) : `${stagingOf(name)}${number}`;
+  }
+}
+
+/** A body that must have as many bytes as were announced: S3 would wait for more, or take less for all. */
+async function* exactly(size: number, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let received = 0;
+  for await (const piece of body) {
+    received += piece.length;
+    if (received > size) break;
+    yield piece;
+  }
+  if (received !== size) throw new PartsError('invalid', `received ${received} of ${size} bytes`);
+}
