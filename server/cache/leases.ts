@@ -38,6 +38,7 @@ export class Leases {
   async acquire(name: string): Promise<Lease | undefined> {
     if (this.#held.has(name)) return undefined;
     this.#held.add(name);
+    const start = performance.now();
     try {
       if (this.#init.database.isShared && !(await this.#take(name))) {
         this.#held.delete(name);
@@ -47,10 +48,10 @@ export class Leases {
       this.#held.delete(name);
       throw error;
     }
-    return this.#hold(name);
+    return this.#hold(name, start);
   }
 
-  #hold(name: string): Lease {
+  #hold(name: string, start: number): Lease {
     const lost = new AbortController();
     const { database, logger } = this.#init;
     let renewing: NodeJS.Timeout | undefined;
@@ -62,26 +63,26 @@ export class Leases {
       lost.abort();
     };
     /** By our own clock, from before the question was sent: a database that is silent must not keep us at work. */
-    const keepFrom = (start: number) => {
+    const keepFrom = (asked: number) => {
       clearTimeout(ending);
-      ending = setTimeout(lose, Math.max(0, start + this.#ttlMs - performance.now())).unref();
+      ending = setTimeout(lose, Math.max(0, asked + this.#ttlMs - performance.now())).unref();
     };
     let busy = false;
     const renew = async () => {
       if (busy) return;
       busy = true;
-      const start = performance.now();
+      const asked = performance.now();
       const isOurs = await this.#take(name).catch((error: unknown) => {
         logger.warn({ err: error, lease: name }, 'a lease could not be renewed yet');
         return undefined;
       });
       busy = false;
       if (lost.signal.aborted || !this.#held.has(name)) return;
-      if (isOurs === true) keepFrom(start);
+      if (isOurs === true) keepFrom(asked);
       else if (isOurs === false) lose();
     };
     if (database.isShared) {
-      keepFrom(performance.now());
+      keepFrom(start);
       renewing = setInterval(() => void renew(), this.#ttlMs / 4).unref();
     }
     return {
