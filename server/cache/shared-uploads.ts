@@ -188,7 +188,7 @@ export class SharedUploads {
     const name = nameOf(row);
     const list = claimedParts(await readParts(database, row.id), parts, remote.isDirect);
     checkSize(claim, knownSize(list));
-    const hasSides = list.some((part) => part.etag === undefined && part.number > 1);
+    const hasSides = list.some((part) => part.etag === undefined && !(remote.keepsFirst && part.number === 1));
     await remote.complete({ name, id: row.remote_id ?? undefined }, list);
     crashPoint('during-complete');
     const compression = isCompression(row.compression) ? row.compression : undefined;

@@ -10,6 +10,8 @@ import { generateSecretKey } from '../../server/nix/index.ts';
 type Fields = Readonly<Record<string, unknown>>;
 
 export interface CacheOnPostgres {
+  /** Of the database. */
+  readonly url: string;
   readonly manifest: string;
   /** Texts of the tokens that the manifest's Secrets hold. */
   readonly tokens: Readonly<Record<string, string>>;
@@ -51,6 +53,7 @@ export function cacheOnPostgres(init: CacheOnPostgresInit): CacheOnPostgres {
     ...(init.ca === undefined ? [] : [secret('ca', { 'ca.crt': init.ca })]),
   ];
   return {
+    url,
     manifest: documents.map((document) => JSON.stringify(document)).join('\n---\n'),
     tokens: { push: token },
     secrets: [new URL(url).password, rootKey, ...keys.map((key) => key.slice(key.indexOf(':') + 1)), token],
