@@ -234,7 +234,9 @@ export class SharedUploads {
   }
 
   #remote(storage: string): RemoteUploads {
-    const { remote } = this.#init.storages.get(storage);
+    const place = this.#init.storages.get(storage);
+    const { remote } = place;
+    if (place.health().state !== 'Ready') throw new CacheError('Unavailable', `storage ${storage} is not available`);
     if (remote === undefined) throw new CacheError('Unavailable', `storage ${storage} takes no uploads of this kind`);
     return remote;
   }
