@@ -64,7 +64,7 @@ export class SharedUploads {
       remote_id: remote.isDirect ? await remote.begin(name) : null,
       failure: null,
     };
-    await database.script([uploadStatement(row)], 'process');
+    await database.script([uploadStatement(row)]);
     return { id: row.id, uploadId: row.upload_id };
   }
 
@@ -100,7 +100,7 @@ export class SharedUploads {
     }
     crashPoint('before-part-row');
     const statements = partStatements(row.id, [{ ...claim, etag }]);
-    await patiently(() => database.script(statements, 'process'), settings.transientRetryMs);
+    await patiently(() => database.script(statements), settings.transientRetryMs);
     return claim.md5;
   }
 
