@@ -64,7 +64,6 @@ export class SharedUploads {
       remote_id: remote.isDirect ? await remote.begin(name) : null,
       failure: null,
     };
-    // To the disk, as its parts: what a crash of the database server loses, no client could mend.
     await database.script([uploadStatement(row)]);
     return { id: row.id, uploadId: row.upload_id };
   }
@@ -235,7 +234,9 @@ export class SharedUploads {
   }
 
   #remote(storage: string): RemoteUploads {
-    const { remote } = this.#init.storages.get(storage);
+    const place = this.#init.storages.get(storage);
+    const { remote } = place;
+    if (place.health().state !== 'Ready') throw new CacheError('Unavailable', `storage ${storage} is not available`);
     if (remote === undefined) throw new CacheError('Unavailable', `storage ${storage} takes no uploads of this kind`);
     return remote;
   }

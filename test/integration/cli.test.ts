@@ -28,11 +28,15 @@ const FLAGS = [
   'housekeeping-interval',
   'storage-retry',
   'transient-retry',
+  'database-connections',
+  'database-timeout',
+  'database-wait',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
   'max-downloads',
   'max-push-bodies',
+  's3-buffer-size',
 ];
 
 describe('the command line', () => {
@@ -60,7 +64,7 @@ describe('the command line', () => {
       const variable = `NARWHAL_${flag.toUpperCase().replaceAll('-', '_')}`;
       assert.match(text, new RegExp(`--${flag}\\b[^]*?\\(.*?env: ${variable}\\)`), flag);
     }
-    const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z-]+)/gm)].map((match) => match[1]);
+    const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z0-9-]+)/gm)].map((match) => match[1]);
     assert.deepEqual(listed, FLAGS);
   });
 

@@ -175,7 +175,6 @@ describe('what a server of this version supports', () => {
       { target: 'server' },
     );
   const refused: [string, Value][] = [
-    ['spec.storages[1].s3', { storages: [disk, s3] }],
     ['spec.retention', { retention: { days: 1 } }],
     ['spec.quota', { quota: { maxSize: 1 } }],
     ['spec.upstreams', { upstreams: [{ url: 'https://cache.nixos.org' }] }],
