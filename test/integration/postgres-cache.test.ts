@@ -9,6 +9,7 @@ import { PostgresServer } from '../support/postgres.ts';
 import { type CacheOnPostgresInit, cacheOnPostgres } from '../support/postgres-cache.ts';
 import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
 import { TestServer, until } from '../support/server.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 
 describe('a server on PostgreSQL', () => {
   let postgres: PostgresServer;
@@ -176,6 +177,21 @@ describe('a server on PostgreSQL', () => {
     await until('it is ready', async () => (await fetch(`${it.adminUrl}/readyz`)).status === 200);
     assert.ok(await isServed(it, path));
   }).timeout(60_000);
+
+  it('stops by itself behind a network that swallows everything', async () => {
+    const proxy = await TcpProxy.start({ host: postgres.host, port: postgres.port });
+    const it = await start({ url: proxy.through(await postgres.createDatabase()) });
+    await pushByPut(it, makePath());
+    proxy.pause();
+    const started = performance.now();
+    try {
+      assert.equal(await it.stop(), 0);
+      const took = performance.now() - started;
+      assert.ok(took < 20_000, `${took} ms`);
+    } finally {
+      await proxy.close();
+    }
+  });
 
   describe('does not start', () => {
     let url: string;
