@@ -2,6 +2,7 @@
 import { Caches, check, type Finding, Verifier } from './cache/index.ts';
 import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
+import { Progress } from './progress.ts';
 import { load } from './serve.ts';
 import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
@@ -43,6 +44,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     graceMs: 0,
     inspecting: true,
   });
+  const progress = new Progress(options.terminal, false);
   let clean = true;
   try {
     await caches.apply(documents);
@@ -53,9 +55,9 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
         storages: cache.storages,
         contents: options.contents,
         repair: options.repair,
-        onProgress: (done, total) => progress(options.terminal, cache.name, done, total),
+        onProgress: (done, total) => progress.show(cache.name, done, total),
       });
-      if (options.terminal) process.stderr.write('\r\x1b[K');
+      progress.clear();
       for (const finding of report.findings) {
         const paths = finding.paths.length > 0 ? `; paths: ${finding.paths.join(' ')}` : '';
         console.log(`${cache.name}: ${finding.storage}: ${finding.object} ${MEANING[finding.kind]}${paths}`);
@@ -71,15 +73,4 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     await verifier.stop();
   }
   return clean;
-}
-
-const WIDTH = 30;
-let drawnAt = 0;
-
-function progress(terminal: boolean, cache: string, done: number, total: number): void {
-  const now = Date.now();
-  if (!terminal || (now - drawnAt < 100 && done < total)) return;
-  drawnAt = now;
-  const filled = total === 0 ? WIDTH : Math.round((done / total) * WIDTH);
-  process.stderr.write(`\r${cache} [${'='.repeat(filled)}${' '.repeat(WIDTH - filled)}] ${done}/${total}\x1b[K`);
 }

@@ -6,10 +6,10 @@ import { defaultSettings, generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
 import { databaseWaitOption, dataOption, fileOption, list, seconds, wholeNumber } from './cli-options.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
+import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
 import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
-import { runMigrate } from './migrate.ts';
 import { OptionError, parseListen, type ServeOptions } from './options.ts';
 import { ConfigurationError, serve } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
@@ -26,6 +26,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(serveCommand(env), { isDefault: true });
   program.addCommand(checkCommand(env));
   program.addCommand(migrateCommand(env));
+  program.addCommand(copyDatabaseCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];
@@ -354,18 +355,6 @@ function checkCommand(env: Environment): Command {
     .action(async (flags: { file: string[]; data: string; cache?: string; contents: boolean; repair: boolean }) => {
       const clean = await runCheck({ ...flags, files: flags.file, terminal: process.stderr.isTTY === true });
       if (!clean) process.exitCode = 1;
-    });
-}
-
-function migrateCommand(env: Environment): Command {
-  return new Command('migrate')
-    .description('bring the databases of the manifests up to date, as a server does when it starts')
-    .addOption(fileOption())
-    .addOption(dataOption(env))
-    .addOption(databaseWaitOption())
-    .option('--cache <name>', 'only this cache')
-    .action(async (flags: { file: string[]; data: string; databaseWait: number; cache?: string }) => {
-      await runMigrate({ ...flags, files: flags.file, waitMs: flags.databaseWait * 1000 });
     });
 }
 

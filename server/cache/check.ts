@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Database } from '../metadata/index.ts';
 import { formatHash, sha256FromHex } from '../nix/index.ts';
 import type { Storage } from '../storage/index.ts';
-import { tombstone, unpublish } from './objects.ts';
+import { unpublish } from './objects.ts';
 import type { Storages } from './storages.ts';
 
 export interface CheckInit {
@@ -46,6 +46,8 @@ interface Row {
 }
 
 const PAGE = 1000;
+/** Longer than any write takes from its first byte to its row. */
+const YOUNG_MS = 24 * 3600_000;
 
 /** Compares rows and bytes of every storage. */
 export async function check(init: CheckInit): Promise<CheckReport> {
@@ -80,19 +82,20 @@ export async function check(init: CheckInit): Promise<CheckReport> {
       const paths = await database.query<{ hash_part: string }>('SELECT hash_part FROM paths WHERE object_id = ?', [
         row.id,
       ]);
-      findings.push({ kind, storage: row.storage, object: row.key, paths: paths.map((path) => path.hash_part) });
-      if (!init.repair) continue;
-      await database.write(async (sql) => {
-        await unpublish(database, sql, row.id);
-        await tombstone(sql, row.id);
-      });
-      repaired++;
+      const finding = { kind, storage: row.storage, object: row.key, paths: paths.map((path) => path.hash_part) };
+      if (!init.repair) findings.push(finding);
+      else if (await takeAway(database, row)) {
+        findings.push(finding);
+        repaired++;
+      }
     }
   }
   for (const storage of storages.list()) {
     if (ill.has(storage.name)) continue;
     for await (const entry of storage.list()) {
       if (init.signal?.aborted === true) break;
+      // Other servers may be about to publish it.
+      if (database.isShared && entry.modifiedAt > Date.now() - YOUNG_MS) continue;
       const known = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [
         storage.name,
         entry.name,
@@ -105,6 +108,19 @@ export async function check(init: CheckInit): Promise<CheckReport> {
     }
   }
   return { objects, bytes, findings, repaired };
+}
+
+/** Unpublishes what has no bytes. False: its row has changed since it was read, by a server that runs. */
+async function takeAway(database: Database, { id, storage, name }: Row): Promise<boolean> {
+  return database.write(async (sql) => {
+    const rows = await sql.query(
+      `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
+       WHERE id = ? AND storage = ? AND name = ? AND state = 'verified' RETURNING id`,
+      [id, storage, name],
+    );
+    if (rows.length > 0) await unpublish(database, sql, id);
+    return rows.length > 0;
+  });
 }
 
 async function examine(storage: Storage, row: Row, contents: boolean): Promise<Finding['kind'] | undefined> {

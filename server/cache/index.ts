@@ -3,6 +3,7 @@ export type { BinaryCache } from './binary-cache.ts';
 export { Caches, type CachesInit } from './caches.ts';
 export { type CheckReport, check, type Finding } from './check.ts';
 export { decodeBody } from './content-encoding.ts';
+export { type CopyReport, copyDatabase } from './copy-database.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
 export type { Body } from './incoming.ts';
 export type { CacheMetrics } from './metrics.ts';
