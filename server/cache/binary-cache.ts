@@ -89,6 +89,7 @@ export class BinaryCache {
       database,
       cache: plan.name,
       cacheId: parts.id,
+      isShared: database.isShared,
       settings,
       logger,
       intents,

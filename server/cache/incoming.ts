@@ -55,7 +55,7 @@ export class Incoming {
     this.#committed = true;
     this.#storages.count(storage.name, this.size);
     crashPoint('before-nar-row');
-    return { key, storage: storage.name, name, size: this.size, isIntended: storage.remote !== undefined };
+    return { key, storage: storage.name, name, size: this.size, isIntended: this.staged.file === undefined };
   }
 
   /** All bytes again, before `commit`, where they lie in no file. */

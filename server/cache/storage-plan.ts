@@ -33,6 +33,8 @@ export function placeOfPlan({ at }: StoragePlan): string {
 export interface StorageParts {
   readonly cache: string;
   readonly cacheId: string;
+  /** Whether other servers use the storages too. */
+  readonly isShared: boolean;
   readonly settings: Settings;
   readonly intents: Intents;
   /** Memory for bytes on their way to S3. */
@@ -43,9 +45,16 @@ export interface StorageParts {
 
 /** Not opened yet. */
 export function createStorage({ name, at }: StoragePlan, parts: StorageParts): Storage | Promise<Storage> {
-  const { cache, cacheId, settings, intents, metrics, logger } = parts;
+  const { cache, cacheId, isShared, settings, intents, metrics, logger } = parts;
   if (at.kind === 'local')
-    return new LocalStorage({ name, root: at.root, cache, cacheId, reserveBytes: settings.diskReserveBytes });
+    return new LocalStorage({
+      name,
+      root: at.root,
+      cache,
+      cacheId,
+      isShared,
+      reserveBytes: settings.diskReserveBytes,
+    });
   return createS3Storage({
     name,
     config: at.config,

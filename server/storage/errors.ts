@@ -28,6 +28,22 @@ export class ObjectMissingError extends Error {
   }
 }
 
+/** Parts do not make the object that the list says: wrong ETag, wrong order, wrong digest. */
+export class PartsError extends Error {
+  override readonly name = 'PartsError';
+  /** `too-small`: a part before the last has less than 5 MiB, which S3 refuses. */
+  readonly code: 'too-small' | 'invalid' | 'digest';
+  constructor(code: PartsError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The service does not know this multipart upload: completed, aborted or expired. */
+export class UploadGoneError extends Error {
+  override readonly name = 'UploadGoneError';
+}
+
 /** errno codes that mean "no room": disk, quota, file size limit. */
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 /** errno codes that mean "this medium fails", as against one missing file. */

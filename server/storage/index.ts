@@ -4,7 +4,6 @@ export { LocalStorage, type LocalStorageInit } from './local.ts';
 export { folderAt } from './names.ts';
 export { ByteBudget } from './s3/budget.ts';
 export { placeOf, type S3Config, type S3Credentials } from './s3/config.ts';
-export { PartsError, UploadGoneError } from './s3/errors.ts';
 export type { S3Storage, S3StorageInit } from './s3/storage.ts';
 export type { StagedFile } from './staged-file.ts';
 export type {

@@ -9,6 +9,7 @@ import type { Readable } from 'node:stream';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
+import { LocalParts } from './local-parts.ts';
 import { isOwn, MARKER_DRAFT, type Marker, ownerOf, readMarker, writeMarker } from './marker.ts';
 import { newName } from './names.ts';
 import { StagedFile } from './staged-file.ts';
@@ -26,6 +27,8 @@ export interface LocalStorageInit {
   readonly name: string;
   readonly root: string;
   readonly cacheId: string;
+  /** Whether other servers write to the folder too. */
+  readonly isShared?: boolean;
   /** Name of the cache, for the marker's readers. */
   readonly cache?: string | undefined;
   /** Free bytes of the disk that are never used. */
@@ -35,7 +38,8 @@ export interface LocalStorageInit {
 export class LocalStorage implements Storage {
   readonly name: string;
   readonly kind = 'local';
-  readonly remote = undefined;
+  /** Where other servers mount the folder too: uploads with which any of them can go on. */
+  readonly remote: LocalParts | undefined;
   readonly root: string;
   readonly #init: LocalStorageInit;
   readonly #folders = new Map<string, Promise<FolderSync>>();
@@ -47,6 +51,14 @@ export class LocalStorage implements Storage {
     this.name = init.name;
     this.root = path.resolve(init.root);
     this.#init = init;
+    this.remote = init.isShared
+      ? new LocalParts({
+          storage: init.name,
+          staging: path.join(this.root, STAGING),
+          fileOf: (name) => this.#file(name),
+          stageAs: (id, name) => this.#stage(id, () => name),
+        })
+      : undefined;
   }
 
   get place(): string {
@@ -118,10 +130,14 @@ export class LocalStorage implements Storage {
   }
 
   stage(id: string): StagedFile {
+    return this.#stage(id, newName);
+  }
+
+  #stage(id: string, name: () => string): StagedFile {
     return new StagedFile({
       storage: this.name,
       file: path.join(this.root, STAGING, id),
-      newName,
+      newName: name,
       target: (name) => this.#file(name),
       createFolder: async (name) => {
         await this.#folder(name);

@@ -2,24 +2,15 @@
  * Errors of an S3 service, in words that say what to change. The codes are those that AWS documents ("Error responses")
  * and that MinIO, Garage, Ceph, R2 and versitygw share; what none of them names is "cannot be used" with its own text.
  */
-import { errnoOf, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../errors.ts';
+import {
+  errnoOf,
+  ObjectMissingError,
+  PartsError,
+  StorageFullError,
+  StorageUnavailableError,
+  UploadGoneError,
+} from '../errors.ts';
 import type { S3Config } from './config.ts';
-
-/** Parts do not make the object that the list says: wrong ETag, wrong order, wrong digest. */
-export class PartsError extends Error {
-  override readonly name = 'PartsError';
-  /** `too-small`: a part before the last has less than 5 MiB, which S3 refuses. */
-  readonly code: 'too-small' | 'invalid' | 'digest';
-  constructor(code: PartsError['code'], message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-}
-
-/** The service does not know this multipart upload: completed, aborted or expired. */
-export class UploadGoneError extends Error {
-  override readonly name = 'UploadGoneError';
-}
 
 const FULL = new Set(['QuotaExceeded', 'XMinioStorageFull', 'EntityTooLarge', 'StorageFull', 'InsufficientCapacity']);
 const PARTS: Readonly<Record<string, PartsError['code']>> = {
@@ -51,6 +42,7 @@ export function diagnose(config: S3Config, error: unknown): string {
       return `there is no bucket ${config.bucket} at ${where}`;
     case 'InvalidAccessKeyId':
     case 'InvalidToken':
+    case 'XAdminUserNotFound':
       return `${where} does not know the access key; check the Secret of credentialsSecretRef`;
     case 'SignatureDoesNotMatch':
       return `${where} says that the secret access key is wrong; check the Secret of credentialsSecretRef (a proxy that changes the Host header looks the same)`;

@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { crashPoint } from '../crash-point.ts';
+import { UploadGoneError } from '../errors.ts';
 import type { Staged, WriteOptions } from '../storage.ts';
 import type { Bucket } from './bucket.ts';
 import type { ByteBudget } from './budget.ts';
-import { UploadGoneError } from './errors.ts';
 
 const MIB = 2 ** 20;
 /** Bodies up to this size go with one request. */

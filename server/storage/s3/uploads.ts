@@ -6,11 +6,11 @@
  */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { PartsError, UploadGoneError } from '../errors.ts';
 import { newName } from '../names.ts';
 import type { ArrivingPart, RemotePart, RemoteUpload, RemoteUploads } from '../storage.ts';
 import type { Bucket } from './bucket.ts';
 import type { ByteBudget } from './budget.ts';
-import { PartsError, UploadGoneError } from './errors.ts';
 import { S3Staged } from './staged.ts';
 
 /** What S3 wants of each part but the last. */
