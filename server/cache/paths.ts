@@ -90,6 +90,8 @@ export class Paths {
   #epoch = 0;
   #all: HashSet;
   #loaded = false;
+  /** Taken out while the set is loaded: a page that was read before may bring them back. */
+  #removed: string[] = [];
 
   constructor(init: PathsInit) {
     this.#init = init;
@@ -121,12 +123,24 @@ export class Paths {
       );
       const { hashes, last } = rows[0] ?? { hashes: null, last: null };
       if (hashes === null || last === null) {
+        await this.#settleRemoved();
         this.#loaded = true;
         return;
       }
       for (let offset = 0; offset < hashes.length; offset += 32) this.#all.add(hashes, offset);
       after = last;
       await breathe();
+    }
+  }
+
+  async #settleRemoved(): Promise<void> {
+    while (this.#removed.length > 0) {
+      const epoch = this.#epoch;
+      const gone = await this.missing(this.#removed);
+      // One of them may have been published again since.
+      if (epoch !== this.#epoch) continue;
+      for (const hashPart of gone) this.#all.remove(hashPart);
+      this.#removed = [];
     }
   }
 
@@ -223,6 +237,16 @@ export class Paths {
       .catch(() => undefined);
     if (rows === undefined) this.#loaded = false;
     else if (rows.length > 0) this.#all.add(hashPart);
+  }
+
+  /** Forgets paths whose rows are gone. */
+  remove(hashParts: readonly string[]): void {
+    this.#epoch++;
+    for (const hashPart of hashParts) {
+      this.#rendered.delete(hashPart);
+      this.#all.remove(hashPart);
+      if (!this.#loaded) this.#removed.push(hashPart);
+    }
   }
 
   /** Signatures or keys changed: every rendered text is stale. */
