@@ -35,7 +35,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
     renameHost: false,
     verifier,
     logger,
-    metrics: { published() {}, committed() {}, s3Request() {} },
+    metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
     budget: new ByteBudget(64 * 2 ** 20),
     settings: {},
     graceMs: 0,

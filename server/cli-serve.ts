@@ -27,6 +27,7 @@ interface ServeFlags {
   housekeepingInterval: number;
   storageRetry: number;
   transientRetry: number;
+  moveGrace: number;
   narinfoCacheSize: number;
   verifyThreads?: number;
   maxVerifications?: number;
@@ -155,6 +156,14 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
       ),
     )
     .addOption(
+      seconds(
+        '--move-grace <seconds>',
+        'for which the bytes of a moved object stay, for downloads that run',
+        'NARWHAL_MOVE_GRACE',
+        900,
+      ),
+    )
+    .addOption(
       new Option('--narinfo-cache-size <bytes>', 'memory for rendered narinfos of each cache')
         .env('NARWHAL_NARINFO_CACHE_SIZE')
         .argParser(wholeNumber)
@@ -255,6 +264,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
       housekeepingMs: flags.housekeepingInterval * 1000,
       storageRetryMs: flags.storageRetry * 1000,
       transientRetryMs: flags.transientRetry * 1000,
+      moveGraceMs: flags.moveGrace * 1000,
       narinfoCacheBytes: flags.narinfoCacheSize,
     },
     shutdownGraceMs: flags.shutdownGrace * 1000,

@@ -24,6 +24,12 @@ export interface Settings {
   readonly fullRetryMs: number;
   /** A transient failure behind a write is retried inside the server this long: nix before 2.33.2 cannot repeat a PUT. */
   readonly transientRetryMs: number;
+  /** Bytes of an object that was moved stay this long, for downloads that run. */
+  readonly moveGraceMs: number;
+  /** How fast bytes are read to be moved; undefined: as fast as it goes. */
+  readonly moveBytesPerSecond: number | undefined;
+  /** An upload that was begun in a storage this long ago does not hold up its draining: it is aborted. */
+  readonly drainUploadMs: number;
   /** Rendered narinfos kept in memory. */
   readonly narinfoCacheBytes: number;
 }
@@ -48,5 +54,8 @@ export const defaultSettings: Settings = {
   storageRetryMs: 5_000,
   fullRetryMs: 60_000,
   transientRetryMs: 120_000,
+  moveGraceMs: 15 * 60_000,
+  moveBytesPerSecond: undefined,
+  drainUploadMs: 3600_000,
   narinfoCacheBytes: 64 * MIB,
 };

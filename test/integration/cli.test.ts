@@ -28,6 +28,7 @@ const FLAGS = [
   'housekeeping-interval',
   'storage-retry',
   'transient-retry',
+  'move-grace',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
