@@ -1,12 +1,13 @@
 /** The command line: the program, its small commands, and how errors end it. */
 import { readFile } from 'node:fs/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
-import { dataOption, fileOption } from './cli-flags.ts';
+import { dataOption, fileOption, size } from './cli-flags.ts';
 import { serveCommand } from './cli-serve.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
+import { moveCommand } from './move.ts';
 import { OptionError } from './options.ts';
 import { ConfigurationError } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
@@ -22,6 +23,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
     .showHelpAfterError('(narwhal-server --help lists what there is)');
   program.addCommand(serveCommand(env), { isDefault: true });
   program.addCommand(checkCommand(env));
+  program.addCommand(moveCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];
@@ -45,7 +47,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   }
 }
 
-const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError']);
+const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError', 'StorageUnavailableError']);
 
 /** Errors of the operating system and of caches have messages for people. */
 function isPlain(error: unknown): boolean {
@@ -57,6 +59,15 @@ function hint(error: Error): string {
   return 'code' in error && error.code === 'EADDRINUSE' ? '; choose another with --listen or --admin-listen' : '';
 }
 
+interface CheckFlags {
+  file: string[];
+  data: string;
+  cache?: string;
+  contents: boolean;
+  rate?: number;
+  repair: boolean;
+}
+
 function checkCommand(env: Environment): Command {
   return new Command('check')
     .description('compare every row with its bytes and every file with its row; the server must not be running')
@@ -64,9 +75,12 @@ function checkCommand(env: Environment): Command {
     .addOption(dataOption(env))
     .option('--cache <name>', 'only this cache')
     .option('--contents', 'read every NAR and compare its hash too', false)
+    .addOption(new Option('--rate <size>', 'bytes per second that --contents reads').argParser(size))
     .option('--repair', 'unpublish what has no bytes, remove files without rows', false)
-    .action(async (flags: { file: string[]; data: string; cache?: string; contents: boolean; repair: boolean }) => {
-      const clean = await runCheck({ ...flags, files: flags.file, terminal: process.stderr.isTTY === true });
+    .action(async (flags: CheckFlags) => {
+      const terminal = process.stderr.isTTY === true;
+      const { file: files, cache, rate: bytesPerSecond } = flags;
+      const clean = await runCheck({ ...flags, files, cache, bytesPerSecond, terminal });
       if (!clean) process.exitCode = 1;
     });
 }

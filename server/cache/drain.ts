@@ -7,7 +7,7 @@ import type { Database } from '../metadata/index.ts';
 import { StorageFullError, StorageUnavailableError } from '../storage/index.ts';
 import { type DrainProgress, type PauseReason, reasonOf, Throughput } from './drain-progress.ts';
 import { CacheError } from './errors.ts';
-import { BadObjectError, MOVABLE, type Movable, type Mover } from './mover.ts';
+import { BadObjectError, type Movable, type Mover, movablesIn } from './mover.ts';
 import { inParallel } from './parallel.ts';
 import type { Settings } from './settings.ts';
 import type { Storages } from './storages.ts';
@@ -26,7 +26,6 @@ export interface DrainInit {
 
 /** Objects that are moved at one time: small ones cost the time of a few trips, not of bytes. */
 const AT_ONCE = 4;
-const PAGE = 500;
 /** An object whose bytes are wrong is not read over and over. */
 const BAD_RETRY_MS = 600_000;
 /** After an error that nobody foresaw. */
@@ -104,21 +103,12 @@ export class Drain {
     else if (this.#bad.size === 0) this.#goOn();
   }
 
-  /** All objects there, as long as it is to be drained. Names are in the order of time. */
+  /** All objects there, as long as it is to be drained. */
   async *#objects(signal: AbortSignal): AsyncGenerator<Movable> {
     const { database, storages } = this.#init;
-    for (let after = ''; ; ) {
-      const page = await database.query<Movable>(
-        `SELECT ${MOVABLE} FROM objects WHERE storage = ? AND name > ? AND state = 'verified'
-         ORDER BY name LIMIT ${PAGE}`,
-        [this.#name, after],
-      );
-      for (const object of page) {
-        if (signal.aborted || storages.modeOf(this.#name) !== 'Drain') return;
-        after = object.name;
-        if ((this.#bad.get(object.id) ?? 0) <= Date.now()) yield object;
-      }
-      if (page.length < PAGE) return;
+    for await (const object of movablesIn(database, this.#name)) {
+      if (signal.aborted || storages.modeOf(this.#name) !== 'Drain') return;
+      if ((this.#bad.get(object.id) ?? 0) <= Date.now()) yield object;
     }
   }
 

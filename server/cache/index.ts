@@ -6,6 +6,7 @@ export { decodeBody } from './content-encoding.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
 export type { Body } from './incoming.ts';
 export type { CacheMetrics } from './metrics.ts';
+export { moveObjects } from './move-objects.ts';
 export { type PathClaim, parseNarInfoCreate } from './narinfo-create.ts';
 export type { StoredObject } from './objects.ts';
 export { MAX_PARTS, type PartClaim } from './part-claims.ts';

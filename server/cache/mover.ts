@@ -168,6 +168,22 @@ function wrongSize({ key, size }: Movable, found: number): string {
   return `${key} has ${found} bytes, its row says ${size}`;
 }
 
+const PAGE = 500;
+
+/** What is in a storage now, in the order of names, which is that of time. */
+export async function* movablesIn(database: Database, storage: string): AsyncGenerator<Movable> {
+  for (let after = ''; ; ) {
+    const page = await database.query<Movable>(
+      `SELECT ${MOVABLE} FROM objects WHERE storage = ? AND name > ? AND state = 'verified' ORDER BY name LIMIT ${PAGE}`,
+      [storage, after],
+    );
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = last.name;
+  }
+}
+
 /** All bytes of an object, in pieces. */
 export async function* piecesOf(storage: Storage, name: string, size: number): AsyncGenerator<Uint8Array> {
   if (size === 0) {

@@ -281,11 +281,6 @@ export async function tombstone(sql: Sql, id: number): Promise<void> {
   await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
 }
 
-/** Unpublishes the paths whose NAR an object is. */
-export async function unpublish(sql: Sql, objectId: number): Promise<void> {
-  await sql.query('DELETE FROM paths WHERE object_id = ?', [objectId]);
-}
-
 async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
   const old = await sql.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [object.key]);
   for (const { id } of old) await tombstone(sql, id);
