@@ -166,6 +166,7 @@ export class BinaryCache {
       cache = new BinaryCache(init, { database, lock, id, keys, tokens });
       const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
       await useStorages();
+      if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
       cache.#start();
       return cache;

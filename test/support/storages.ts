@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { TestPath } from './nars.ts';
 import { isServed } from './push.ts';
-import type { TestServer } from './server.ts';
+import { type TestServer, until } from './server.ts';
 
 export interface StorageStatus {
   readonly name: string;
@@ -66,4 +66,34 @@ export class Poller {
       }
     }
   }
+}
+
+/** Looks at storages, and removes what need not stay, without waiting for it. */
+export const FAST = [
+  ...['--storage-retry', '0.05', '--transient-retry', '0.2'],
+  ...['--housekeeping-interval', '0.1', '--move-grace', '0.1'],
+];
+
+/** Waits until a storage is in a phase; fails with what it was in instead. */
+export async function untilPhase(server: TestServer, name: string, phase: string): Promise<void> {
+  let last: StorageStatus | undefined;
+  await until(`${name} is ${phase}`, async () => {
+    last = await storageOf(server, name);
+    return last?.phase === phase;
+  }).catch((error: unknown) => {
+    throw new Error(`${name} is not ${phase} but ${JSON.stringify(last)}`, { cause: error });
+  });
+}
+
+/** Changes the manifest of a running server and waits until it runs with it. */
+export async function applyManifest(server: TestServer, text: string): Promise<void> {
+  const seen = server.output.length;
+  await server.writeManifest(text);
+  await until('the change is applied', () => server.output.includes('the changed manifests are applied', seen));
+}
+
+/** For a server that is expected not to start. */
+export function serveArgs(server: TestServer): string[] {
+  const ports = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
+  return ['-f', server.manifestFile, '--data', server.data, ...ports];
 }
