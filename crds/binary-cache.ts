@@ -58,7 +58,8 @@ const database = {
       properties: {
         secretRef: {
           type: 'object',
-          description: 'Secret that holds the connection URL.',
+          description:
+            'Secret that holds the connection URL under `key`, or, where it has no such key, the usual ones: host, port, user (or username), password, dbname (or database).',
           required: ['name'],
           properties: {
             name: { ...objectName, description: 'Name of the Secret.' },
@@ -73,6 +74,29 @@ const database = {
           allowed: 'lower-case letters, digits and underscores, not beginning with a digit',
           description:
             'Schema of the database that belongs to this cache alone. Absent: the name of the cache, dashes as underscores.',
+        },
+        tls: {
+          type: 'object',
+          description: 'How the connection is protected. Absent: as `sslmode` of the URL says, else without TLS.',
+          required: ['mode'],
+          properties: {
+            mode: {
+              type: 'string',
+              enum: ['Disable', 'Require', 'VerifyCa', 'VerifyFull'],
+              description:
+                '`Require`: encrypted, whoever answers. `VerifyCa`: by a server whose certificate the CA signed. `VerifyFull`: whose certificate is for the host of the URL too.',
+            },
+            caSecretRef: {
+              type: 'object',
+              description:
+                'Secret with the certificates, in PEM, of the CA to trust. Absent with `VerifyFull`: the CAs that the world trusts.',
+              required: ['name'],
+              properties: {
+                name: { ...objectName, description: 'Name of the Secret.' },
+                key: { ...secretKey, default: 'ca.crt', description: 'Key inside the Secret.' },
+              },
+            },
+          },
         },
       },
     },

@@ -26,7 +26,14 @@ export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
 export { formatPath, type Path } from './path.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
-export { resolveSecret, Secret, SecretError, type SecretErrorCode, type SecretRef } from './secret.ts';
+export {
+  resolveSecret,
+  resolveWholeSecret,
+  Secret,
+  SecretError,
+  type SecretErrorCode,
+  type SecretRef,
+} from './secret.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
 export { checkSupport } from './support.ts';
 export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

@@ -8,7 +8,15 @@ import type { ManifestError, Origin } from './origin.ts';
 import { formatPath, isMapping, type Path, select } from './path.ts';
 import { brokenRules } from './rules.ts';
 import type { Of } from './schema.ts';
-import { readSecret, resolveSecret, type Secret, SecretError, type SecretRef } from './secret.ts';
+import {
+  hasConnection,
+  readSecret,
+  resolveSecret,
+  resolveWholeSecret,
+  type Secret,
+  SecretError,
+  type SecretRef,
+} from './secret.ts';
 import { checkSupport } from './support.ts';
 import { type Issue, unknownField, validate } from './validate.ts';
 import type { WorkspaceSpec } from './workspace.ts';
@@ -196,22 +204,33 @@ function sharedNames({ binaryCaches, origins }: Documents): ManifestError[] {
 
 const s3Keys = ['accessKeyId', 'secretAccessKey'];
 
+type Resolve = (documents: Documents, ref: SecretRef, namespace: string | undefined) => void;
+
+/** Fails where the Secret of a database has neither the key nor those that stand for it. */
+const resolveConnection: Resolve = (documents, ref, namespace) => {
+  const secret = resolveWholeSecret(documents, ref.name, namespace);
+  if (!hasConnection(secret, ref.key)) resolveSecret(documents, ref, namespace);
+};
+
 /** Every place of a BinaryCache that names a Secret; `keys` where the reference has no key of its own. */
-const secretPlaces: readonly { at: string; keys?: readonly string[] }[] = [
+const secretPlaces: readonly { at: string; keys?: readonly string[]; resolve?: Resolve }[] = [
   { at: 'spec.rootSecretRef' },
   { at: 'spec.signing.secretRefs[]' },
   { at: 'spec.tokens[].secretRef' },
   { at: 'spec.storages[].s3.credentialsSecretRef', keys: s3Keys },
-  { at: 'spec.database.postgres.secretRef' },
+  { at: 'spec.database.postgres.secretRef', resolve: resolveConnection },
+  { at: 'spec.database.postgres.tls.caSecretRef' },
   { at: 'spec.peers.secretRef' },
 ];
 
 function missingSecrets(documents: Documents): ManifestError[] {
   return documents.binaryCaches.flatMap((cache) =>
-    secretPlaces.flatMap(({ at, keys }) =>
+    secretPlaces.flatMap(({ at, keys, resolve = resolveSecret }) =>
       select(cache, at).flatMap(({ path, value }) => {
         const origin = documents.origins.get(cache);
-        const message = secretProblem(documents, refsOf(value, keys), cache.metadata.namespace);
+        const message = secretProblem(() => {
+          for (const ref of refsOf(value, keys)) resolve(documents, ref, cache.metadata.namespace);
+        });
         return origin && message ? [errorAt(origin, path, message)] : [];
       }),
     ),
@@ -223,9 +242,9 @@ function refsOf(value: unknown, keys: readonly string[] | undefined): SecretRef[
   return (keys ?? [value.key]).map((key) => ({ name: String(value.name), key: String(key) }));
 }
 
-function secretProblem(documents: Documents, refs: SecretRef[], namespace: string | undefined): string | undefined {
+function secretProblem(resolve: () => void): string | undefined {
   try {
-    for (const ref of refs) resolveSecret(documents, ref, namespace);
+    resolve();
     return undefined;
   } catch (error) {
     if (error instanceof SecretError) return error.message;

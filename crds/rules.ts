@@ -72,6 +72,11 @@ const indexWhere = <T>(
 
 const specRules: readonly Rule<BinaryCacheSpec>[] = [
   {
+    cel: '!(has(self.database.sqlite) && has(self.database.postgres))',
+    message: 'sqlite and postgres exclude each other: keep one',
+    broken: (spec) => (spec.database.sqlite && spec.database.postgres ? ['database', 'postgres'] : undefined),
+  },
+  {
     cel: "self.strategy != 'Split' || self.storages.all(s, has(s.weight))",
     message: 'strategy Split needs a weight on every storage',
     broken: (spec) =>
@@ -121,6 +126,19 @@ const specRules: readonly Rule<BinaryCacheSpec>[] = [
   },
 ];
 
+const tlsRules: readonly Rule<{ mode: string; caSecretRef?: unknown }>[] = [
+  {
+    cel: "self.mode != 'VerifyCa' || has(self.caSecretRef)",
+    message: 'mode VerifyCa needs caSecretRef: with the CAs that the world trusts, anybody could answer',
+    broken: (tls) => (tls.mode === 'VerifyCa' && !tls.caSecretRef ? ['caSecretRef'] : undefined),
+  },
+  {
+    cel: "self.mode in ['VerifyCa', 'VerifyFull'] || !has(self.caSecretRef)",
+    message: 'caSecretRef belongs to the modes VerifyCa and VerifyFull: the others verify nothing',
+    broken: (tls) => (!tls.mode.startsWith('Verify') && tls.caSecretRef ? ['caSecretRef'] : undefined),
+  },
+];
+
 const storageRules: readonly Rule<StorageSpec>[] = [
   {
     cel: 'has(self.local) != has(self.s3)',
@@ -164,6 +182,7 @@ export const binaryCacheRules: readonly RuleSet[] = [
   rulesAt('spec.storages[].local', [onlyGrows, fixedClass]),
   rulesAt('spec.storages[].s3', [fixedValue('bucket'), fixedValue('endpoint'), fixedValue('prefix')]),
   rulesAt('spec.database.sqlite', [onlyGrows, fixedClass]),
+  rulesAt('spec.database.postgres.tls', tlsRules),
   rulesAt<SigningSpec>('spec.signing', [
     {
       cel: "self.mode != 'SelfSigned' || !has(self.secretRefs)",

@@ -86,10 +86,7 @@ export function resolveSecret(
   ref: SecretRef,
   namespace?: string,
 ): Uint8Array {
-  const secret = findSecret(documents.secrets, ref.name, namespace);
-  if (!secret) {
-    throw new SecretError('SecretMissing', `there is no Secret ${JSON.stringify(ref.name)} among the manifests`);
-  }
+  const secret = resolveWholeSecret(documents, ref.name, namespace);
   const bytes = secret.get(ref.key);
   if (bytes) return bytes;
   const known = secret.keys.length > 0 ? `it has ${secret.keys.join(', ')}` : 'it is empty';
@@ -97,6 +94,28 @@ export function resolveSecret(
     'SecretKeyMissing',
     `Secret ${JSON.stringify(ref.name)} has no key ${JSON.stringify(ref.key)}; ${known}`,
   );
+}
+
+/** The Secret that an object names, for references to several of its keys. Throws a `SecretError` where there is none. */
+export function resolveWholeSecret(
+  documents: { readonly secrets: readonly Secret[] },
+  name: string,
+  namespace?: string,
+): Secret {
+  const secret = findSecret(documents.secrets, name, namespace);
+  if (secret) return secret;
+  throw new SecretError('SecretMissing', `there is no Secret ${JSON.stringify(name)} among the manifests`);
+}
+
+/**
+ * Keys of a Secret that stand for a connection URL, as CloudNativePG and others write them; of each entry one must be
+ * there.
+ */
+const connectionKeys: readonly (readonly string[])[] = [['host'], ['user', 'username'], ['dbname', 'database']];
+
+/** Whether a Secret says how a database is reached: by a URL under `key`, or by the keys that stand for one. */
+export function hasConnection(secret: Secret, key: string): boolean {
+  return secret.keys.includes(key) || connectionKeys.every((names) => names.some((name) => secret.keys.includes(name)));
 }
 
 /** The Secret of a name in a namespace; no namespace is `default`, as for kubectl. */

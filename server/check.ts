@@ -35,16 +35,16 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
 }
 
 async function checkCache(cache: BinaryCache, options: CheckOptions): Promise<boolean> {
-  const progress = new Progress(cache.name, options.terminal);
+  const progress = new Progress(options.terminal, false);
   const report = await check({
     database: cache.database,
     storages: cache.storages,
     contents: options.contents,
     bytesPerSecond: options.bytesPerSecond,
     repair: options.repair,
-    onProgress: (done, total) => progress.show(done, total),
+    onProgress: (done, total) => progress.show(cache.name, done, total),
   });
-  progress.end();
+  progress.clear();
   for (const finding of report.findings) {
     const paths = finding.paths.length > 0 ? `; paths: ${finding.paths.join(' ')}` : '';
     const mended = finding.isRepaired ? MENDED[finding.kind] : '';

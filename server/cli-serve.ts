@@ -1,7 +1,8 @@
 /** The command `serve`: its flags, their environment variables, and the signals that end it. */
 import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
-import { dataOption, fileOption, list, seconds, wholeNumber } from './cli-flags.ts';
+import { defaultSettings } from './cache/index.ts';
+import { databaseWaitOption, dataOption, fileOption, list, seconds, wholeNumber } from './cli-options.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
 import { parseListen, type ServeOptions } from './options.ts';
@@ -27,6 +28,9 @@ interface ServeFlags {
   housekeepingInterval: number;
   storageRetry: number;
   transientRetry: number;
+  databaseConnections: number;
+  databaseTimeout: number;
+  databaseWait: number;
   moveGrace: number;
   narinfoCacheSize: number;
   verifyThreads?: number;
@@ -156,6 +160,21 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
       ),
     )
     .addOption(
+      new Option('--database-connections <count>', 'connections to PostgreSQL at most, for each cache that has one')
+        .env('NARWHAL_DATABASE_CONNECTIONS')
+        .argParser(wholeNumber)
+        .default(defaultSettings.databaseConnections),
+    )
+    .addOption(
+      seconds(
+        '--database-timeout <seconds>',
+        'for one statement of PostgreSQL',
+        'NARWHAL_DATABASE_TIMEOUT',
+        defaultSettings.databaseTimeoutMs / 1000,
+      ),
+    )
+    .addOption(databaseWaitOption())
+    .addOption(
       seconds(
         '--move-grace <seconds>',
         'for which the bytes of a moved object stay, for downloads that run',
@@ -264,6 +283,9 @@ function serveOptions(flags: ServeFlags): ServeOptions {
       housekeepingMs: flags.housekeepingInterval * 1000,
       storageRetryMs: flags.storageRetry * 1000,
       transientRetryMs: flags.transientRetry * 1000,
+      databaseConnections: flags.databaseConnections,
+      databaseTimeoutMs: flags.databaseTimeout * 1000,
+      databaseWaitMs: flags.databaseWait * 1000,
       moveGraceMs: flags.moveGrace * 1000,
       narinfoCacheBytes: flags.narinfoCacheSize,
     },

@@ -3,10 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
-import { dataOption, fileOption, size } from './cli-flags.ts';
+import { dataOption, fileOption, size } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
-import { FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
+import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
+import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
 import { moveCommand } from './move.ts';
 import { OptionError } from './options.ts';
 import { ConfigurationError } from './serve.ts';
@@ -23,6 +24,8 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
     .showHelpAfterError('(narwhal-server --help lists what there is)');
   program.addCommand(serveCommand(env), { isDefault: true });
   program.addCommand(checkCommand(env));
+  program.addCommand(migrateCommand(env));
+  program.addCommand(copyDatabaseCommand(env));
   program.addCommand(moveCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
@@ -39,6 +42,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
       error instanceof ConfigurationError ||
       error instanceof FolderLockedError ||
       error instanceof NewerDatabaseError ||
+      error instanceof DatabaseError ||
       error instanceof ConvertError ||
       error instanceof OptionError ||
       isPlain(error);

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { moveObjects } from './cache/index.ts';
-import { dataOption, fileOption } from './cli-flags.ts';
+import { dataOption, fileOption } from './cli-options.ts';
 import { withCaches } from './offline.ts';
 import { OptionError } from './options.ts';
 import { Progress } from './progress.ts';
@@ -41,11 +41,13 @@ async function runMove(flags: MoveFlags): Promise<boolean> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort());
   let isDone = true;
   await withCaches({ files: flags.file, data: flags.data, cache: flags.cache, terminal }, async (cache) => {
-    const progress = new Progress(cache.name, terminal);
+    const progress = new Progress(terminal, true);
     const { from, to } = flags;
     const { signal } = stopping;
-    const onProgress = (done: number, total: number) => progress.show(done, total);
-    const report = await moveObjects({ cache, from, to, storePaths, signal, onProgress }).finally(() => progress.end());
+    const onProgress = (done: number, total: number) => progress.show(cache.name, done, total);
+    const report = await moveObjects({ cache, from, to, storePaths, signal, onProgress }).finally(() =>
+      progress.clear(),
+    );
     for (const { what, why } of report.failures) console.log(`${cache.name}: ${what}: ${why}`);
     const there = report.there > 0 ? `, ${report.there} were there already` : '';
     const failed = report.failures.length > 0 ? `, ${report.failures.length} could not be moved` : '';

@@ -4,6 +4,7 @@ import { createLogger } from './log.ts';
 import { readManifests } from './manifests.ts';
 import { load } from './serve.ts';
 import { ByteBudget } from './storage/index.ts';
+import { version } from './version.ts';
 
 export interface OfflineOptions {
   readonly files: readonly string[];
@@ -29,6 +30,7 @@ export async function withCaches(options: OfflineOptions, work: (cache: BinaryCa
     // Keys are not made or renamed here, so any host will do that the cache has had.
     host: undefined,
     renameHost: false,
+    version,
     verifier,
     logger,
     metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },

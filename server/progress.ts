@@ -1,34 +1,34 @@
-/** How far a command has come: a bar on a terminal, a line now and then elsewhere. */
+/** How far a command is: a bar on a terminal, a line every now and then elsewhere. */
 const WIDTH = 30;
 const BAR_MS = 100;
-const LINE_MS = 10_000;
+const LINE_MS = 5_000;
 
 export class Progress {
   readonly #terminal: boolean;
-  readonly #title: string;
-  #drawnAt: number;
+  readonly #lines: boolean;
+  #drawnAt = Number.NEGATIVE_INFINITY;
 
-  constructor(title: string, terminal: boolean) {
-    this.#title = title;
+  /** @param lines whether to write lines where there is no terminal */
+  constructor(terminal: boolean, lines: boolean) {
     this.#terminal = terminal;
-    this.#drawnAt = terminal ? Number.NEGATIVE_INFINITY : Date.now();
+    this.#lines = lines;
   }
 
-  show(done: number, total: number): void {
-    const now = Date.now();
-    if (now - this.#drawnAt < (this.#terminal ? BAR_MS : LINE_MS) && (done < total || !this.#terminal)) return;
+  show(what: string, done: number, total: number): void {
+    const now = performance.now();
+    if (now - this.#drawnAt < (this.#terminal ? BAR_MS : LINE_MS) && done < total) return;
+    if (!this.#terminal && !this.#lines) return;
     this.#drawnAt = now;
     if (!this.#terminal) {
-      process.stderr.write(`${this.#title}: ${done} of ${total} objects\n`);
+      process.stderr.write(`${what} ${done}/${total}\n`);
       return;
     }
-    const filled = total === 0 ? WIDTH : Math.min(WIDTH, Math.round((done / total) * WIDTH));
-    const bar = `${'='.repeat(filled)}${' '.repeat(WIDTH - filled)}`;
-    process.stderr.write(`\r${this.#title} [${bar}] ${done}/${total}\x1b[K`);
+    const filled = total === 0 ? WIDTH : Math.round((Math.min(done, total) / total) * WIDTH);
+    process.stderr.write(`\r${what} [${'='.repeat(filled)}${' '.repeat(WIDTH - filled)}] ${done}/${total}\x1b[K`);
   }
 
-  /** Takes the bar away. */
-  end(): void {
+  /** Makes room for other lines. */
+  clear(): void {
     if (this.#terminal) process.stderr.write('\r\x1b[K');
   }
 }

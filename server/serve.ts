@@ -47,6 +47,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     data,
     host: urls.host,
     renameHost,
+    version,
     verifier,
     logger,
     metrics,

@@ -2,10 +2,9 @@
  * One cache: it owns its database, its storages and its keys. Everything in its folder is its own, so that a cache is
  * deleted by deleting a folder.
  */
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from 'pino';
-import { type Database, type FolderLock, lockFolder, SqliteDatabase } from '../metadata/index.ts';
+import type { Database } from '../metadata/index.ts';
 import { parsePublicKey } from '../nix/index.ts';
 import { type ByteBudget, LocalStorage } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
@@ -19,6 +18,7 @@ import type { CacheMetrics } from './metrics.ts';
 import { Mover } from './mover.ts';
 import { Nars } from './nars.ts';
 import { Objects } from './objects.ts';
+import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
 import type { Settings } from './settings.ts';
@@ -36,6 +36,8 @@ export interface BinaryCacheInit {
   /** Host of the API URL, without a port. */
   readonly host: string | undefined;
   readonly renameHost: boolean;
+  /** Version of this server; a database may need a later one. */
+  readonly version: string;
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
@@ -59,7 +61,7 @@ export class BinaryCache {
   readonly mover: Mover;
   readonly #init: BinaryCacheInit;
   readonly #work: StorageWork;
-  readonly #lock: FolderLock;
+  readonly #opened: OpenDatabase;
   readonly #housekeeping: Housekeeping;
   readonly #settings: Settings;
   readonly #stopping = new AbortController();
@@ -69,12 +71,9 @@ export class BinaryCache {
   #requests = 0;
   #idle: (() => void) | undefined;
 
-  private constructor(
-    init: BinaryCacheInit,
-    parts: { database: Database; lock: FolderLock; id: string; keys: Keys; tokens: Tokens },
-  ) {
+  private constructor(init: BinaryCacheInit, parts: { opened: OpenDatabase; id: string; keys: Keys; tokens: Tokens }) {
     const { plan, verifier } = init;
-    const { database } = parts;
+    const { database } = parts.opened;
     const logger = init.logger.child({ cache: plan.name });
     // A copy that all parts look at, so that a changed manifest reaches them.
     const settings = { ...plan.settings };
@@ -86,7 +85,7 @@ export class BinaryCache {
     this.#plan = plan;
     this.#keys = parts.keys;
     this.#tokens = parts.tokens;
-    this.#lock = parts.lock;
+    this.#opened = parts.opened;
     this.database = database;
     const leases = new Leases({ database, logger });
     this.leases = leases;
@@ -148,22 +147,20 @@ export class BinaryCache {
     });
   }
 
-  /** Opens a cache, making its folder, id and keys where they are new. @throws FolderLockedError, CacheError */
+  /**
+   * Opens a cache, making its folder, id and keys where they are new and the database is not shared.
+   * @throws FolderLockedError, DatabaseError, NewerDatabaseError, CacheError
+   */
   static async open(init: BinaryCacheInit): Promise<BinaryCache> {
-    const { folder, plan, metrics } = init;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const lock = await lockFolder(folder);
-    let database: Database | undefined;
+    const { plan } = init;
+    const opened = await openDatabase(init);
     let cache: BinaryCache | undefined;
     try {
-      database = await SqliteDatabase.open({
-        file: path.join(folder, 'db.sqlite'),
-        onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
-      });
+      const { database } = opened;
       const id = await cacheId(database);
       const keys = await loadKeys(init, database, plan);
-      const tokens = await Tokens.load(plan.tokens, path.join(folder, 'tokens'));
-      cache = new BinaryCache(init, { database, lock, id, keys, tokens });
+      const tokens = await loadTokens(init, database, plan);
+      cache = new BinaryCache(init, { opened, id, keys, tokens });
       const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
       await useStorages();
       if (!init.inspecting) await cache.intents.inherit();
@@ -172,8 +169,7 @@ export class BinaryCache {
       return cache;
     } catch (error) {
       await cache?.storages.close();
-      await database?.close();
-      await lock.release();
+      await opened.close();
       throw error;
     }
   }
@@ -212,10 +208,12 @@ export class BinaryCache {
    * @throws CacheError where the new manifest cannot be run
    */
   async prepare(plan: CachePlan): Promise<() => Promise<void>> {
+    this.#opened.check(plan.database);
     const keys = await loadKeys(this.#init, this.database, plan);
-    const tokens = await Tokens.load(plan.tokens, path.join(this.folder, 'tokens'));
+    const tokens = await loadTokens(this.#init, this.database, plan);
     const useStorages = await this.storages.prepare(plan.storages, plan.strategy);
     return async () => {
+      this.#opened.use(plan.database);
       await useStorages();
       this.#plan = plan;
       Object.assign(this.#settings, plan.settings);
@@ -288,8 +286,7 @@ export class BinaryCache {
     ]);
     await within(work, Math.max(LAST_WORK_MS, deadline - Date.now()));
     await this.storages.close();
-    await this.database.close();
-    await this.#lock.release();
+    await this.#opened.close();
   }
 }
 
@@ -311,7 +308,7 @@ async function within(work: Promise<unknown>, ms: number): Promise<void> {
 
 function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Keys> {
   return Keys.load({
-    folder: init.folder,
+    folder: database.isShared ? undefined : init.folder,
     cache: plan.name,
     host: init.host,
     renameHost: init.renameHost,
@@ -319,4 +316,8 @@ function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): P
     rootSecret: plan.rootSecret,
     database,
   });
+}
+
+function loadTokens(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Tokens> {
+  return Tokens.load(plan.tokens, database.isShared ? undefined : path.join(init.folder, 'tokens'));
 }

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Documents } from '../../crds/index.ts';
+import { DatabaseError } from '../metadata/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
@@ -15,6 +16,8 @@ export interface CachesInit {
   readonly data: string;
   readonly host: string | undefined;
   readonly renameHost: boolean;
+  /** Version of this server; a database may need a later one. */
+  readonly version: string;
   readonly verifier: Verifier;
   readonly logger: Logger;
   readonly metrics: CacheMetrics;
@@ -109,9 +112,8 @@ export class Caches {
   }
 
   #openCache(plan: CachePlan): Promise<BinaryCache> {
-    const { host, renameHost, verifier, logger, metrics, budget, inspecting } = this.#init;
-    const folder = this.#folder(plan.name);
-    return BinaryCache.open({ plan, folder, host, renameHost, verifier, logger, metrics, budget, inspecting });
+    const { data: _, settings: __, graceMs: ___, ...init } = this.#init;
+    return BinaryCache.open({ ...init, plan, folder: this.#folder(plan.name) });
   }
 
   async #closeCache(cache: BinaryCache): Promise<void> {
@@ -125,8 +127,9 @@ async function naming<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw error instanceof CacheError
-      ? new CacheError(error.code, `cache ${name}: ${error.message}`, { cause: error })
-      : error;
+    const message = error instanceof Error ? `cache ${name}: ${error.message}` : '';
+    if (error instanceof CacheError) throw new CacheError(error.code, message, { cause: error });
+    if (error instanceof DatabaseError) throw new DatabaseError(error.code, message, { cause: error });
+    throw error;
   }
 }

@@ -6,7 +6,7 @@ import type { Database } from '../metadata/index.ts';
 import { formatHash, sha256FromHex } from '../nix/index.ts';
 import { ObjectMissingError, type Storage, StorageUnavailableError, type StoredEntry } from '../storage/index.ts';
 import { hashOf } from './mover.ts';
-import { tombstone } from './objects.ts';
+import { unpublish } from './objects.ts';
 import { inParallel } from './parallel.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Storages } from './storages.ts';
@@ -151,25 +151,13 @@ class Scan {
 
   async #lost(kind: Finding['kind'], row: Row): Promise<void> {
     const { database, repair } = this.#init;
-    // Where servers run, they may have moved or replaced it just now.
-    const still = await database.query(
-      `SELECT 1 FROM objects WHERE id = ? AND storage = ? AND name = ? AND state = 'verified'`,
-      [row.id, row.storage, row.name],
-    );
-    if (still.length === 0) return;
     const paths = await database.query<{ hash_part: string }>('SELECT hash_part FROM paths WHERE object_id = ?', [
       row.id,
     ]);
     const hashParts = paths.map((path) => path.hash_part);
+    // Where servers run, they may have moved or replaced it just now.
+    if (!(repair ? await takeAway(database, row) : await isStill(database, row))) return;
     this.#findings.push({ kind, storage: row.storage, object: row.key, paths: hashParts, isRepaired: repair });
-    if (!repair) return;
-    await database.write(async (sql) => {
-      const gone = await sql.query<{ hash_part: string }>('DELETE FROM paths WHERE object_id = ? RETURNING hash_part', [
-        row.id,
-      ]);
-      await tombstone(sql, row.id);
-      await sql.run(database.announce(gone.map((path) => path.hash_part)));
-    });
   }
 
   /** Every file beside its row. */
@@ -224,3 +212,21 @@ class Scan {
 
 /** A check is ended by ending its process. */
 const NEVER = new AbortController().signal;
+
+const SAME_ROW = `id = ? AND storage = ? AND name = ? AND state = 'verified'`;
+
+async function isStill(database: Database, { id, storage, name }: Row): Promise<boolean> {
+  return (await database.query(`SELECT 1 FROM objects WHERE ${SAME_ROW}`, [id, storage, name])).length > 0;
+}
+
+/** Unpublishes what has no bytes. False: its row has changed since it was read, by a server that runs. */
+async function takeAway(database: Database, { id, storage, name }: Row): Promise<boolean> {
+  return database.write(async (sql) => {
+    const rows = await sql.query(
+      `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE ${SAME_ROW} RETURNING id`,
+      [id, storage, name],
+    );
+    if (rows.length > 0) await unpublish(database, sql, id);
+    return rows.length > 0;
+  });
+}

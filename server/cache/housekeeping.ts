@@ -8,7 +8,7 @@ import { LocalStorage, type Storage } from '../storage/index.ts';
 import { dropStatement, type Intents } from './intents.ts';
 import type { Leases } from './leases.ts';
 import { markSettled, removeOldLeftovers } from './leftovers.ts';
-import { type Objects, tombstone } from './objects.ts';
+import { type Objects, tombstoneOrphan } from './objects.ts';
 import type { Settings } from './settings.ts';
 import type { Storages } from './storages.ts';
 import type { Uploads } from './uploads.ts';
@@ -26,12 +26,17 @@ export interface HousekeepingInit {
 
 /** Between two looks for what is found by a listing only. */
 const OLD_MS = 3600_000;
+/** Before the first one: a start has enough to do. */
+const FIRST_OLD_MS = 300_000;
+/** NARs that have waited for a path since before `?`; its plan is tested. */
+export const ORPHANS_QUERY = `SELECT id, key FROM objects
+  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`;
 
 export class Housekeeping {
   readonly #init: HousekeepingInit;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
-  #oldAt = Number.NEGATIVE_INFINITY;
+  #oldAt = Date.now() + FIRST_OLD_MS - OLD_MS;
 
   constructor(init: HousekeepingInit) {
     this.#init = init;
@@ -99,17 +104,10 @@ export class Housekeeping {
   async #dropOrphans(): Promise<void> {
     const { database, settings, objects, logger } = this.#init;
     const before = Date.now() - settings.orphanRetentionMs;
-    const orphans = await database.query<{ id: number; key: string }>(
-      `SELECT id, key FROM objects
-       WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`,
-      [before],
-    );
+    const orphans = await database.query<{ id: number; key: string }>(ORPHANS_QUERY, [before]);
     for (const orphan of orphans) {
-      await database.write(async (sql) => {
-        // Looked at again inside the transaction: a narinfo may have come for it meanwhile.
-        const still = await sql.query('SELECT 1 FROM objects WHERE id = ? AND orphan_since < ?', [orphan.id, before]);
-        if (still.length > 0) await tombstone(sql, orphan.id);
-      });
+      // A narinfo may have come for it meanwhile.
+      if (!(await database.write((sql) => tombstoneOrphan(sql, orphan.id, before)))) continue;
       objects.forget(orphan.key);
       logger.info({ key: orphan.key }, 'removed a NAR that never got a narinfo');
     }

@@ -8,6 +8,7 @@ import path from 'node:path';
 import type { Database } from '../metadata/index.ts';
 import { generateSecretKey, type PublicKey, parsePublicKey, parseSecretKey, type SecretKey } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
+import { checkRootKey, checkSigningKeys } from './key-fingerprints.ts';
 import { readMeta, writeMeta } from './meta.ts';
 import { createSecretFile } from './secret-file.ts';
 
@@ -20,7 +21,8 @@ export interface SigningPlan {
 }
 
 export interface KeysInit {
-  readonly folder: string;
+  /** Where generated keys lie; undefined: none may be generated, since other servers share the database. */
+  readonly folder: string | undefined;
   readonly cache: string;
   /**
    * Host of the API URL, without a port: the Cachix client demands key names `<cache>.<host>-1`. Undefined where
@@ -67,14 +69,14 @@ export class Keys {
       parsePublicKey(text),
     );
     const fields = { mode: signing.mode, name, clients };
+    if (database.isShared) await checkRootKey(database, root);
     if (signing.mode === 'SelfSigned') return new Keys({ ...fields, signers: [], lost: undefined }, root);
     if (signing.secretKeys.length > 0) {
-      return new Keys(
-        { ...fields, signers: signing.secretKeys.map((text) => parseSecretKey(text)), lost: undefined },
-        root,
-      );
+      const signers = signing.secretKeys.map((text) => parseSecretKey(text));
+      if (database.isShared) await checkSigningKeys(database, signers);
+      return new Keys({ ...fields, signers, lost: undefined }, root);
     }
-    const { signers, lost } = await managedKeys(init, name);
+    const { signers, lost } = await managedKeys(init, folderOf(init, 'signing.secretRefs'), name);
     return new Keys({ ...fields, signers, lost }, root);
   }
 
@@ -96,16 +98,23 @@ export class Keys {
 
 async function rootKey(init: KeysInit): Promise<Buffer> {
   if (init.rootSecret !== undefined) return init.rootSecret;
-  const file = path.join(init.folder, 'root.key');
+  const file = path.join(folderOf(init, 'rootSecretRef'), 'root.key');
   await createSecretFile(file, () => `${randomBytes(32).toString('base64')}\n`);
   const root = Buffer.from((await readFile(file, 'utf8')).trim(), 'base64');
   if (root.length !== 32) throw new CacheError('Invalid', `${file} does not hold a root key (32 bytes in base64)`);
   return root;
 }
 
+/** Where keys may be generated. @throws CacheError Invalid where none may be */
+function folderOf({ folder }: KeysInit, field: string): string {
+  if (folder === undefined)
+    throw new CacheError('Invalid', `${field} must be given: with a shared database no server generates a key`);
+  return folder;
+}
+
 /** The generated key, under the name of each host that this cache has had. */
-async function managedKeys(init: KeysInit, name: string): Promise<Pick<Keys, 'signers' | 'lost'>> {
-  const folder = path.join(init.folder, 'signing');
+async function managedKeys(init: KeysInit, data: string, name: string): Promise<Pick<Keys, 'signers' | 'lost'>> {
+  const folder = path.join(data, 'signing');
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const known = new Map<string, string>(
     Object.entries(JSON.parse((await readMeta(init.database, 'signing_keys')) ?? '{}')),

@@ -38,6 +38,7 @@ export class Leases {
   async acquire(name: string): Promise<Lease | undefined> {
     if (this.#held.has(name)) return undefined;
     this.#held.add(name);
+    const start = performance.now();
     try {
       if (this.#init.database.isShared && !(await this.#take(name))) {
         this.#held.delete(name);
@@ -47,36 +48,49 @@ export class Leases {
       this.#held.delete(name);
       throw error;
     }
-    return this.#hold(name);
+    return this.#hold(name, start);
   }
 
-  #hold(name: string): Lease {
+  #hold(name: string, start: number): Lease {
     const lost = new AbortController();
     const { database, logger } = this.#init;
-    let end = performance.now() + this.#ttlMs;
-    let timer: NodeJS.Timeout | undefined;
+    let renewing: NodeJS.Timeout | undefined;
+    let ending: NodeJS.Timeout | undefined;
+    const lose = () => {
+      logger.warn({ lease: name }, 'a lease was lost; another server goes on');
+      clearInterval(renewing);
+      clearTimeout(ending);
+      lost.abort();
+    };
+    /** By our own clock, from before the question was sent: a database that is silent must not keep us at work. */
+    const keepFrom = (asked: number) => {
+      clearTimeout(ending);
+      ending = setTimeout(lose, Math.max(0, asked + this.#ttlMs - performance.now())).unref();
+    };
+    let busy = false;
     const renew = async () => {
-      const start = performance.now();
+      if (busy) return;
+      busy = true;
+      const asked = performance.now();
       const isOurs = await this.#take(name).catch((error: unknown) => {
         logger.warn({ err: error, lease: name }, 'a lease could not be renewed yet');
         return undefined;
       });
-      if (isOurs === true) end = start + this.#ttlMs;
-      if (isOurs === false || performance.now() > end) {
-        logger.warn({ lease: name }, 'a lease was lost; another server goes on');
-        clearInterval(timer);
-        lost.abort();
-      }
+      busy = false;
+      if (lost.signal.aborted || !this.#held.has(name)) return;
+      if (isOurs === true) keepFrom(asked);
+      else if (isOurs === false) lose();
     };
     if (database.isShared) {
-      timer = setInterval(() => void renew(), this.#ttlMs / 4);
-      timer.unref();
+      keepFrom(start);
+      renewing = setInterval(() => void renew(), this.#ttlMs / 4).unref();
     }
     return {
       signal: lost.signal,
       release: async () => {
-        clearInterval(timer);
-        if (!this.#held.delete(name) || !database.isShared) return;
+        clearInterval(renewing);
+        clearTimeout(ending);
+        if (!this.#held.delete(name) || !database.isShared || lost.signal.aborted) return;
         await database
           .write((sql) => sql.query('DELETE FROM leases WHERE name = ? AND owner = ?', [name, this.#owner]))
           // It ends by itself.

@@ -239,7 +239,7 @@ export class LocalUploads {
     live.committed = true;
     storages.count(live.storage.name, size);
     await live.file.close();
-    const object = { key: narKey(facts), storage: live.storage.name, name, size, isIntended: false };
+    const object = { key: narKey(facts), storage: live.storage.name, name, size };
     await publishUpload(this.#init, claim, { object, facts }, finishStatements(live.row.id, claim.hashPart), path);
   }
 

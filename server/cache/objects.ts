@@ -37,7 +37,7 @@ export interface NewObject {
   readonly name: string;
   readonly size: number;
   /** Whether a row of `intents` has the name. */
-  readonly isIntended: boolean;
+  readonly isIntended?: boolean;
 }
 
 export interface ObjectsInit {
@@ -48,8 +48,8 @@ export interface ObjectsInit {
 }
 
 const CACHED_ROWS = 50_000;
-/** How long a server may believe that an object is where another one has moved it away from. */
-export const STALE_ROW_MS = 300_000;
+/** How long a server may believe that an object is where another one has moved it away from; only paths are announced. */
+export const STALE_ROW_MS = 1_000;
 const COLLECT_PAGE = 1000;
 /** Removals at one time: a service takes 20 ms for each. */
 const COLLECT_AT_ONCE = 8;
@@ -79,10 +79,7 @@ export class Objects {
     const cached = this.#rows.get(key);
     if (cached !== undefined) return cached;
     const epoch = this.#epoch;
-    const rows = await this.#init.database.query<StoredObject>(
-      `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`,
-      [key],
-    );
+    const rows = await this.#init.database.query<StoredObject>(OBJECT_QUERY, [key]);
     const row = rows[0];
     if (row !== undefined && epoch === this.#epoch) this.#rows.set(key, row);
     return row;
@@ -194,12 +191,10 @@ export class Objects {
   async #collectPage(): Promise<number> {
     const { database, storages, logger } = this.#init;
     const ready = storages.list().filter((storage) => storage.health().state === 'Ready');
-    const rows = await database.query<StoredObject>(
-      `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
-       AND (delete_after IS NULL OR delete_after <= ?)
-       AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`,
-      [Date.now(), database.list(ready.map((storage) => storage.name))],
-    );
+    const rows = await database.query<StoredObject>(tombstonesQuery(database), [
+      Date.now(),
+      database.list(ready.map((storage) => storage.name)),
+    ]);
     const removed: StoredObject[] = [];
     await inParallel(COLLECT_AT_ONCE, rows, async (row) => {
       crashPoint('before-delete');
@@ -219,6 +214,15 @@ export class Objects {
     for (const row of removed) storages.count(row.storage, -row.size);
     return removed.length;
   }
+}
+
+/** What a read of an object begins with; its plan is tested. */
+export const OBJECT_QUERY = `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`;
+
+/** Rows whose bytes can be removed now; its plan is tested. */
+export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
+  return `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
+    AND (delete_after IS NULL OR delete_after <= ?) AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
 }
 
 /** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
@@ -281,9 +285,44 @@ export async function tombstone(sql: Sql, id: number): Promise<void> {
   await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
 }
 
-async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
-  const old = await sql.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [object.key]);
-  for (const { id } of old) await tombstone(sql, id);
-  const id = await insertObject(sql, object);
-  if (id === undefined) throw new CacheError('Conflict', `${object.key} is being replaced by another request`);
+/**
+ * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
+ * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
+ */
+export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
+  const rows = await sql.query(
+    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
+     WHERE id = ? AND state = 'verified' AND orphan_since < ? RETURNING id`,
+    [id, before],
+  );
+  return rows.length > 0;
+}
+
+/** Unpublishes the paths whose NAR an object is, and tells the other servers. */
+export async function unpublish(database: Database, sql: Sql, objectId: number): Promise<void> {
+  const paths = await sql.query<{ hash_part: string }>('DELETE FROM paths WHERE object_id = ? RETURNING hash_part', [
+    objectId,
+  ]);
+  await sql.run(database.announce(paths.map((path) => path.hash_part)));
+}
+
+/** How often a key is taken away from us before a client hears of it. */
+const REPLACEMENTS = 20;
+
+/**
+ * Puts an object in the place of the one with its key. Another server may do the same: whoever commits last stays, and
+ * the bytes of the other go.
+ */
+export async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
+  for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
+    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'>>(
+      'SELECT id, storage, name FROM objects WHERE key = ?',
+      [object.key],
+    );
+    // The same write ran before, and was said to have failed.
+    if (old?.storage === object.storage && old.name === object.name) return;
+    if (old !== undefined) await tombstone(sql, old.id);
+    if ((await insertObject(sql, object)) !== undefined) return;
+  }
+  throw new CacheError('Unavailable', `${object.key} is being replaced by other requests`);
 }

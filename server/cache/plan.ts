@@ -10,6 +10,7 @@ import {
 } from '../../crds/index.ts';
 import type { Compression } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
+import { type DatabasePlan, planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import type { SigningPlan } from './keys.ts';
 import { defaultSettings, type Settings } from './settings.ts';
@@ -23,6 +24,7 @@ export interface CachePlan {
   readonly priority: number;
   /** What clients are told to compress with. */
   readonly compression: Extract<Compression, 'zstd' | 'xz'>;
+  readonly database: DatabasePlan;
   readonly strategy: StrategyName;
   readonly storages: readonly StoragePlan[];
   readonly tokens: readonly TokenPlan[];
@@ -50,6 +52,7 @@ export function planCache(
     isPublic: spec.access === 'Public',
     priority: spec.priority,
     compression: spec.compression === 'Xz' ? 'xz' : 'zstd',
+    database: planDatabase(manifest, documents),
     strategy: spec.strategy,
     storages: spec.storages.map((storage) => ({
       name: storage.name,

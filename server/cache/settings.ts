@@ -24,6 +24,12 @@ export interface Settings {
   readonly fullRetryMs: number;
   /** A transient failure behind a write is retried inside the server this long: nix before 2.33.2 cannot repeat a PUT. */
   readonly transientRetryMs: number;
+  /** Connections to PostgreSQL that one server has at most, beside the one that listens. */
+  readonly databaseConnections: number;
+  /** Longest statement of PostgreSQL. */
+  readonly databaseTimeoutMs: number;
+  /** A PostgreSQL server that cannot be reached at the start is waited for this long. */
+  readonly databaseWaitMs: number;
   /** Bytes of an object that was moved stay this long, for downloads that run. */
   readonly moveGraceMs: number;
   /** How fast bytes are read to be moved; undefined: as fast as it goes. */
@@ -54,6 +60,9 @@ export const defaultSettings: Settings = {
   storageRetryMs: 5_000,
   fullRetryMs: 60_000,
   transientRetryMs: 120_000,
+  databaseConnections: 10,
+  databaseTimeoutMs: 30_000,
+  databaseWaitMs: 30_000,
   moveGraceMs: 15 * 60_000,
   moveBytesPerSecond: undefined,
   drainUploadMs: 3600_000,

@@ -64,7 +64,8 @@ export class SharedUploads {
       remote_id: remote.isDirect ? await remote.begin(name) : null,
       failure: null,
     };
-    await database.script([uploadStatement(row)], 'process');
+    // To the disk, as its parts: what a crash of the database server loses, no client could mend.
+    await database.script([uploadStatement(row)]);
     return { id: row.id, uploadId: row.upload_id };
   }
 
@@ -100,7 +101,7 @@ export class SharedUploads {
     }
     crashPoint('before-part-row');
     const statements = partStatements(row.id, [{ ...claim, etag }]);
-    await patiently(() => database.script(statements, 'process'), settings.transientRetryMs);
+    await patiently(() => database.script(statements), settings.transientRetryMs);
     return claim.md5;
   }
 
@@ -187,7 +188,7 @@ export class SharedUploads {
     const name = nameOf(row);
     const list = claimedParts(await readParts(database, row.id), parts, remote.isDirect);
     checkSize(claim, knownSize(list));
-    const hasSides = list.some((part) => part.etag === undefined && part.number > 1);
+    const hasSides = list.some((part) => part.etag === undefined && !(remote.keepsFirst && part.number === 1));
     await remote.complete({ name, id: row.remote_id ?? undefined }, list);
     crashPoint('during-complete');
     const compression = isCompression(row.compression) ? row.compression : undefined;
@@ -201,7 +202,7 @@ export class SharedUploads {
     checkClaim(claim, facts, claim.fileSize);
     if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
     storages.count(row.storage, claim.fileSize);
-    const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize, isIntended: false };
+    const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize };
     await publishUpload(this.#init, claim, { object, facts }, [
       ...finishStatements(row.id, claim.hashPart),
       ...(hasSides ? [dropStatement(row.storage, name)] : []),
@@ -234,7 +235,9 @@ export class SharedUploads {
   }
 
   #remote(storage: string): RemoteUploads {
-    const { remote } = this.#init.storages.get(storage);
+    const place = this.#init.storages.get(storage);
+    const { remote } = place;
+    if (place.health().state !== 'Ready') throw new CacheError('Unavailable', `storage ${storage} is not available`);
     if (remote === undefined) throw new CacheError('Unavailable', `storage ${storage} takes no uploads of this kind`);
     return remote;
   }

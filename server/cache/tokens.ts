@@ -6,6 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
+import { CacheError } from './errors.ts';
 import { createSecretFile } from './secret-file.ts';
 
 /** Admin implies Write implies Read. */
@@ -44,8 +45,11 @@ export class Tokens {
     this.#known = new Map(known.map((token) => [token.digest.toString('hex'), token]));
   }
 
-  /** Reads or makes the tokens of a cache. `folder` holds the generated ones, mode 0600, one file a name. */
-  static async load(plans: readonly TokenPlan[], folder: string): Promise<Tokens> {
+  /**
+   * Reads or makes the tokens of a cache. `folder` holds the generated ones, mode 0600, one file a name; undefined:
+   * none may be made. @throws CacheError Invalid
+   */
+  static async load(plans: readonly TokenPlan[], folder: string | undefined): Promise<Tokens> {
     return new Tokens(
       await Promise.all(
         plans.map(async (plan) => ({
@@ -105,7 +109,12 @@ function base62(value: bigint, digits: number): string {
 }
 
 /** The token in `<folder>/<name>`, made once. */
-async function generated(folder: string, name: string): Promise<string> {
+async function generated(folder: string | undefined, name: string): Promise<string> {
+  if (folder === undefined)
+    throw new CacheError(
+      'Invalid',
+      `token ${name} needs sha256 or secretRef: with a shared database none is generated`,
+    );
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = path.join(folder, name);
   await createSecretFile(file, () => `${generateToken()}\n`);

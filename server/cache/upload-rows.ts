@@ -47,20 +47,26 @@ export function uploadStatement(row: UploadRow): Statement {
   ];
 }
 
+/** Named one by one: a later version may add columns while a statement is prepared. */
+const COLUMNS =
+  'id, upload_id, compression, storage, state, created_at, expires_at, hash_part, name, remote_id, failure';
+
+/** Plans of these are tested. */
+export const UPLOAD_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE id = ?`;
+export const OPEN_UPLOADS_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE state = 'open' ORDER BY expires_at`;
+export const PARTS_QUERY = 'SELECT number, start, size, md5, etag FROM upload_parts WHERE upload = ? ORDER BY number';
+
 export function readParts(database: Database, upload: string): Promise<PartRow[]> {
-  return database.query<PartRow>(
-    'SELECT number, start, size, md5, etag FROM upload_parts WHERE upload = ? ORDER BY number',
-    [upload],
-  );
+  return database.query<PartRow>(PARTS_QUERY, [upload]);
 }
 
 export async function readUpload(database: Database, id: string): Promise<UploadRow | undefined> {
-  const rows = await database.query<UploadRow>('SELECT * FROM uploads WHERE id = ?', [id]);
+  const rows = await database.query<UploadRow>(UPLOAD_QUERY, [id]);
   return rows[0];
 }
 
 export function openUploads(database: Database): Promise<UploadRow[]> {
-  return database.query<UploadRow>(`SELECT * FROM uploads WHERE state = 'open' ORDER BY expires_at`);
+  return database.query<UploadRow>(OPEN_UPLOADS_QUERY);
 }
 
 /** Inserts parts, or changes where they lie. */

@@ -88,7 +88,7 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   const configError = init.configError();
   checks.push({ name: 'configuration', ok: configError === undefined, gates: false, text: configError ?? 'loaded' });
   for (const cache of init.caches.list()) {
-    const database = await cache.database.query('SELECT 1').then(
+    const database = await cache.database.ping().then(
       () => undefined,
       (error: unknown) => String(error),
     );

@@ -1,6 +1,6 @@
 /** From an error to an answer: the one place that knows statuses. 4xx bodies say what to do, 5xx bodies say nothing. */
 import { CacheError, type CacheErrorCode, VerifierFailure, VerifyError } from '../cache/index.ts';
-import { FolderLockedError } from '../metadata/index.ts';
+import { DatabaseUnavailableError, FolderLockedError } from '../metadata/index.ts';
 import { FormatError } from '../nix/index.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
 
@@ -31,6 +31,9 @@ const STATUS = {
 
 const RETRY_SECONDS = 10;
 
+/** A full disk below the database: SQLite's word for it, and PostgreSQL's (disk_full). */
+const FULL: ReadonlySet<string> = new Set(['SQLITE_FULL', '53100']);
+
 /** The answer to an error; undefined for one that nobody expected, which is a 500 and a log line. */
 export function answerOf(error: unknown): Answer | undefined {
   if (error instanceof CacheError) {
@@ -41,13 +44,14 @@ export function answerOf(error: unknown): Answer | undefined {
   }
   if (error instanceof FormatError) return { status: 400, text: error.message };
   if (error instanceof VerifyError) return { status: VERIFY_STATUS[error.code], text: error.message };
-  if (error instanceof StorageFullError || errnoOf(error) === 'SQLITE_FULL')
+  if (error instanceof StorageFullError || FULL.has(errnoOf(error) ?? ''))
     return { status: 413, text: 'the disk of this cache is full' };
   if (
     error instanceof StorageUnavailableError ||
     error instanceof ObjectMissingError ||
     error instanceof VerifierFailure ||
     error instanceof FolderLockedError ||
+    error instanceof DatabaseUnavailableError ||
     isScarce(error)
   ) {
     return { status: 503, text: 'temporarily unavailable', retryAfterSeconds: RETRY_SECONDS };

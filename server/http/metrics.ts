@@ -198,6 +198,18 @@ export class Metrics implements CacheMetrics {
       each((cache) => cache.database.queueLength),
     );
     new Gauge({
+      name: 'narwhal_database_connections',
+      help: 'Connections to PostgreSQL, those of them that are idle, and calls that wait for one.',
+      labelNames: ['cache', 'state'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const cache of caches.list())
+          for (const [state, count] of Object.entries(cache.database.connections ?? {}))
+            this.set({ cache: cache.name, state }, count);
+      },
+    });
+    new Gauge({
       name: 'narwhal_verifications',
       help: 'Verifications that run, and complete files that wait for one.',
       labelNames: ['state'],

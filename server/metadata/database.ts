@@ -31,8 +31,12 @@ export interface Database extends Pick<Sql, 'query'> {
   announce(hashParts: readonly string[]): Statement[];
   /** Listens to the changes of other servers until the function that it returns is called. */
   watch(listener: ChangeListener): () => void;
+  /** One look at whether it answers, without patience. */
+  ping(): Promise<void>;
   /** Writes that wait. */
   readonly queueLength: number;
+  /** Connections by what they do now; undefined where they are no network connections. */
+  readonly connections: { readonly total: number; readonly idle: number; readonly waiting: number } | undefined;
   /** Finishes what waits and closes. */
   close(): Promise<void>;
 }

@@ -121,20 +121,45 @@ export const migrations: readonly Migration[] = [
   },
 ];
 
-/** The database was written by a version of Narwhal that this one does not know. */
+/** The database was changed by a version of Narwhal that this one is too old for. */
 export class NewerDatabaseError extends Error {
   override readonly name = 'NewerDatabaseError';
 }
 
-/** Whether the schema is what this version needs. @throws NewerDatabaseError */
-export async function isUpToDate(sql: Pick<Sql, 'query'>): Promise<boolean> {
-  const tables = await sql.query(`SELECT 1 FROM sqlite_master WHERE name = 'knex_migrations'`);
-  if (tables.length === 0) return false;
-  const applied = await sql.query<{ name: string }>('SELECT name FROM knex_migrations');
-  const known = new Set(migrations.map((migration) => migration.name));
-  const unknown = applied.find(({ name }) => !known.has(name));
-  if (unknown !== undefined) {
-    throw new NewerDatabaseError(`the database was used by a newer Narwhal (it has ${unknown.name}); run that version`);
+/**
+ * Whether the schema is what this version needs. A later version may have added to it: that is fine until it says, by
+ * `min_server` in the table `meta`, that it has taken something away.
+ * @param tables which of `knex_migrations` and `meta` there are
+ * @param version of this server
+ * @throws NewerDatabaseError
+ */
+export async function schemaState(
+  sql: Pick<Sql, 'query'>,
+  tables: ReadonlySet<string>,
+  version: string,
+): Promise<'outdated' | 'ready'> {
+  if (tables.has('meta')) {
+    const [row] = await sql.query<{ value: string }>(`SELECT value FROM meta WHERE key = 'min_server'`);
+    if (row !== undefined && isOlder(version, row.value))
+      throw new NewerDatabaseError(
+        `the database needs narwhal-server ${row.value} or later, and this is ${version}: run that version, ` +
+          'or bring back a backup of the database of before the upgrade',
+      );
   }
-  return applied.length === known.size;
+  if (!tables.has('knex_migrations')) return 'outdated';
+  const applied = new Set(
+    (await sql.query<{ name: string }>('SELECT name FROM knex_migrations')).map((row) => row.name),
+  );
+  return migrations.every((migration) => applied.has(migration.name)) ? 'ready' : 'outdated';
+}
+
+/** Compares versions by their three numbers; what is no version is older than any. */
+function isOlder(version: string, than: string): boolean {
+  const numbers = (text: string) => /^(\d+)\.(\d+)\.(\d+)/.exec(text)?.slice(1).map(Number) ?? [-1, 0, 0];
+  const [a, b] = [numbers(version), numbers(than)];
+  for (const [index, number] of a.entries()) {
+    const other = b[index] ?? 0;
+    if (number !== other) return number < other;
+  }
+  return false;
 }

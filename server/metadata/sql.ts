@@ -15,5 +15,7 @@ export type Statement = readonly [text: string, ...values: SqlValue[]];
 
 /** Whether a write failed because of a unique, foreign or NOT NULL constraint: what it assumed was not so. */
 export function isConstraint(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT';
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return false;
+  // PostgreSQL: class 23, integrity constraint violation.
+  return error.code === 'SQLITE_CONSTRAINT' || /^23[0-9A-Z]{3}$/.test(error.code);
 }

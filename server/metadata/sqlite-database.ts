@@ -1,12 +1,14 @@
 /** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
 import type { Database } from './database.ts';
-import { isUpToDate } from './migrations.ts';
+import { schemaState } from './migrations.ts';
 import type { SqlValue, Statement } from './sql.ts';
 import { SqliteConnection } from './sqlite.ts';
 import { type Durability, type Write, Writer } from './writer.ts';
 
 export interface SqliteDatabaseInit {
   readonly file: string;
+  /** Version of this server; the database may need a later one. Absent: older than any. */
+  readonly version?: string;
   readonly readers?: number;
   readonly onCommit?: (milliseconds: number, writes: number) => void;
 }
@@ -18,12 +20,21 @@ const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size =
 
 export class SqliteDatabase implements Database {
   readonly isShared = false;
+  readonly connections = undefined;
+  /** Migrations that opening it has applied. */
+  readonly applied: readonly string[];
   readonly #connection: SqliteConnection;
   readonly #readers: readonly SqliteConnection[];
   readonly #writer: Writer;
   #turn = 0;
 
-  private constructor(connection: SqliteConnection, readers: readonly SqliteConnection[], init: SqliteDatabaseInit) {
+  private constructor(
+    connection: SqliteConnection,
+    readers: readonly SqliteConnection[],
+    applied: readonly string[],
+    init: SqliteDatabaseInit,
+  ) {
+    this.applied = applied;
     this.#connection = connection;
     this.#readers = readers;
     this.#writer = new Writer({
@@ -38,13 +49,18 @@ export class SqliteDatabase implements Database {
     const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
     const readers: SqliteConnection[] = [];
     try {
-      if (!(await isUpToDate(connection))) {
-        const { migrate } = await import('./migrate.ts');
-        await migrate(init.file);
+      const tables = await connection.query<{ name: string }>(
+        `SELECT name FROM sqlite_master WHERE name IN ('knex_migrations', 'meta')`,
+      );
+      const names = new Set(tables.map((table) => table.name));
+      let applied: string[] = [];
+      if ((await schemaState(connection, names, init.version ?? '')) === 'outdated') {
+        const { migrateSqlite } = await import('./migrate.ts');
+        applied = await migrateSqlite(init.file);
       }
       for (let i = 0; i < (init.readers ?? 3); i++)
         readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
-      return new SqliteDatabase(connection, readers, init);
+      return new SqliteDatabase(connection, readers, applied, init);
     } catch (error) {
       await Promise.all([connection, ...readers].map((it) => it.close()));
       throw error;
@@ -65,6 +81,10 @@ export class SqliteDatabase implements Database {
 
   watch(): () => void {
     return () => {};
+  }
+
+  async ping(): Promise<void> {
+    await this.query('SELECT 1');
   }
 
   /** Never waits for a write. */

@@ -2,6 +2,7 @@
  * Group commit. All writes go through one queue: those that wait while a commit runs share the next one, so a disk
  * that syncs 500 times a second takes thousands of writes a second, and nothing is ever "locked".
  */
+import { Pauses } from './retry.ts';
 import type { Sql, Statement } from './sql.ts';
 
 /**
@@ -22,12 +23,30 @@ export interface WriterInit {
   readonly maxBatch?: number;
   /** Hears how long each transaction took and how many writes it held. */
   readonly onCommit?: (milliseconds: number, writes: number) => void;
+  /** For a database that can be away for a while; absent: every failure is final. */
+  readonly patience?: Patience;
+}
+
+/** Which failures of a transaction are waited for, and how long. */
+export interface Patience {
+  /** How long each write is tried, counted from when it was asked for. */
+  readonly ms: number;
+  /** Whether the same transaction may succeed later. It may have been committed all the same. */
+  isPassing(error: unknown): boolean;
+  /** Whether it failed because of other transactions: smaller ones may not. */
+  isConflict(error: unknown): boolean;
+  /** What a write fails with that was tried for too long. */
+  giveUp(error: unknown): Error;
+  /** Hears of each attempt that failed and is made again. */
+  onRetry(error: unknown): void;
 }
 
 interface Queued {
   /** Statements that need no look at the database in between; undefined: only `run` knows. */
   readonly statements: readonly Statement[] | undefined;
   readonly durability: Durability;
+  /** By the clock of `performance`. */
+  readonly since: number;
   run(sql: Sql): Promise<void>;
   settle(): void;
   fail(error: unknown): void;
@@ -47,6 +66,11 @@ export class Writer {
     return this.#queue.length;
   }
 
+  /** Whether nothing waits and nothing runs. */
+  get isIdle(): boolean {
+    return this.#running === undefined;
+  }
+
   /** Resolves with what `write` returned, once that is durable. */
   write<T>(write: Write<T>): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -54,6 +78,7 @@ export class Writer {
       this.#push({
         statements: undefined,
         durability: 'disk',
+        since: performance.now(),
         run: async (sql) => {
           result = { value: await write(sql) };
         },
@@ -66,7 +91,8 @@ export class Writer {
   /** Like `write`, for statements that are all known now: batches of such writes cost one trip altogether. */
   script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#push({ statements, durability, run: (sql) => sql.run(statements), settle: resolve, fail: reject });
+      const run = (sql: Sql) => sql.run(statements);
+      this.#push({ statements, durability, since: performance.now(), run, settle: resolve, fail: reject });
     });
   }
 
@@ -92,28 +118,52 @@ export class Writer {
   }
 
   /** Whether the batch was settled. One bad write must not fail its neighbours, so only a single one is rejected. */
-  async #commit(batch: Queued[], alone = batch.length === 1): Promise<boolean> {
-    const start = performance.now();
-    try {
-      const scripts = batch.flatMap((one) => (one.statements === undefined ? [] : [one.statements]));
-      if (scripts.length === batch.length) {
-        const isDurable = batch.some((one) => one.durability === 'disk');
-        await this.#init.script(scripts.flat(), isDurable ? 'disk' : 'process');
-      } else {
-        await this.#init.transaction(async (sql) => {
-          for (const one of batch) await one.run(sql);
-        });
+  async #commit(all: Queued[], alone = all.length === 1): Promise<boolean> {
+    const { patience, onCommit } = this.#init;
+    const pauses = new Pauses();
+    let batch = all;
+    let start = performance.now();
+    for (;;) {
+      try {
+        start = performance.now();
+        await this.#run(batch);
+        break;
+      } catch (error) {
+        if (patience?.isPassing(error) && (alone || !patience.isConflict(error))) {
+          batch = dropLate(batch, patience, pauses.nextMs, error);
+          if (batch.length === 0) return true;
+          patience.onRetry(error);
+          await pauses.pause();
+          continue;
+        }
+        if (alone) for (const one of batch) one.fail(error);
+        return false;
       }
-    } catch (error) {
-      if (alone) for (const one of batch) one.fail(error);
-      return false;
     }
     for (const one of batch) one.settle();
     try {
-      this.#init.onCommit?.(performance.now() - start, batch.length);
+      onCommit?.(performance.now() - start, batch.length);
     } catch {
       // Who only watches must not stop the writes.
     }
     return true;
   }
+
+  #run(batch: readonly Queued[]): Promise<void> {
+    const scripts = batch.flatMap((one) => (one.statements === undefined ? [] : [one.statements]));
+    if (scripts.length === batch.length) {
+      const isDurable = batch.some((one) => one.durability === 'disk');
+      return this.#init.script(scripts.flat(), isDurable ? 'disk' : 'process');
+    }
+    return this.#init.transaction(async (sql) => {
+      for (const one of batch) await one.run(sql);
+    });
+  }
+}
+
+/** Fails the writes that have been tried for too long; those that may be tried once more. */
+function dropLate(batch: readonly Queued[], patience: Patience, pauseMs: number, error: unknown): Queued[] {
+  const latest = performance.now() + pauseMs - patience.ms;
+  for (const one of batch) if (one.since < latest) one.fail(patience.giveUp(error));
+  return batch.filter((one) => one.since >= latest);
 }

@@ -23,6 +23,7 @@ export interface LocalPartsInit {
 
 export class LocalParts implements RemoteUploads {
   readonly isDirect = false;
+  readonly keepsFirst = false;
   readonly #init: LocalPartsInit;
 
   constructor(init: LocalPartsInit) {

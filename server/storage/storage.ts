@@ -78,6 +78,8 @@ export interface ArrivingPart {
 export interface RemoteUploads {
   /** Whether clients send parts to the service without us. */
   readonly isDirect: boolean;
+  /** Whether the first small part lies under the object's own name, so that it is the object where it is the only one. */
+  readonly keepsFirst: boolean;
   /** A name for the object of an upload. */
   newName(): string;
   /** Begins an upload at the service; the service's id of it. */

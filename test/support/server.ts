@@ -19,6 +19,8 @@ export interface ServerInit {
   readonly env?: Readonly<Record<string, string>>;
   /** An existing folder to go on with; it is then not removed. */
   readonly folder?: string;
+  /** Texts of tokens that the manifest gives by Secrets; others are read from the data folder. */
+  readonly tokens?: Readonly<Record<string, string>>;
   /** Flags for node itself, such as --max-old-space-size. */
   readonly nodeArgs?: readonly string[];
   /** Run the built server as `npm start` does, not the sources: for tests of what it takes. */
@@ -110,6 +112,8 @@ export class TestServer {
   }
 
   async token(name = 'push', cache = 'main'): Promise<string> {
+    const given = this.#init.tokens?.[name];
+    if (given !== undefined) return given;
     return (await readFile(path.join(this.data, cache, 'tokens', name), 'utf8')).trim();
   }
 

@@ -2,6 +2,7 @@
  * Objects in a bucket, below a prefix: `objects/<hour>/<uuid>` for what has a row or soon will, `staging/` for parts that
  * are too small for S3, `.narwhal` for the marker. Nothing but what AWS, MinIO, Garage, Ceph and R2 share is used.
  */
+import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { crashPoint } from '../crash-point.ts';
@@ -105,7 +106,8 @@ export class S3Storage implements Storage {
           `${this.place} is new to this cache and not empty (it has ${key}); give the storage a prefix of its own`,
         );
       const text = Buffer.from(`${JSON.stringify(this.#init.marker)}\n`);
-      await this.#bucket.put(this.#below(MARKER), { body: text, size: text.length, md5: undefined });
+      const md5 = createHash('md5').update(text).digest('base64');
+      await this.#bucket.put(this.#below(MARKER), { body: text, size: text.length, md5 });
       crashPoint('after-marker');
       return this.#examine(true);
     }

@@ -28,6 +28,7 @@ export interface S3UploadsInit {
 }
 
 export class S3Uploads implements RemoteUploads {
+  readonly keepsFirst = true;
   readonly #init: S3UploadsInit;
   #warnedOf = 0;
 

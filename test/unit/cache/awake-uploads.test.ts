@@ -24,6 +24,7 @@ describe('uploads that are kept open', () => {
       data: folder,
       host: 'localhost',
       renameHost: false,
+      version: '0.1.0',
       verifier,
       logger: pino({ level: 'silent' }),
       metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },

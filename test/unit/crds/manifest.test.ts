@@ -164,7 +164,7 @@ spec:
 
   it('loads every example for the server without an error', () => {
     const folder = join(import.meta.dirname, '../../../examples');
-    for (const name of ['laptop.yaml', 'private.yaml', 'two-disks.yaml']) {
+    for (const name of ['laptop.yaml', 'private.yaml', 'two-disks.yaml', 'postgres.yaml']) {
       const text = readFileSync(join(folder, name), 'utf8');
       const { documents, errors, notes } = loadManifests([{ file: name, text }], { target: 'server' });
       assert.deepEqual([errors, notes], [[], []]);
@@ -218,6 +218,39 @@ spec:
       'constructor',
     );
     fc.assert(fc.property(fc.dictionary(field, fc.jsonValue()), (spec) => Array.isArray(errorsOf(spec))));
+  });
+});
+
+describe('the Secret of a database', () => {
+  const spec = {
+    database: { postgres: { secretRef: { name: 'pg' } } },
+    rootSecretRef: { name: 'root' },
+    signing: { secretRefs: [{ name: 'key' }] },
+  };
+  const others = [secretText('root', { 'root.key': 'x' }), secretText('key', { 'signing-key': 'x' })];
+  const linesWith = (values: Record<string, string>) =>
+    linesOf([cacheText(spec), secretText('pg', values), ...others], { target: 'server' });
+
+  it('holds a URL, or the keys that stand for one', () => {
+    assert.deepEqual(linesWith({ uri: 'postgresql://a:b@c/d' }), []);
+    assert.deepEqual(linesWith({ host: 'h', username: 'u', password: 'p', dbname: 'd' }), []);
+    assert.deepEqual(linesWith({ host: 'h', port: '1', user: 'u', database: 'd' }), []);
+  });
+
+  it('that holds neither is refused, and what it has is named', () => {
+    assert.match(
+      linesWith({ host: 'h', password: 'p' }).join(),
+      /spec\.database\.postgres\.secretRef: Secret "pg" has no key "uri"; it has host, password/,
+    );
+  });
+
+  it('is refused with more than one replica on a disk of this machine, by a process too', () => {
+    const lines = linesOf([cacheText({ ...spec, replicas: 2 }), secretText('pg', { uri: 'x' }), ...others], {
+      target: 'server',
+    });
+    assert.match(lines.join(), /spec\.replicas: more than one pod needs storages that all pods share/);
+    const alone = linesOf(cacheText({ replicas: 2, storages: [disk] }), { target: 'server' });
+    assert.match(alone.join(), /spec\.replicas: more than one pod needs database\.postgres/);
   });
 });
 

@@ -9,6 +9,10 @@ const postgres: Value = {
   rootSecretRef: { name: 'root' },
   signing: { secretRefs: [{ name: 'key' }] },
 };
+const onPostgres = (database: Value, tls?: Value): Value => ({
+  ...postgres,
+  database: { ...database, postgres: { secretRef: { name: 'pg' }, ...(tls && { tls }) } },
+});
 const split = (...weights: (number | undefined)[]): Value => ({
   strategy: 'Split',
   storages: weights.map((weight, index) => ({ name: `s${index}`, local: {}, ...(weight !== undefined && { weight }) })),
@@ -57,6 +61,15 @@ const table: [string, Value, string?][] = [
   ['PostgreSQL without a signing key, self-signed', { ...postgres, signing: { mode: 'SelfSigned' } }],
   ['PostgreSQL with a token to generate', { ...postgres, tokens: [token({})] }, 'spec.tokens[0]'],
   ['PostgreSQL with hashed tokens', { ...postgres, tokens: [token({ sha256: hash })] }],
+  ['PostgreSQL beside SQLite', { ...onPostgres({ sqlite: {} }) }, 'spec.database.postgres'],
+  ['TLS without a CA of its own', onPostgres({}, { mode: 'VerifyFull' })],
+  ['TLS with a CA of its own', onPostgres({}, { mode: 'VerifyCa', caSecretRef: { name: 'ca' } })],
+  ['TLS by any CA', onPostgres({}, { mode: 'VerifyCa' }), 'spec.database.postgres.tls.caSecretRef'],
+  [
+    'a CA that verifies nothing',
+    onPostgres({}, { mode: 'Require', caSecretRef: { name: 'ca' } }),
+    'spec.database.postgres.tls.caSecretRef',
+  ],
   ['SQLite with a token to generate', { tokens: [token({})] }],
   [
     'a token with hash and Secret',
@@ -162,8 +175,6 @@ describe('what a server of this version supports', () => {
       { target: 'server' },
     );
   const refused: [string, Value][] = [
-    ['spec.storages[1].s3', { storages: [disk, s3] }],
-    ['spec.database.postgres', postgres],
     ['spec.retention', { retention: { days: 1 } }],
     ['spec.quota', { quota: { maxSize: 1 } }],
     ['spec.upstreams', { upstreams: [{ url: 'https://cache.nixos.org' }] }],

@@ -23,12 +23,31 @@ describe('the schema of a database', () => {
     await second.close();
   });
 
-  it('of a newer version is refused, and stays as it is', async () => {
+  it('of a later version is used, as long as that has only added to it', async () => {
     const file = path.join(folder, 'db.sqlite');
     const first = await SqliteDatabase.open({ file });
-    await first.script([[`INSERT INTO knex_migrations (name, batch) VALUES ('9999-later', 2)`]]);
+    await first.script([
+      [`INSERT INTO knex_migrations (name, batch) VALUES ('9999-later', 2)`],
+      ['ALTER TABLE paths ADD COLUMN later TEXT'],
+    ]);
     await first.close();
-    await assert.rejects(SqliteDatabase.open({ file }), NewerDatabaseError);
+    await (await SqliteDatabase.open({ file, version: '0.1.0' })).close();
+  });
+
+  it('is refused where it needs a later version, and stays as it is', async () => {
+    const file = path.join(folder, 'db.sqlite');
+    const first = await SqliteDatabase.open({ file });
+    await first.script([[`INSERT INTO meta (key, value) VALUES ('min_server', '0.10.0')`]]);
+    await first.close();
+    const open = (version: string) => SqliteDatabase.open({ file, version });
+    for (const version of ['0.9.9', '0.1.0', 'unknown'])
+      await assert.rejects(open(version), (error: Error) => {
+        assert.ok(error instanceof NewerDatabaseError);
+        assert.match(error.message, /needs narwhal-server 0\.10\.0 or later, and this is/);
+        assert.ok(error.message.includes(version));
+        return true;
+      });
+    for (const version of ['0.10.0', '0.10.0-rc.1', '0.11.0', '1.0.0']) await (await open(version)).close();
   });
 });
 

@@ -1,6 +1,7 @@
 /** Flags that several commands share, and what their values may be. */
 import { InvalidArgumentError, Option } from 'commander';
 import { parseQuantity, QuantityError } from '../crds/index.ts';
+import { defaultSettings } from './cache/index.ts';
 import { defaultDataFolder } from './options.ts';
 
 export function fileOption(): Option {
@@ -14,6 +15,16 @@ export function dataOption(env: NodeJS.ProcessEnv): Option {
   return new Option('--data <folder>', 'where caches keep database, keys and local storages')
     .env('NARWHAL_DATA')
     .default(defaultDataFolder(env));
+}
+
+/** How long a database is waited for, and a statement in it. */
+export function databaseWaitOption(): Option {
+  return seconds(
+    '--database-wait <seconds>',
+    'for a PostgreSQL server that cannot be reached at the start',
+    'NARWHAL_DATABASE_WAIT',
+    defaultSettings.databaseWaitMs / 1000,
+  );
 }
 
 /** Values of a repeatable flag; one environment variable holds several, with commas. */

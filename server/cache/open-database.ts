@@ -1,0 +1,105 @@
+/** Opens the database that a cache's manifest asks for, with whatever must be held while it is open. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Logger } from 'pino';
+import { type Database, lockFolder, openPostgres, SqliteDatabase } from '../metadata/index.ts';
+import type { DatabasePlan } from './database-plan.ts';
+import { CacheError } from './errors.ts';
+import { cacheId, claimSchema, mustBeCopied } from './meta.ts';
+import type { CacheMetrics } from './metrics.ts';
+import type { CachePlan } from './plan.ts';
+
+export interface OpenDatabaseInit {
+  readonly plan: CachePlan;
+  /** `<data>/<cache>`; of no use with PostgreSQL. */
+  readonly folder: string;
+  readonly version: string;
+  readonly logger: Logger;
+  readonly metrics: Pick<CacheMetrics, 'committed'>;
+}
+
+export interface OpenDatabase {
+  readonly database: Database;
+  /** Whether a changed manifest still means this database. @throws CacheError Conflict where it does not */
+  check(plan: DatabasePlan): void;
+  /** Takes over what may change while it runs: a password. */
+  use(plan: DatabasePlan): void;
+  close(): Promise<void>;
+}
+
+/** @throws FolderLockedError, DatabaseError, NewerDatabaseError, CacheError Conflict */
+export function openDatabase(init: OpenDatabaseInit): Promise<OpenDatabase> {
+  const { database } = init.plan;
+  return database.kind === 'sqlite' ? openFile(init) : openSchema(init, database);
+}
+
+async function openFile({ folder, plan, version, metrics }: OpenDatabaseInit): Promise<OpenDatabase> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const lock = await lockFolder(folder);
+  try {
+    const database = await SqliteDatabase.open({
+      file: path.join(folder, 'db.sqlite'),
+      version,
+      onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
+    });
+    return {
+      database,
+      check(changed) {
+        if (changed.kind !== 'sqlite') throw otherDatabase();
+      },
+      use() {},
+      async close() {
+        await database.close();
+        await lock.release();
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function openSchema(
+  { plan, version, logger, metrics }: OpenDatabaseInit,
+  { target, schema }: Extract<DatabasePlan, { kind: 'postgres' }>,
+): Promise<OpenDatabase> {
+  const { settings, name } = plan;
+  const database = await openPostgres({
+    target,
+    schema,
+    version,
+    logger: logger.child({ cache: name }),
+    maxConnections: settings.databaseConnections,
+    timeoutMs: settings.databaseTimeoutMs,
+    waitMs: settings.databaseWaitMs,
+    writePatienceMs: settings.transientRetryMs,
+    onCommit: (ms, writes) => metrics.committed(name, ms, writes),
+  });
+  try {
+    await claimSchema(database, name, schema);
+    // Its id first: a copy that begins now is seen by its mark, or finds that the schema is taken.
+    await cacheId(database);
+    await mustBeCopied(database);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  return {
+    database,
+    check(changed) {
+      if (changed.kind !== 'postgres' || changed.schema !== schema || !changed.target.isSameAs(target))
+        throw otherDatabase();
+    },
+    use(changed) {
+      if (changed.kind === 'postgres') database.useTarget(changed.target);
+    },
+    close: () => database.close(),
+  };
+}
+
+function otherDatabase(): CacheError {
+  return new CacheError(
+    'Conflict',
+    'the manifest names another database than the one in use, of which only the password may change; restart the server',
+  );
+}

@@ -1,0 +1,162 @@
+/**
+ * The transactions that make paths and NARs visible. Each may run twice (its answer may be lost on the way from the
+ * database), beside the same or another one on another server: what is true is asked of the rows, in statements that
+ * lock them, never remembered from one statement for the next.
+ */
+import type { Database, Sql, Statement } from '../metadata/index.ts';
+import { isConstraint } from '../metadata/index.ts';
+import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
+
+/** What verified bytes are, in the forms that rows hold. */
+export interface NarFacts {
+  readonly compression: string;
+  /** `sha256:<nix32>` of the file. */
+  readonly fileHash: string;
+  /** `sha256:<nix32>` of the NAR. */
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+/** A path that is ready to be published: everything checked, signatures made. */
+export interface NewPath {
+  readonly hashPart: string;
+  readonly name: string;
+  /** Basenames, sorted. */
+  readonly references: readonly string[];
+  readonly deriver: string | undefined;
+  readonly ca: string | undefined;
+  readonly signatures: readonly string[];
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+/** Where its NAR is: an object that is there, or durable bytes that get their row in the same transaction. */
+export type NarSource = { readonly key: string } | { readonly object: NewObject; readonly facts: NarFacts };
+
+export type PublishOutcome =
+  /** `isNewNar`: its NAR is the object that came with it, not one that was there. */
+  | { readonly kind: 'published'; readonly isNewNar: boolean }
+  /** It was there with the same NAR and references; signatures were merged. */
+  | { readonly kind: 'present' }
+  /** It was there with other content, which stays. */
+  | { readonly kind: 'differs'; readonly narHash: string }
+  /** The NAR that it should point at is gone. */
+  | { readonly kind: 'no-nar' };
+
+export interface PathRow {
+  hash_part: string;
+  name: string;
+  refs: string;
+  deriver: string | null;
+  ca: string | null;
+  signatures: string;
+  nar_hash: string;
+  nar_size: number;
+}
+
+/** Words of a text that rows hold: no words make no text. */
+export function splitWords(text: string): string[] {
+  return text === '' ? [] : text.split(' ');
+}
+
+/**
+ * The statements of the usual push: path and NAR are both new. The constraints of the tables tell where it is not so.
+ * A NAR that is there is locked even where it is no orphan, so that nothing can remove it before the path points at it.
+ */
+export function publishStatements(path: NewPath, source: NarSource): Statement[] {
+  const nar = 'object' in source ? objectStatements(source.object, source.facts) : [claimStatement(source.key)];
+  return [...nar, pathStatement(path, 'object' in source ? source.object.key : source.key)];
+}
+
+function claimStatement(key: string): Statement {
+  return [`UPDATE objects SET orphan_since = NULL WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL`, key];
+}
+
+/** Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not. */
+function pathStatement(path: NewPath, key: string): Statement {
+  return [
+    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, object_id)
+     VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
+    path.hashPart,
+    path.name,
+    path.references.join(' '),
+    path.deriver ?? null,
+    path.ca ?? null,
+    path.signatures.join(' '),
+    Date.now(),
+    key,
+  ];
+}
+
+/** Publishes step by step, where the path or its NAR may be there already: the old row decides then. */
+export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
+  const nar =
+    'object' in source
+      ? await insertNar(sql, source.object, source.facts, null)
+      : { id: await claimNar(sql, source.key), isNew: false };
+  if (nar.id === undefined) return { kind: 'no-nar' };
+  const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
+  const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
+  if (inserted.length > 0) return { kind: 'published', isNewNar: nar.isNew };
+  await releaseNar(sql, nar.id, nar.isNew);
+  const rows = await sql.query<PathRow>(
+    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size
+     FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,
+    [path.hashPart],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error('a path was there and is gone within one transaction');
+  if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
+  const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
+  if (merged !== row.signatures)
+    await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
+  return { kind: 'present' };
+}
+
+function same(row: PathRow, path: NewPath): boolean {
+  return (
+    row.name === path.name &&
+    row.nar_hash === path.narHash &&
+    row.nar_size === path.narSize &&
+    row.refs === path.references.join(' ')
+  );
+}
+
+/** Gives a NAR without a path its row. False where its key is taken: the new bytes lose and wait for their removal. */
+export async function storeNar(database: Database, object: NewObject, facts: NarFacts): Promise<boolean> {
+  try {
+    await database.script(objectStatements(object, facts, Date.now()));
+    return true;
+  } catch (error) {
+    if (!isConstraint(error)) throw error;
+    return (await database.write((sql) => insertNar(sql, object, facts, Date.now()))).isNew;
+  }
+}
+
+/** Gives a NAR its row; where the key is taken the new bytes lose. The object that stays. */
+async function insertNar(
+  sql: Sql,
+  object: NewObject,
+  facts: NarFacts,
+  orphanSince: number | null,
+): Promise<{ id: number | undefined; isNew: boolean }> {
+  const id = await insertObject(sql, object, facts, orphanSince);
+  if (id !== undefined) return { id, isNew: true };
+  await insertTombstone(sql, object);
+  return { id: orphanSince === null ? await claimNar(sql, object.key) : undefined, isNew: false };
+}
+
+/** The NAR called `key`, no longer an orphan: a path is about to point at it. */
+async function claimNar(sql: Sql, key: string): Promise<number | undefined> {
+  const [text, ...values] = claimStatement(key);
+  const rows = await sql.query<{ id: number }>(`${text} RETURNING id`, values);
+  return rows[0]?.id;
+}
+
+/** A NAR that no path took after all: bytes that came with it go at once, others wait as orphans again. */
+async function releaseNar(sql: Sql, id: number, isNew: boolean): Promise<void> {
+  const rows = await sql.query('SELECT 1 FROM paths WHERE object_id = ? LIMIT 1', [id]);
+  if (rows.length > 0) return;
+  if (isNew) await tombstone(sql, id);
+  else await sql.query('UPDATE objects SET orphan_since = ? WHERE id = ?', [Date.now(), id]);
+}

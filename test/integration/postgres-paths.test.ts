@@ -1,0 +1,349 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Keys } from '../../server/cache/keys.ts';
+import { replaceObject, tombstoneOrphan, unpublish } from '../../server/cache/objects.ts';
+import { type NewPath, Paths, storeNar } from '../../server/cache/paths.ts';
+import { isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
+import { makePath, type TestPath } from '../support/nars.ts';
+import { PostgresServer } from '../support/postgres.ts';
+import { openSchema } from '../support/postgres-cache.ts';
+import { until } from '../support/server.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+
+const facts = (path: TestPath) => ({
+  compression: 'zstd',
+  fileHash: path.fileHash,
+  narHash: path.narHash,
+  narSize: path.nar.length,
+});
+
+const objectOf = (path: TestPath, key = path.narUrl) => ({
+  key,
+  storage: 'disk',
+  name: randomBytes(8).toString('hex'),
+  size: path.file.length,
+});
+
+const claim = (path: TestPath, signatures: string[] = ['a:AAAA']): NewPath => ({
+  hashPart: path.hashPart,
+  name: path.name,
+  references: [],
+  deriver: undefined,
+  ca: undefined,
+  signatures,
+  narHash: path.narHash,
+  narSize: path.nar.length,
+});
+
+/** A gate in the middle of a transaction: what waits there is let through by hand. */
+function gate(): { open: () => void; passed: Promise<void> } {
+  let open = () => {};
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { open, passed };
+}
+
+describe('paths of servers that share a database', () => {
+  let postgres: PostgresServer;
+  let proxy: TcpProxy;
+  let url: string;
+  let databases: [PostgresDatabase, PostgresDatabase];
+  let a: Paths;
+  let b: Paths;
+  let stopping: AbortController;
+  before(async () => {
+    postgres = await PostgresServer.start();
+    proxy = await TcpProxy.start({ host: postgres.host, port: postgres.port });
+  });
+  beforeEach(async () => {
+    url = await postgres.createDatabase();
+    databases = [await openSchema(url), await openSchema(proxy.through(url), { timeoutMs: 1000 })];
+    stopping = new AbortController();
+    [a, b] = (await Promise.all(databases.map(pathsOn))) as [Paths, Paths];
+    // Both listen: the answer of one is remembered.
+    for (const paths of [a, b]) {
+      await until('it hears changes', async () => {
+        const hashPart = makePath().hashPart;
+        await paths.find(hashPart);
+        return paths.peek(hashPart) === 'missing';
+      });
+    }
+  });
+  afterEach(async () => {
+    proxy.resume();
+    stopping.abort();
+    await Promise.all(databases.map((it) => it.close()));
+  });
+  after(async () => {
+    await proxy.close();
+    await postgres.remove();
+  });
+
+  async function pathsOn(database: PostgresDatabase): Promise<Paths> {
+    const keys = await Keys.load({
+      folder: undefined,
+      cache: 'main',
+      host: 'localhost',
+      renameHost: false,
+      signing: { mode: 'SelfSigned', secretKeys: [], publicKeys: [] },
+      rootSecret: Buffer.alloc(32, 1),
+      database,
+    });
+    const paths = new Paths({ database, keys: () => keys, cacheBytes: 2 ** 20 });
+    await paths.load(stopping.signal);
+    return paths;
+  }
+
+  const publish = (paths: Paths, path: TestPath, signatures?: string[]) =>
+    paths.publish(claim(path, signatures), { object: objectOf(path), facts: facts(path) });
+
+  const textOf = async (paths: Paths, path: TestPath) => (await paths.find(path.hashPart))?.body.toString();
+
+  async function soon(what: string, path: TestPath, condition: (text: string | undefined) => boolean, ms: number) {
+    await until(what, async () => condition(await textOf(b, path)), ms);
+  }
+
+  it('are served by the other at once', async () => {
+    for (let round = 0; round < 20; round++) {
+      const path = makePath();
+      assert.deepEqual(await publish(a, path), { kind: 'published', isNewNar: true });
+      assert.ok(await b.find(path.hashPart));
+      assert.deepEqual(await b.missing([path.hashPart]), []);
+    }
+  });
+
+  it('are served by the other although it had just missed them', async () => {
+    const path = makePath();
+    assert.equal(await b.find(path.hashPart), undefined);
+    assert.equal(b.peek(path.hashPart), 'missing');
+    await publish(a, path);
+    await soon('the change is heard', path, (text) => text !== undefined, 300);
+  });
+
+  it('are served within a second by one that has lost its ear', async () => {
+    const path = makePath();
+    await postgres.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = 'SELECT 1'`,
+    );
+    await b.find(path.hashPart);
+    await publish(a, path);
+    await soon('it is served', path, (text) => text !== undefined, 1000);
+  });
+
+  it('are served soon by one whose connections all hang, once it has others', async () => {
+    const path = makePath();
+    const other = makePath();
+    await publish(a, other);
+    await b.find(other.hashPart);
+    await b.find(path.hashPart);
+    proxy.pause();
+    await publish(a, path);
+    await publish(a, other, ['b:BBBB']);
+    await until('b remembers nothing', () => b.peek(other.hashPart) === undefined, 2500);
+    proxy.resume();
+    await soon('it is served', path, (text) => text !== undefined, 10_000);
+    await soon('the new signature is there', other, (text) => text?.includes('b:BBBB') === true, 1000);
+  }).timeout(30_000);
+
+  it('remember nothing while changes are not heard', async () => {
+    const path = makePath();
+    await publish(a, path);
+    await until('it is remembered', async () => {
+      await b.find(path.hashPart);
+      return b.peek(path.hashPart) !== undefined;
+    });
+    await proxy.refuse(true);
+    proxy.cut();
+    await until('all is forgotten', () => b.peek(path.hashPart) === undefined, 2500);
+    await proxy.refuse(false);
+    assert.ok(await b.find(path.hashPart));
+  });
+
+  it('get signatures that were added on the other', async () => {
+    const path = makePath();
+    await publish(a, path);
+    assert.match((await textOf(b, path)) ?? '', /Sig: a:AAAA/);
+    assert.deepEqual(await publish(a, path, ['b:BBBB']), { kind: 'present' });
+    await soon('both signatures are there', path, (text) => /Sig: a:AAAA\nSig: b:BBBB/.test(text ?? ''), 500);
+  });
+
+  it('go when they are unpublished on the other', async () => {
+    const path = makePath();
+    await publish(a, path);
+    assert.ok(await b.find(path.hashPart));
+    const [database] = databases;
+    await database.write(async (sql) => {
+      const [row] = await sql.query<{ object_id: number }>('SELECT object_id FROM paths WHERE hash_part = ?', [
+        path.hashPart,
+      ]);
+      await unpublish(database, sql, row?.object_id ?? 0);
+    });
+    await soon('it is gone', path, (text) => text === undefined, 500);
+  });
+
+  it('are not remembered by a look-up that began before a change', async () => {
+    const path = makePath();
+    await publish(a, path);
+    for (let round = 0; round < 20; round++) {
+      const signature = `k${round}:AAAA`;
+      const reads = Array.from({ length: 5 }, async () => {
+        await delay(Math.random() * 4);
+        return b.find(path.hashPart);
+      });
+      await publish(a, path, [signature]);
+      await Promise.all(reads);
+      await soon('the signature is there', path, (text) => text?.includes(signature) === true, 500);
+    }
+  });
+
+  it('answer a query for 65 536 of them in one statement', async () => {
+    const paths = Array.from({ length: 3 }, () => makePath());
+    for (const path of paths) await publish(a, path);
+    const hashes = Array.from({ length: 65_533 }, () => makePath({ contents: Buffer.alloc(1) }).hashPart);
+    const missing = await b.missing([...hashes, ...paths.map((path) => path.hashPart)]);
+    assert.deepEqual(missing, hashes);
+  });
+
+  it('are counted', async () => {
+    for (let i = 0; i < 3; i++) await publish(a, makePath());
+    const later = await pathsOn(databases[1]);
+    assert.equal(later.count, 3);
+  });
+
+  it('of the same name are published once, whoever is first', async () => {
+    for (let round = 0; round < 10; round++) {
+      const path = makePath();
+      const outcomes = await Promise.all([publish(a, path, ['a:AAAA']), publish(b, path, ['b:BBBB'])]);
+      assert.deepEqual(outcomes.map((it) => it.kind).sort(), ['present', 'published']);
+      const rows = await databases[0].query<{ state: string }>('SELECT state FROM objects ORDER BY state');
+      assert.equal(rows.filter((row) => row.state === 'verified').length, round + 1);
+      assert.equal(
+        rows.filter((row) => row.state === 'tombstoned').length,
+        round + 1,
+        'the bytes that lost wait for their removal',
+      );
+      for (const paths of [a, b]) {
+        await until('all signatures are there', async () => {
+          const text = await textOf(paths, path);
+          return text?.includes('a:AAAA') === true && text.includes('b:BBBB');
+        });
+      }
+    }
+  });
+
+  it('never point at a NAR that another server removes at this moment', async () => {
+    const [one, other] = databases;
+    for (const first of ['publish', 'remove'] as const) {
+      const path = makePath();
+      await storeNar(one, objectOf(path), facts(path));
+      const [row] = await one.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [path.narUrl]);
+      const id = row?.id ?? 0;
+      const after = Date.now() + 1000;
+      const inside = gate();
+      const begun = gate();
+      const source = { key: path.narUrl };
+      if (first === 'remove') {
+        const removing = other.write(async (sql) => {
+          const taken = await tombstoneOrphan(sql, id, after);
+          begun.open();
+          await inside.passed;
+          return taken;
+        });
+        await begun.passed;
+        const publishing = a.publish(claim(path), source);
+        await delay(100);
+        inside.open();
+        assert.equal(await removing, true);
+        assert.deepEqual(await publishing, { kind: 'no-nar' });
+        assert.equal(await b.find(path.hashPart), undefined);
+      } else {
+        const holding = one.write(async (sql) => {
+          // The first statement of a publish, and then nothing for a while.
+          await sql.query(`UPDATE objects SET orphan_since = NULL WHERE key = ? AND state = 'verified'`, [path.narUrl]);
+          begun.open();
+          await inside.passed;
+        });
+        await begun.passed;
+        const removing = other.write((sql) => tombstoneOrphan(sql, id, after));
+        await delay(100);
+        inside.open();
+        await holding;
+        assert.equal(await removing, false);
+        assert.deepEqual(await a.publish(claim(path), source), { kind: 'published', isNewNar: false });
+      }
+    }
+  });
+
+  it('never point at a NAR that check takes away, whether it was an orphan or not', async () => {
+    const [one, other] = databases;
+    const [old, path] = [makePath(), makePath({ contents: Buffer.from('shared') })];
+    const shared = { ...claim(old), narHash: path.narHash, narSize: path.nar.length };
+    await a.publish(shared, { object: objectOf(path), facts: facts(path) });
+    const [row] = await one.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [path.narUrl]);
+    const id = row?.id ?? 0;
+    const [inside, begun] = [gate(), gate()];
+    const removing = other.write(async (sql) => {
+      await unpublish(other, sql, id);
+      await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned' WHERE id = ?`, [id]);
+      begun.open();
+      await inside.passed;
+    });
+    await begun.passed;
+    const publishing = a.publish(claim(path), { key: path.narUrl });
+    await delay(100);
+    inside.open();
+    await removing;
+    assert.deepEqual(await publishing, { kind: 'no-nar' });
+    const bare = await one.query(
+      `SELECT 1 FROM paths p JOIN objects o ON o.id = p.object_id WHERE o.state <> 'verified'`,
+    );
+    assert.deepEqual(bare, []);
+  });
+
+  it('keep one object a key, however many servers replace it', async () => {
+    const replace = (index: number) => {
+      const database = databases[index % 2 === 0 ? 0 : 1];
+      const object = { key: 'log/x', storage: 'disk', name: `log-${index}`, size: index };
+      return database.write((sql) => replaceObject(sql, object));
+    };
+    await Promise.all(Array.from({ length: 40 }, (_, index) => replace(index)));
+    const rows = await databases[0].query<{ state: string }>('SELECT state FROM objects');
+    assert.equal(rows.filter((row) => row.state === 'verified').length, 1);
+    assert.equal(rows.length, 40);
+  });
+
+  it('and their objects may be written twice, as after a commit whose answer was lost', async () => {
+    const [database] = databases;
+    const object = { key: 'log/x', storage: 'disk', name: 'log', size: 1 };
+    for (let i = 0; i < 2; i++) await database.write((sql) => replaceObject(sql, object));
+    const path = makePath();
+    const nar = objectOf(path);
+    assert.equal(await storeNar(database, nar, facts(path)), true);
+    assert.equal(await storeNar(database, nar, facts(path)), false);
+    const published = makePath();
+    const source = { object: objectOf(published), facts: facts(published) };
+    await a.publish(claim(published), source);
+    assert.deepEqual(await a.publish(claim(published), source), { kind: 'present' });
+    const states = await database.query<{ state: string; n: number }>(
+      'SELECT state, count(*) AS n FROM objects GROUP BY state',
+    );
+    assert.deepEqual(states, [{ state: 'verified', n: 3 }]);
+  });
+
+  it('are refused for the constraint that they break', async () => {
+    const [database] = databases;
+    const insert = (text: string) =>
+      database.script([[text]]).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+    const codes = [
+      await insert(`INSERT INTO meta (key) VALUES ('x')`),
+      await insert(`INSERT INTO upload_parts (upload, number, size, md5) VALUES ('none', 1, 1, '')`),
+    ];
+    for (const error of codes) assert.ok(isConstraint(error), String(error));
+    assert.ok(!isConstraint(await insert('SELECT 1/0')));
+  });
+});
