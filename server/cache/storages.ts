@@ -11,6 +11,7 @@ import {
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
+import { type Entry, GIVEN_UP, isAbandoned, type Placement, reserve, type StorageFacts } from './storage-entry.ts';
 import {
   configureStorage,
   createStorage,
@@ -27,39 +28,10 @@ export interface StoragesInit extends StorageParts {
   readonly settle: (storage: Storage) => Promise<void>;
 }
 
-interface Entry {
-  plan: StoragePlan;
-  /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
-  settled: boolean;
-  readonly storage: Storage;
-  usedBytes: number;
-  /** Declared bytes of writes that are under way. */
-  reservedBytes: number;
-  /** How many writes are under way. */
-  writes: number;
-  fullUntil: number;
-}
+export type { Placement, StorageFacts } from './storage-entry.ts';
 
-/** What this process knows of a storage. */
-export interface StorageFacts {
-  readonly name: string;
-  readonly mode: StorageMode;
-  readonly state: StorageHealth['state'];
-  /** Why it is unavailable. */
-  readonly reason?: string;
-  readonly usedBytes: number;
-  readonly freeBytes?: number;
-  /** Writes under way here. */
-  readonly writes: number;
-}
-
-const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data is given up (mode Abandoned)' };
-
-/** A place for `size` bytes, counted as used until released. */
-export interface Placement {
-  readonly storage: Storage;
-  release(): void;
-}
+/** Where other servers write too, what they have stored is counted this often. */
+const RECOUNT_MS = 30_000;
 
 export class Storages {
   readonly #init: StoragesInit;
@@ -69,6 +41,7 @@ export class Storages {
   #turn = 0;
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
+  #countedAt = performance.now();
 
   constructor(init: StoragesInit) {
     this.#init = init;
@@ -85,6 +58,11 @@ export class Storages {
       .map((row) => row.name)
       .filter((name) => !names.has(name));
     for (const name of gone) {
+      if ((this.#entries.get(name)?.writes ?? 0) > 0)
+        throw new CacheError(
+          'Conflict',
+          `storage ${name} is still being written to; put it back and try again in a moment`,
+        );
       const remains = await remainsOf(this.#init.database, name);
       if (!isEmpty(remains))
         throw new CacheError(
@@ -131,6 +109,7 @@ export class Storages {
       // Given up: what runs there may end, nothing new begins.
       if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
       entry.plan = plan;
+      entry.fullUntil = 0;
       if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
@@ -184,12 +163,8 @@ export class Storages {
         ),
       );
     }
-    const used = await database.query<{ bytes: number | null }>(
-      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
-      [plan.name],
-    );
     if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
-    const usedBytes = Number(used[0]?.bytes ?? 0);
+    const usedBytes = await this.#bytesIn(plan.name);
     return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
   }
 
@@ -328,9 +303,30 @@ export class Storages {
         if (this.#closed) return;
         await this.#look(name);
       }
+      await this.#recount();
       this.#watch();
     }, this.#init.settings.storageRetryMs);
     this.#retry.unref();
+  }
+
+  /** A server hears of its own writes alone; what the others store and remove counts too. */
+  async #recount(): Promise<void> {
+    const { database, logger } = this.#init;
+    if (!database.isShared || performance.now() - this.#countedAt < RECOUNT_MS) return;
+    this.#countedAt = performance.now();
+    try {
+      for (const [name, entry] of this.#entries) entry.usedBytes = await this.#bytesIn(name);
+    } catch (error) {
+      logger.warn({ err: error }, 'what storages hold could not be counted; the last numbers stay');
+    }
+  }
+
+  async #bytesIn(name: string): Promise<number> {
+    const [used] = await this.#init.database.query<{ bytes: number | null }>(
+      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
+      [name],
+    );
+    return Number(used?.bytes ?? 0);
   }
 
   async #look(name: string): Promise<void> {
@@ -361,25 +357,6 @@ export class Storages {
       weight: plan.weight,
     };
   }
-}
-
-function isAbandoned(entry: Entry): boolean {
-  return entry.plan.mode === 'Abandoned';
-}
-
-function reserve(entry: Entry, size: number): Placement {
-  entry.reservedBytes += size;
-  entry.writes++;
-  let held = true;
-  return {
-    storage: entry.storage,
-    release() {
-      if (!held) return;
-      held = false;
-      entry.reservedBytes -= size;
-      entry.writes--;
-    },
-  };
 }
 
 /** The two errors of a full medium look alike to a client. */
