@@ -11,6 +11,7 @@ import {
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
+import { type Entry, GIVEN_UP, isAbandoned, type Placement, reserve, type StorageFacts } from './storage-entry.ts';
 import {
   configureStorage,
   createStorage,
@@ -27,39 +28,7 @@ export interface StoragesInit extends StorageParts {
   readonly settle: (storage: Storage) => Promise<void>;
 }
 
-interface Entry {
-  plan: StoragePlan;
-  /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
-  settled: boolean;
-  readonly storage: Storage;
-  usedBytes: number;
-  /** Declared bytes of writes that are under way. */
-  reservedBytes: number;
-  /** How many writes are under way. */
-  writes: number;
-  fullUntil: number;
-}
-
-/** What this process knows of a storage. */
-export interface StorageFacts {
-  readonly name: string;
-  readonly mode: StorageMode;
-  readonly state: StorageHealth['state'];
-  /** Why it is unavailable. */
-  readonly reason?: string;
-  readonly usedBytes: number;
-  readonly freeBytes?: number;
-  /** Writes under way here. */
-  readonly writes: number;
-}
-
-const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data is given up (mode Abandoned)' };
-
-/** A place for `size` bytes, counted as used until released. */
-export interface Placement {
-  readonly storage: Storage;
-  release(): void;
-}
+export type { Placement, StorageFacts } from './storage-entry.ts';
 
 export class Storages {
   readonly #init: StoragesInit;
@@ -87,6 +56,11 @@ export class Storages {
       .map((row) => row.name)
       .filter((name) => !names.has(name));
     for (const name of gone) {
+      if ((this.#entries.get(name)?.writes ?? 0) > 0)
+        throw new CacheError(
+          'Conflict',
+          `storage ${name} is still being written to; put it back and try again in a moment`,
+        );
       const remains = await remainsOf(this.#init.database, name);
       if (!isEmpty(remains))
         throw new CacheError(
@@ -136,6 +110,7 @@ export class Storages {
       // Given up: what runs there may end, nothing new begins.
       if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
       entry.plan = plan;
+      entry.fullUntil = 0;
       if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
@@ -389,25 +364,6 @@ export class Storages {
       weight: plan.weight,
     };
   }
-}
-
-function isAbandoned(entry: Entry): boolean {
-  return entry.plan.mode === 'Abandoned';
-}
-
-function reserve(entry: Entry, size: number): Placement {
-  entry.reservedBytes += size;
-  entry.writes++;
-  let held = true;
-  return {
-    storage: entry.storage,
-    release() {
-      if (!held) return;
-      held = false;
-      entry.reservedBytes -= size;
-      entry.writes--;
-    },
-  };
 }
 
 /** The two errors of a full medium look alike to a client. */
