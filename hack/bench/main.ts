@@ -12,6 +12,7 @@ import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
 import { pushBig } from './scenarios/push-big.ts';
 import { pushSmall } from './scenarios/push-small.ts';
 import { missingQuery } from './scenarios/query.ts';
+import { s3Pull } from './scenarios/s3-pull.ts';
 
 interface Scenario {
   readonly about: string;
@@ -28,6 +29,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'push-small': { about: '1000 small paths, 8 in flight, by the Cachix protocol and by PUTs', run: pushSmall },
   memory: { about: 'resident memory: idle, and with 32 parts of 32 MiB in flight', run: memory },
   million: { about: 'start and look-ups with 1 000 000 paths in the database', run: million },
+  's3-pull': {
+    about: 'NARs of 256 MiB and of 100 KiB out of S3: proxied, redirected, and without a server',
+    run: s3Pull,
+  },
 };
 const ROUNDS = 5;
 
