@@ -9,10 +9,14 @@ import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
 import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
+import { postgresStatements } from './scenarios/postgres-statements.ts';
 import { pushBig } from './scenarios/push-big.ts';
 import { pushSmall } from './scenarios/push-small.ts';
 import { missingQuery } from './scenarios/query.ts';
 import { s3Pull } from './scenarios/s3-pull.ts';
+import { s3PushLatency } from './scenarios/s3-push-latency.ts';
+import { s3Requests } from './scenarios/s3-requests.ts';
+import { servers } from './scenarios/servers.ts';
 
 interface Scenario {
   readonly about: string;
@@ -33,6 +37,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     about: 'NARs of 256 MiB and of 100 KiB out of S3: proxied, redirected, and without a server',
     run: s3Pull,
   },
+  's3-requests': { about: 'requests to S3 of a push and of a pull, counted', run: s3Requests },
+  's3-push-latency': { about: '1000 small paths to an S3 that is 20 ms away, 8 and 32 in flight', run: s3PushLatency },
+  'postgres-statements': { about: 'statements of reads and pushes on PostgreSQL, counted', run: postgresStatements },
+  servers: { about: '1, 2 and 3 servers on the same PostgreSQL and S3: hits, misses, pushes', run: servers },
 };
 const ROUNDS = 5;
 
@@ -42,7 +50,7 @@ Runs Narwhal and its baselines one after the other, round by round, and prints m
 Without names all scenarios run:
 
 ${Object.entries(SCENARIOS)
-  .map(([name, { about }]) => `  ${name.padEnd(14)} ${about}`)
+  .map(([name, { about }]) => `  ${name.padEnd(19)} ${about}`)
   .join('\n')}
 
   --rounds N       how often each contender runs (default ${ROUNDS})

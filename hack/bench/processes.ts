@@ -141,6 +141,17 @@ export async function startBareNode(files: string, folder: string): Promise<Serv
   return { url: found, pid: child.pid ?? 0, stop };
 }
 
+/** The platform's limit of whatever stands between a client and a service. */
+export async function startBareProxy(target: string, folder: string): Promise<Served> {
+  const script = fileURLToPath(new URL('bare-proxy.mjs', import.meta.url));
+  const { found, child, stop } = await start(
+    path.join(folder, 'bare-proxy.log'),
+    [process.execPath, script, target],
+    portIn,
+  );
+  return { url: found, pid: child.pid ?? 0, stop };
+}
+
 /** nginx with one worker, sendfile and an open file cache: as good as static files get. */
 export async function startNginx(files: string, folder: string): Promise<Served> {
   const nginx = await ensureProgram('nginx');

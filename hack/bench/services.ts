@@ -1,5 +1,4 @@
 /** S3 and PostgreSQL for a scenario, and manifests of caches that lie there. */
-import { setTimeout as wait } from 'node:timers/promises';
 import { generateToken } from '../../server/cache/index.ts';
 import { PostgresServer } from '../../test/support/postgres.ts';
 import { cacheOnPostgres } from '../../test/support/postgres-cache.ts';
@@ -52,9 +51,4 @@ export function shared(s3: S3Server, databaseUrl: string, name: string, fields: 
   const token = generateToken();
   const { manifest } = cacheOnPostgres({ url: databaseUrl, token, spec: { storages: [storage] } });
   return { manifest: `${manifest}\n${s3Secret(s3)}`, token };
-}
-
-/** What goes on behind the last answer: leases given back, small parts removed. */
-export function untilQuiet(): Promise<void> {
-  return wait(500);
 }

@@ -4,7 +4,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { S3Server } from '../../../test/support/s3.ts';
 import type { Bench, Sample } from '../bench.ts';
 import { type BenchPath, makeBenchPath } from '../data.ts';
-import { cpuSeconds, type Narwhal, type Served, startNarwhal } from '../processes.ts';
+import { cpuSeconds, type Narwhal, type Served, startBareProxy, startNarwhal } from '../processes.ts';
 import { pull } from '../puller.ts';
 import { pushByPut } from '../push.ts';
 import { number, type Row, speedRow } from '../report.ts';
@@ -21,6 +21,7 @@ export async function s3Pull(bench: Bench): Promise<Row[]> {
     bench.serving(startWith(bench, s3.server, 'Proxy')),
     bench.serving(startWith(bench, s3.server, 'Redirect')),
   ]);
+  const bareProxy = await bench.serving(startBareProxy(s3.url, bench.newFolder('s3-pull-bare')));
   const big = makeBenchPath({ index: 0, size: bench.quick ? 2 ** 24 : BIG_BYTES, compression: 'none' });
   const small = Array.from({ length: bench.smallCount }, (_, index) =>
     makeBenchPath({ index, size: SMALL_BYTES, compression: 'none' }),
@@ -32,9 +33,9 @@ export async function s3Pull(bench: Bench): Promise<Row[]> {
     const keys = (await s3.server.keys(BUCKET, 'proxy/objects/')).filter((key) => !before.has(key));
     const direct = await Promise.all(keys.map((key) => presigned(s3.server, key)));
     for (const connections of CONNECTIONS)
-      rows.push(...(await compare(bench, { what, connections, paths, direct, s3, proxy, redirect })));
+      rows.push(...(await compare(bench, { what, connections, paths, direct, s3, proxy, redirect, bareProxy })));
   }
-  for (const it of [proxy, redirect, s3]) await bench.end(it);
+  for (const it of [proxy, redirect, bareProxy, s3]) await bench.end(it);
   return rows;
 }
 
@@ -57,10 +58,11 @@ interface Comparison {
   readonly s3: Served;
   readonly proxy: Narwhal;
   readonly redirect: Narwhal;
+  readonly bareProxy: Served;
 }
 
 async function compare(bench: Bench, init: Comparison): Promise<Row[]> {
-  const { what, connections, direct, s3, proxy, redirect } = init;
+  const { what, connections, direct, s3, proxy, redirect, bareProxy } = init;
   const nars = init.paths.map((it) => `/${it.narUrl}`);
   const run = async (served: Served, targets: readonly string[]): Promise<Sample> => {
     const before = [cpuSeconds(served.pid), cpuSeconds(s3.pid)];
@@ -72,16 +74,20 @@ async function compare(bench: Bench, init: Comparison): Promise<Row[]> {
   const seen = await bench.compare({
     proxy: () => run(proxy, nars),
     redirect: () => run(redirect, nars),
+    bareProxy: () => run(bareProxy, direct),
     direct: () => run(s3, direct),
   });
   const baseline = { name: 'from S3', value: seen.direct.speed ?? Number.NaN };
-  return (['proxy', 'redirect'] as const).map((name) =>
-    speedRow(
-      `s3-pull, ${what}, ${name}, ${connections} conn., MB/s`,
-      seen[name].speed ?? Number.NaN,
-      baseline,
-      WANTED[name],
-      `processors busy: server ${number(seen[name].cpu)}, S3 ${number(seen[name].s3Cpu)}; baseline: S3 ${number(seen.direct.s3Cpu)}`,
+  const title = (name: string) => `s3-pull, ${what}, ${name}, ${connections} conn., MB/s`;
+  const limit = { name: 'bare proxy', value: seen.bareProxy.speed ?? Number.NaN };
+  return [
+    ...(['proxy', 'redirect'] as const).map((name) =>
+      speedRow(title(name), seen[name].speed ?? Number.NaN, baseline, WANTED[name], busy(seen[name])),
     ),
-  );
+    speedRow(title('proxy'), seen.proxy.speed ?? Number.NaN, limit, undefined, busy(seen.bareProxy)),
+  ];
+}
+
+function busy(sample: Sample): string {
+  return `processors busy: ${number(sample.cpu)} in between, ${number(sample.s3Cpu)} in S3`;
 }
