@@ -26,6 +26,8 @@ export interface HousekeepingInit {
 
 /** Between two looks for what is found by a listing only. */
 const OLD_MS = 3600_000;
+/** Before the first one: a start has enough to do. */
+const FIRST_OLD_MS = 300_000;
 /** NARs that have waited for a path since before `?`; its plan is tested. */
 export const ORPHANS_QUERY = `SELECT id, key FROM objects
   WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`;
@@ -34,7 +36,7 @@ export class Housekeeping {
   readonly #init: HousekeepingInit;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
-  #oldAt = Number.NEGATIVE_INFINITY;
+  #oldAt = Date.now() + FIRST_OLD_MS - OLD_MS;
 
   constructor(init: HousekeepingInit) {
     this.#init = init;

@@ -82,7 +82,10 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
   /** A file with the beginning of the body, of a storage that ran full. */
   let kept: { staged: Staged; bytes: number } | undefined;
   for (;;) {
-    const placement = await choice.next(Math.max(declaredBytes ?? 0, source.written));
+    const placement = await choice.next(Math.max(declaredBytes ?? 0, source.written)).catch(async (error: unknown) => {
+      await kept?.staged.discard();
+      throw error;
+    });
     const staged = placement.storage.stage(randomUUID(), declaredBytes);
     let reached = 0;
     try {
@@ -135,9 +138,11 @@ async function* observed(body: Body, { piece: look }: Observer): AsyncGenerator<
 class Choice {
   readonly #storages: Storages;
   readonly #tried = new Map<string, 'full' | 'ill'>();
+  readonly #deadline: number;
 
   constructor(storages: Storages) {
     this.#storages = storages;
+    this.#deadline = Date.now() + storages.settings.transientRetryMs;
   }
 
   /**
@@ -155,7 +160,7 @@ class Choice {
         for (const [name] of ill) this.#tried.delete(name);
         throw new CacheError('Unavailable', 'no writable storage is available', { cause: error });
       }
-    }, this.#storages.settings.transientRetryMs);
+    }, this.#deadline - Date.now());
   }
 
   /** Leaves a storage out that is full or gone; throws what another storage would not change. */
@@ -163,7 +168,7 @@ class Choice {
     if (isFull(error)) {
       this.#storages.reportFull(name);
       this.#tried.set(name, 'full');
-    } else if (error instanceof StorageUnavailableError) {
+    } else if (error instanceof StorageUnavailableError && Date.now() < this.#deadline) {
       await this.#storages.suspect(name);
       this.#tried.set(name, 'ill');
     } else throw error;

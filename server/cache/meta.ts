@@ -3,6 +3,9 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../metadata/index.ts';
 import { CacheError } from './errors.ts';
 
+/** Key of the cache's UUID. */
+export const CACHE_ID = 'cache_id';
+
 export async function readMeta(database: Database, key: string): Promise<string | undefined> {
   const rows = await database.query<{ value: string }>('SELECT value FROM meta WHERE key = ?', [key]);
   return rows[0]?.value;
@@ -29,7 +32,7 @@ export async function settleMeta(database: Database, key: string, value: string)
 
 /** The cache's UUID, made once with the database; markers of storages carry it. */
 export function cacheId(database: Database): Promise<string> {
-  return settleMeta(database, 'cache_id', randomUUID());
+  return settleMeta(database, CACHE_ID, randomUUID());
 }
 
 /** A shared schema belongs to the cache that used it first. @throws CacheError Conflict */

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { type Database, lockFolder, openPostgres, SqliteDatabase } from '../metadata/index.ts';
 import type { DatabasePlan } from './database-plan.ts';
 import { CacheError } from './errors.ts';
-import { claimSchema, mustBeCopied } from './meta.ts';
+import { cacheId, claimSchema, mustBeCopied } from './meta.ts';
 import type { CacheMetrics } from './metrics.ts';
 import type { CachePlan } from './plan.ts';
 
@@ -77,6 +77,8 @@ async function openSchema(
   });
   try {
     await claimSchema(database, name, schema);
+    // Its id first: a copy that begins now is seen by its mark, or finds that the schema is taken.
+    await cacheId(database);
     await mustBeCopied(database);
   } catch (error) {
     await database.close();

@@ -64,7 +64,8 @@ export class SharedUploads {
       remote_id: remote.isDirect ? await remote.begin(name) : null,
       failure: null,
     };
-    await database.script([uploadStatement(row)], 'process');
+    // To the disk, as its parts: what a crash of the database server loses, no client could mend.
+    await database.script([uploadStatement(row)]);
     return { id: row.id, uploadId: row.upload_id };
   }
 
@@ -100,7 +101,7 @@ export class SharedUploads {
     }
     crashPoint('before-part-row');
     const statements = partStatements(row.id, [{ ...claim, etag }]);
-    await patiently(() => database.script(statements, 'process'), settings.transientRetryMs);
+    await patiently(() => database.script(statements), settings.transientRetryMs);
     return claim.md5;
   }
 
@@ -234,7 +235,9 @@ export class SharedUploads {
   }
 
   #remote(storage: string): RemoteUploads {
-    const { remote } = this.#init.storages.get(storage);
+    const place = this.#init.storages.get(storage);
+    const { remote } = place;
+    if (place.health().state !== 'Ready') throw new CacheError('Unavailable', `storage ${storage} is not available`);
     if (remote === undefined) throw new CacheError('Unavailable', `storage ${storage} takes no uploads of this kind`);
     return remote;
   }

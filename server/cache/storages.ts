@@ -1,9 +1,25 @@
 /** The storages of one cache: opened, watched while ill, and asked by the strategy where a new object goes. */
 import type { Database } from '../metadata/index.ts';
-import { type Candidate, hasRoom, place, type Storage, StorageFullError, type StrategyName } from '../storage/index.ts';
+import {
+  type Candidate,
+  hasRoom,
+  place,
+  type Storage,
+  StorageFullError,
+  type StorageHealth,
+  type StrategyName,
+} from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
-import { configureStorage, createStorage, placeOfPlan, type StorageParts, type StoragePlan } from './storage-plan.ts';
+import {
+  configureStorage,
+  createStorage,
+  placeOfPlan,
+  type StorageMode,
+  type StorageParts,
+  type StoragePlan,
+} from './storage-plan.ts';
+import { isEmpty, remainsOf, wordsOf } from './storage-remains.ts';
 
 export interface StoragesInit extends StorageParts {
   readonly database: Database;
@@ -23,6 +39,21 @@ interface Entry {
   writes: number;
   fullUntil: number;
 }
+
+/** What this process knows of a storage. */
+export interface StorageFacts {
+  readonly name: string;
+  readonly mode: StorageMode;
+  readonly state: StorageHealth['state'];
+  /** Why it is unavailable. */
+  readonly reason?: string;
+  readonly usedBytes: number;
+  readonly freeBytes?: number;
+  /** Writes under way here. */
+  readonly writes: number;
+}
+
+const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data is given up (mode Abandoned)' };
 
 /** A place for `size` bytes, counted as used until released. */
 export interface Placement {
@@ -54,19 +85,24 @@ export class Storages {
       .map((row) => row.name)
       .filter((name) => !names.has(name));
     for (const name of gone) {
-      const objects = await this.#objectsIn(name);
-      if (objects > 0)
+      const remains = await remainsOf(this.#init.database, name);
+      if (!isEmpty(remains))
         throw new CacheError(
           'Conflict',
-          `storage ${name} holds ${objects} objects and cannot be removed; put it back into the manifest`,
+          `storage ${name} holds ${wordsOf(remains)} and cannot be removed; put it back with "mode: Drain" until it is drained, or with "mode: Abandoned" to give its data up`,
         );
     }
     const added: Entry[] = [];
     try {
       for (const plan of plans) {
         const entry = this.#entries.get(plan.name);
-        if (entry === undefined || !this.#order.includes(plan.name)) added.push(await this.#open(plan));
-        else if (placeOfPlan(plan) !== entry.storage.place)
+        const isGivenUp = plan.mode === 'Abandoned';
+        if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
+          // What is under way there looks like a leftover.
+          if (entry !== undefined && entry.writes > 0)
+            throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
+          added.push(await this.#open(plan));
+        } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
           throw new CacheError(
             'Conflict',
             `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
@@ -92,8 +128,10 @@ export class Storages {
     for (const plan of plans) {
       const entry = this.#entries.get(plan.name);
       if (entry === undefined) continue;
+      // Given up: what runs there may end, nothing new begins.
+      if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
       entry.plan = plan;
-      configureStorage(entry.storage, plan);
+      if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
       for (const plan of plans)
@@ -111,7 +149,7 @@ export class Storages {
   async #forget(name: string): Promise<void> {
     const { database, logger } = this.#init;
     // A write that began before the manifest changed may still end there: then its object keeps the storage known.
-    if ((this.#entries.get(name)?.writes ?? 0) > 0 || (await this.#objectsIn(name)) > 0) {
+    if ((this.#entries.get(name)?.writes ?? 0) > 0 || (await remainsOf(database, name)).objects > 0) {
       logger.error({ storage: name }, 'storage got an object while it was removed; put it back into the manifest');
       return;
     }
@@ -120,14 +158,6 @@ export class Storages {
       await sql.query('DELETE FROM storages WHERE name = ?', [name]);
     });
     await this.#entries.get(name)?.storage.close();
-  }
-
-  async #objectsIn(name: string): Promise<number> {
-    const rows = await this.#init.database.query<{ objects: number }>(
-      'SELECT count(*) AS objects FROM objects WHERE storage = ?',
-      [name],
-    );
-    return Number(rows[0]?.objects ?? 0);
   }
 
   async #open(plan: StoragePlan): Promise<Entry> {
@@ -139,6 +169,8 @@ export class Storages {
         `storage ${plan.name} is of the kind ${row.kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
       );
     const storage = await createStorage(plan, this.#init);
+    if (plan.mode === 'Abandoned')
+      return { plan, storage, settled: false, usedBytes: 0, reservedBytes: 0, writes: 0, fullUntil: 0 };
     const health = await storage.open(row !== undefined, () => this.#init.settle(storage));
     if (row === undefined) {
       if (health.state === 'Unavailable') {
@@ -165,18 +197,29 @@ export class Storages {
     this.#init.logger.error({ storage, reason }, 'storage is unavailable');
   }
 
-  /** In the manifest's order. */
+  /** Those that may be used, in the manifest's order. */
   list(): readonly Storage[] {
-    return this.#order.flatMap((name) => this.#entries.get(name)?.storage ?? []);
+    return this.#order.flatMap((name) => this.find(name) ?? []);
+  }
+
+  /** Names of the storages of one mode. */
+  inMode(mode: StorageMode): string[] {
+    return this.#order.filter((name) => this.#entries.get(name)?.plan.mode === mode);
+  }
+
+  /** What the manifest says now; undefined: it has no such storage. */
+  modeOf(name: string): StorageMode | undefined {
+    return this.#order.includes(name) ? this.#entries.get(name)?.plan.mode : undefined;
   }
 
   get settings(): Settings {
     return this.#init.settings;
   }
 
-  /** The storage called `name`; rows may name one that no manifest has any more. */
+  /** The storage called `name`; rows may name one that no manifest has any more. One that is given up is not touched. */
   find(name: string): Storage | undefined {
-    return this.#entries.get(name)?.storage;
+    const entry = this.#entries.get(name);
+    return entry === undefined || isAbandoned(entry) ? undefined : entry.storage;
   }
 
   /** Like `find`, for bytes that a row promises. @throws CacheError Unavailable */
@@ -186,9 +229,9 @@ export class Storages {
     return storage;
   }
 
-  /** Whether the manifest has it: what was removed takes in nothing more. */
+  /** Whether it still counts: what was removed or given up takes in nothing more. */
   has(name: string): boolean {
-    return this.#order.includes(name);
+    return this.#order.includes(name) && this.find(name) !== undefined;
   }
 
   /** Adds to what the strategy believes is used there. */
@@ -200,7 +243,7 @@ export class Storages {
   /** Looks at once at a storage that a write could not use, instead of at the next round. */
   async suspect(name: string): Promise<void> {
     const entry = this.#entries.get(name);
-    if (entry?.storage.health().state !== 'Ready') return;
+    if (entry === undefined || isAbandoned(entry) || entry.storage.health().state !== 'Ready') return;
     const health = await entry.storage.probe();
     if (health.state !== 'Ready') this.#reportIll(name, health.reason);
   }
@@ -220,7 +263,8 @@ export class Storages {
     const writable = this.#order
       .flatMap((name) => this.#entries.get(name) ?? [])
       .filter((entry) => entry.plan.mode === 'ReadWrite');
-    if (writable.length === 0) throw new CacheError('NoSpace', 'every storage of this cache is read-only');
+    if (writable.length === 0)
+      throw new CacheError('NoSpace', 'every storage of this cache is read-only, drained or given up');
     const ready = writable.filter((entry) => entry.storage.health().state === 'Ready');
     if (ready.length === 0) throw new CacheError('Unavailable', 'no writable storage is available');
     const open = ready.filter((entry) => !not.has(entry.plan.name) && entry.fullUntil <= Date.now());
@@ -254,15 +298,14 @@ export class Storages {
   }
 
   /** What people and metrics want to know of each storage. */
-  async report(): Promise<
-    { name: string; mode: string; state: string; reason?: string; usedBytes: number; freeBytes?: number }[]
-  > {
+  async report(): Promise<StorageFacts[]> {
     return Promise.all(
       this.#order
         .flatMap((name) => this.#entries.get(name) ?? [])
-        .map(async ({ plan, storage, usedBytes }) => {
-          const health = storage.health();
-          const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes };
+        .map(async (entry) => {
+          const { plan, storage, usedBytes, writes } = entry;
+          const health: StorageHealth = isAbandoned(entry) ? GIVEN_UP : storage.health();
+          const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes, writes };
           if (health.state === 'Unavailable') return { ...base, reason: health.reason };
           const { freeBytes } = await storage.usage().catch(() => ({ freeBytes: undefined }));
           return freeBytes === undefined ? base : { ...base, freeBytes };
@@ -292,7 +335,7 @@ export class Storages {
 
   async #look(name: string): Promise<void> {
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    if (entry === undefined || isAbandoned(entry)) return;
     const { storage } = entry;
     if (storage.health().state === 'Ready') return this.suspect(name);
     const health = await storage.open(true, async () => {
@@ -318,6 +361,10 @@ export class Storages {
       weight: plan.weight,
     };
   }
+}
+
+function isAbandoned(entry: Entry): boolean {
+  return entry.plan.mode === 'Abandoned';
 }
 
 function reserve(entry: Entry, size: number): Placement {

@@ -136,6 +136,16 @@ export class Uploads {
     await this.#count();
   }
 
+  /** Ends uploads in one storage that were begun before `before`, except those that are being completed. */
+  async endIn(storage: string, before: number): Promise<void> {
+    for (const row of await openUploads(this.#init.database)) {
+      if (row.storage !== storage || row.created_at >= before) continue;
+      if (row.name === null) await this.#local.abort(row);
+      else await this.#shared.abort(row, 'aborted');
+      this.#init.logger.info({ upload: row.id, storage }, 'gave up an upload in a storage that is being drained');
+    }
+  }
+
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
     await Promise.all([this.#local.idle(), this.#shared.idle()]);

@@ -1,3 +1,4 @@
+export { COPIED_TABLES, columnsOf, copyTables, countRows, sumUp } from './copy-tables.ts';
 export type { ChangeListener, Database } from './database.ts';
 export { DatabaseError, type DatabaseErrorCode, DatabaseUnavailableError } from './errors.ts';
 export { type FolderLock, FolderLockedError, lockFolder } from './folder-lock.ts';

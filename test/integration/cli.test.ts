@@ -28,11 +28,16 @@ const FLAGS = [
   'housekeeping-interval',
   'storage-retry',
   'transient-retry',
+  'database-connections',
+  'database-timeout',
+  'database-wait',
+  'move-grace',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
   'max-downloads',
   'max-push-bodies',
+  's3-buffer-size',
 ];
 
 describe('the command line', () => {
@@ -48,7 +53,7 @@ describe('the command line', () => {
   it('lists its commands', async () => {
     const { code, stdout } = await runCli(['--help']);
     assert.equal(code, 0);
-    for (const command of ['serve', 'check', 'convert', 'hash-token'])
+    for (const command of ['serve', 'check', 'move', 'convert', 'hash-token'])
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
   });
 
@@ -60,7 +65,7 @@ describe('the command line', () => {
       const variable = `NARWHAL_${flag.toUpperCase().replaceAll('-', '_')}`;
       assert.match(text, new RegExp(`--${flag}\\b[^]*?\\(.*?env: ${variable}\\)`), flag);
     }
-    const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z-]+)/gm)].map((match) => match[1]);
+    const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z0-9-]+)/gm)].map((match) => match[1]);
     assert.deepEqual(listed, FLAGS);
   });
 

@@ -46,7 +46,7 @@ export interface BucketInit {
 export interface Content {
   readonly body: Uint8Array | Readable;
   readonly size: number;
-  readonly md5: string | undefined;
+  readonly md5: string;
 }
 
 export interface ListedObject {

@@ -81,14 +81,15 @@ export class S3Staged implements Staged {
     const send = async (chunk: Chunk, free: () => void) => {
       const part = { number: parts.length + 1, etag: '' };
       parts.push(part);
+      end += chunk.size;
+      // From here on the body stays with this storage, so nobody else needs to hold its bytes.
+      onWritten?.(end);
       try {
         part.etag = await patiently(() => bucket.putPart(key, id, part.number, chunk));
       } finally {
         free();
       }
-      end += chunk.size;
       crashPoint('half-written');
-      onWritten?.(end);
     };
     try {
       for (let chunk = first; chunk.size > 0; chunk = await chunks.next(partBytes)) {

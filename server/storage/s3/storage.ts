@@ -2,6 +2,7 @@
  * Objects in a bucket, below a prefix: `objects/<hour>/<uuid>` for what has a row or soon will, `staging/` for parts that
  * are too small for S3, `.narwhal` for the marker. Nothing but what AWS, MinIO, Garage, Ceph and R2 share is used.
  */
+import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { crashPoint } from '../crash-point.ts';
@@ -49,6 +50,7 @@ export class S3Storage implements Storage {
   readonly #init: S3StorageInit;
   readonly #bucket: Bucket;
   readonly #urls = new LRUCache<string, string>({ max: REMEMBERED_URLS });
+  #urlsEndAt = 0;
   #health: StorageHealth = { state: 'Unavailable', reason: 'not opened yet' };
 
   constructor(init: S3StorageInit) {
@@ -104,7 +106,8 @@ export class S3Storage implements Storage {
           `${this.place} is new to this cache and not empty (it has ${key}); give the storage a prefix of its own`,
         );
       const text = Buffer.from(`${JSON.stringify(this.#init.marker)}\n`);
-      await this.#bucket.put(this.#below(MARKER), { body: text, size: text.length, md5: undefined });
+      const md5 = createHash('md5').update(text).digest('base64');
+      await this.#bucket.put(this.#below(MARKER), { body: text, size: text.length, md5 });
       crashPoint('after-marker');
       return this.#examine(true);
     }
@@ -157,8 +160,14 @@ export class S3Storage implements Storage {
     if (known !== undefined) return known;
     const seconds = await this.remote.lifetime(Date.now() + URL_SECONDS * 1000);
     const url = await this.#bucket.signedGet(this.#key(name), seconds);
+    this.#urlsEndAt = Date.now() + seconds * 1000;
     if (seconds === URL_SECONDS) this.#urls.set(name, url, { ttl: URL_REUSE_MS });
     return url;
+  }
+
+  /** Where reads are redirected other servers may give out such URLs too, up to this moment. */
+  urlsEndAt(): number {
+    return this.config.reads === 'Redirect' ? Date.now() + URL_SECONDS * 1000 : this.#urlsEndAt;
   }
 
   stat(name: string): Promise<number | undefined> {

@@ -175,7 +175,6 @@ describe('what a server of this version supports', () => {
       { target: 'server' },
     );
   const refused: [string, Value][] = [
-    ['spec.storages[1].s3', { storages: [disk, s3] }],
     ['spec.retention', { retention: { days: 1 } }],
     ['spec.quota', { quota: { maxSize: 1 } }],
     ['spec.upstreams', { upstreams: [{ url: 'https://cache.nixos.org' }] }],
@@ -186,9 +185,8 @@ describe('what a server of this version supports', () => {
   }
 
   for (const mode of ['Drain', 'Abandoned']) {
-    it(`leaves out the mode ${mode}`, () => {
-      const spec = { storages: [disk, { name: 'old', mode, local: {} }] };
-      assert.deepEqual(server(spec), [`m.yaml:1: spec.storages[1].mode: ${mode} is not supported yet`]);
+    it(`includes the mode ${mode}`, () => {
+      assert.deepEqual(server({ storages: [disk, { name: 'old', mode, local: {} }] }), []);
     });
   }
 

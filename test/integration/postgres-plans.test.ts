@@ -1,0 +1,120 @@
+/** No query that requests wait for reads a whole table: asked of the planner, with a million paths. */
+import assert from 'node:assert/strict';
+import { ORPHANS_QUERY } from '../../server/cache/housekeeping.ts';
+import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects.ts';
+import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths.ts';
+import { type NewPath, publishStatements } from '../../server/cache/publish.ts';
+import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/upload-rows.ts';
+import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
+import { numbered, quoteValue } from '../../server/metadata/postgres/text.ts';
+import { PostgresServer } from '../support/postgres.ts';
+import { openSchema } from '../support/postgres-cache.ts';
+
+const PATHS = 1_000_000;
+const UPLOADS = 200_000;
+
+/** As many hash parts, keys and parts as a large cache has, most objects with a path and most uploads done. */
+const FILL = [
+  `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
+   SELECT CASE WHEN i % 2000 <> 1 THEN 'nar/' || hash || hash || '.nar.zst' END, 'disk', 'objects/2026010100/' || hash, 1000,
+     CASE WHEN i % 2000 = 1 THEN 'tombstoned' ELSE 'verified' END, 1700000000000 + i, 'zstd', 'sha256:' || hash, 'sha256:' || hash,
+     i, CASE WHEN i % 1000 = 0 THEN 1700000000000 + i END
+   FROM (SELECT i, lpad(i::text, 32, '0') AS hash FROM generate_series(1, ${PATHS}) AS i) AS numbers`,
+  `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at)
+   SELECT lpad(id::text, 32, 'p'), 'package-' || id, id, '', 'main.localhost-1:' || file_hash, 1700000000000 + id FROM objects`,
+  `INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at)
+   SELECT md5(i::text), md5(i::text), 'zstd', 'disk', CASE WHEN i % 100 = 0 THEN 'open' ELSE 'done' END, i, i
+   FROM generate_series(1, ${UPLOADS}) AS i`,
+  `INSERT INTO upload_parts (upload, number, start, size, md5)
+   SELECT id, number, 0, 1, md5(id) FROM uploads, generate_series(1, 10) AS number WHERE state = 'open'`,
+];
+
+interface Plan {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly Plans?: readonly Plan[];
+}
+
+function nodes(plan: Plan): Plan[] {
+  return [plan, ...(plan.Plans ?? []).flatMap(nodes)];
+}
+
+/** The largest query that a client may make. */
+const most = Array.from({ length: 65_536 }, (_, index) => String(index).padStart(32, '0'));
+const hashes = most.slice(0, 10_000);
+const path: NewPath = {
+  hashPart: '0'.repeat(32),
+  name: 'x',
+  references: [],
+  deriver: undefined,
+  ca: undefined,
+  signatures: [],
+  narHash: '',
+  narSize: 1,
+};
+
+type Ask = (database: PostgresDatabase) => Statement;
+
+const QUERIES: readonly [what: string, statement: Ask][] = [
+  ['the look-up of a narinfo', () => [NARINFO_QUERY, path.hashPart]],
+  ['the look-up of an object', () => [OBJECT_QUERY, 'nar/x']],
+  ['a query for 10 000 paths', (database) => [presentQuery(database), database.list(hashes)]],
+  ['a query for 65 536 paths', (database) => [presentQuery(database), database.list(most)]],
+  ['the search for NARs without a path', () => [ORPHANS_QUERY, 1700000500000]],
+  [
+    'the search for bytes to remove',
+    (database) => [tombstonesQuery(database), Date.now(), database.list(['disk', 'cloud'])],
+  ],
+  ['the search for open uploads', () => [OPEN_UPLOADS_QUERY]],
+  ['the look-up of an upload', () => [UPLOAD_QUERY, 'x']],
+  ['the search for parts of an upload', () => [PARTS_QUERY, 'x']],
+  ...publishStatements(path, { key: 'nar/x' }).map((statement, index): [string, Ask] => [
+    `statement ${index + 1} of a publish`,
+    () => statement,
+  ]),
+];
+
+describe('with a million paths in PostgreSQL', () => {
+  let postgres: PostgresServer;
+  let database: PostgresDatabase;
+  before(async () => {
+    postgres = await PostgresServer.start({
+      settings: {
+        maintenance_work_mem: '256MB',
+        shared_buffers: '512MB',
+        max_wal_size: '4GB',
+        wal_level: 'minimal',
+        max_wal_senders: '0',
+      },
+    });
+    database = await openSchema(postgres.url(), { timeoutMs: 120_000 });
+    for (const text of FILL) await database.script([[text]]);
+    await database.query('ANALYZE');
+  }).timeout(120_000);
+  after(async () => {
+    await database.close();
+    await postgres.remove();
+  });
+
+  for (const [what, statement] of QUERIES)
+    it(`${what} reads no table as a whole`, async () => {
+      const whole = nodes(await planOf(statement(database)))
+        .filter((node) => node['Node Type'] === 'Seq Scan')
+        .map((node) => node['Relation Name']);
+      assert.deepEqual(whole, []);
+    });
+
+  /** As a session of ours plans it: without a look at the values. */
+  async function planOf([text, ...values]: Statement): Promise<Plan> {
+    const rows = await database.write(async (sql) => {
+      await sql.run([[`PREPARE it AS ${numbered(text)}`]]);
+      const literals = values.length > 0 ? `(${values.map(quoteValue).join(', ')})` : '';
+      const found = await sql.query<{ 'QUERY PLAN': { Plan: Plan }[] }>(`EXPLAIN (FORMAT JSON) EXECUTE it${literals}`);
+      await sql.run([['DEALLOCATE it']]);
+      return found;
+    });
+    const plan = rows[0]?.['QUERY PLAN'][0]?.Plan;
+    assert.ok(plan);
+    return plan;
+  }
+});
