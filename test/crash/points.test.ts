@@ -52,6 +52,7 @@ const CASES: Readonly<Record<CrashPoint, readonly Protocol[]>> = {
   'during-complete': [cachix],
   'before-delete': [replace],
   'after-delete': [replace],
+  // See drain.test.ts.
   'after-copy': [],
   'after-switch': [],
   'before-marker': [],

@@ -95,7 +95,7 @@ describeWith('versitygw', 'storages of both kinds together', () => {
 
   it('move from a disk to a bucket while everything is read', async () => {
     await start([disk()]);
-    const paths = await pushed([100, 300_000, 20 * MIB, 2000]);
+    const paths = await pushed([100, 300_000, 9 * MIB, 2000]);
     const poller = Poller.start(server, paths);
     await applyManifest(server, s3Manifest(s3, [disk(', mode: Drain'), bucket({ reads: 'Redirect' })]));
     await untilPhase(server, 'disk', 'Drained');
@@ -108,7 +108,7 @@ describeWith('versitygw', 'storages of both kinds together', () => {
 
   it('move from a bucket to a disk while everything is read', async () => {
     await start([bucket()]);
-    const paths = await pushed([100, 300_000, 20 * MIB, 2000]);
+    const paths = await pushed([100, 300_000, 9 * MIB, 2000]);
     const poller = Poller.start(server, paths);
     await applyManifest(server, s3Manifest(s3, [bucket({}, drained), disk()]));
     await untilPhase(server, 'bucket', 'Drained');
