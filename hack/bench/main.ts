@@ -5,6 +5,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Bench } from './bench.ts';
 import { type Row, renderTable } from './report.ts';
+import { drain } from './scenarios/drain.ts';
 import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
@@ -41,6 +42,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's3-push-latency': { about: '1000 small paths to an S3 that is 20 ms away, 8 and 32 in flight', run: s3PushLatency },
   'postgres-statements': { about: 'statements of reads and pushes on PostgreSQL, counted', run: postgresStatements },
   servers: { about: '1, 2 and 3 servers on the same PostgreSQL and S3: hits, misses, pushes', run: servers },
+  drain: { about: 'a folder drained into another one and into S3: 500 NARs of 100 KiB, 4 of 64 MiB', run: drain },
 };
 const ROUNDS = 5;
 

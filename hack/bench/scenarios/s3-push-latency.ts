@@ -1,13 +1,12 @@
 /** Small paths to an S3 that is 20 ms away, against a client that only puts the same bytes there. */
 import http from 'node:http';
-import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { S3Server } from '../../../test/support/s3.ts';
 import type { Bench, Sample } from '../bench.ts';
 import { cpuSeconds, type Served, startLatencyProxy, startNarwhal } from '../processes.ts';
 import { inFlight, type Push, pushByCachix, pushByPut, timed } from '../push.ts';
 import { number, type Row, speedRow } from '../report.ts';
-import { BUCKET, inBucket, startS3 } from '../services.ts';
+import { inBucket, signedPuts, startS3 } from '../services.ts';
+import { putTo } from '../upload.ts';
 
 const LATENCY_MS = 20;
 const IN_FLIGHT = [8, 32];
@@ -57,26 +56,9 @@ async function pushOnce(bench: Bench, how: Push, jobs: number, init: ReturnType<
 /** By URLs that were signed before the clock started. */
 async function putOnce(bench: Bench, s3: S3Server, proxy: Served, jobs: number, prefix: string): Promise<Sample> {
   const paths = bench.small();
-  const client = s3.client({ endpoint: proxy.url });
-  const urls = await Promise.all(
-    paths.map((_, index) => getSignedUrl(client, new PutObjectCommand({ Bucket: BUCKET, Key: `${prefix}/${index}` }))),
-  );
+  const urls = await signedPuts(s3, proxy.url, prefix, paths.length);
   const agent = new http.Agent({ keepAlive: true, maxSockets: jobs });
-  const seconds = await timed(() => inFlight(paths, jobs, (it, index) => put(agent, urls[index] ?? '', it.file)));
+  const seconds = await timed(() => inFlight(paths, jobs, (it, index) => putTo(agent, urls[index] ?? '', it.file)));
   agent.destroy();
   return { perSecond: paths.length / seconds };
-}
-
-function put(agent: http.Agent, url: string, body: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const request = http.request(url, { method: 'PUT', agent, headers: { 'Content-Length': body.length } });
-    request.on('error', reject);
-    request.on('response', (response) => {
-      response.resume();
-      response.on('end', () =>
-        response.statusCode === 200 ? resolve() : reject(new Error(`PUT: ${response.statusCode}`)),
-      );
-    });
-    request.end(body);
-  });
 }
