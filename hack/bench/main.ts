@@ -10,6 +10,7 @@ import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
 import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
+import { postgresMillion } from './scenarios/postgres-million.ts';
 import { postgresStatements } from './scenarios/postgres-statements.ts';
 import { pushBig } from './scenarios/push-big.ts';
 import { pushSmall } from './scenarios/push-small.ts';
@@ -41,6 +42,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   's3-requests': { about: 'requests to S3 of a push and of a pull, counted', run: s3Requests },
   's3-push-latency': { about: '1000 small paths to an S3 that is 20 ms away, 8 and 32 in flight', run: s3PushLatency },
   'postgres-statements': { about: 'statements of reads and pushes on PostgreSQL, counted', run: postgresStatements },
+  'postgres-million': {
+    about: '1 000 000 paths in PostgreSQL: bytes of tables and indexes, dump, look-ups',
+    run: postgresMillion,
+  },
   servers: { about: '1, 2 and 3 servers on the same PostgreSQL and S3: hits, misses, pushes', run: servers },
   drain: { about: 'a folder drained into another one and into S3: 500 NARs of 100 KiB, 4 of 64 MiB', run: drain },
 };
