@@ -356,7 +356,7 @@ export const binaryCacheStatus = {
           name: { type: 'string', maxLength: 15, description: 'Name of the storage.' },
           phase: {
             type: 'string',
-            enum: ['Pending', 'Ready', 'Unavailable', 'Draining', 'Drained'],
+            enum: ['Pending', 'Ready', 'Unavailable', 'Draining', 'Paused', 'Drained', 'Abandoned'],
             description: 'State of the storage.',
           },
           used: { ...bytes, description: 'Bytes stored, rounded.' },

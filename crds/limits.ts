@@ -51,6 +51,10 @@ export const limits = {
       default: '256Mi',
       description: 'Bytes that are left free on the disk of a local storage.',
     },
+    moveRate: {
+      ...bytes,
+      description: 'Bytes per second that are read to move objects out of storages. Absent or 0: as fast as it goes.',
+    },
   },
 } as const satisfies Schema;
 

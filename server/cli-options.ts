@@ -1,5 +1,6 @@
 /** Flags that several commands share, and what their values may be. */
 import { InvalidArgumentError, Option } from 'commander';
+import { parseQuantity, QuantityError } from '../crds/index.ts';
 import { defaultSettings } from './cache/index.ts';
 import { defaultDataFolder } from './options.ts';
 
@@ -54,4 +55,15 @@ export function seconds(flags: string, description: string, variable: string, va
 export function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
   return Number(text);
+}
+
+/** Bytes, as a manifest writes them: `50Mi`. */
+export function size(text: string): number {
+  try {
+    const bytes = parseQuantity(text);
+    if (bytes > 0) return bytes;
+  } catch (error) {
+    if (!(error instanceof QuantityError)) throw error;
+  }
+  throw new InvalidArgumentError('expected a size above 0, such as 50Mi');
 }

@@ -1,17 +1,16 @@
-/** The command line: subcommands, flags, their environment variables. */
+/** The command line: the program, its small commands, and how errors end it. */
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
-import { banner } from './banner.ts';
-import { defaultSettings, generateToken, hashToken } from './cache/index.ts';
+import { generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
-import { databaseWaitOption, dataOption, fileOption, list, seconds, wholeNumber } from './cli-options.ts';
+import { dataOption, fileOption, size } from './cli-options.ts';
+import { serveCommand } from './cli-serve.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
-import { defaultTimeouts } from './http/index.ts';
-import { createLogger } from './log.ts';
 import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
-import { OptionError, parseListen, type ServeOptions } from './options.ts';
-import { ConfigurationError, serve } from './serve.ts';
+import { moveCommand } from './move.ts';
+import { OptionError } from './options.ts';
+import { ConfigurationError } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
 import { version } from './version.ts';
 
@@ -27,6 +26,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(checkCommand(env));
   program.addCommand(migrateCommand(env));
   program.addCommand(copyDatabaseCommand(env));
+  program.addCommand(moveCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];
@@ -51,7 +51,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   }
 }
 
-const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError']);
+const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError', 'StorageUnavailableError']);
 
 /** Errors of the operating system and of caches have messages for people. */
 function isPlain(error: unknown): boolean {
@@ -63,285 +63,13 @@ function hint(error: Error): string {
   return 'code' in error && error.code === 'EADDRINUSE' ? '; choose another with --listen or --admin-listen' : '';
 }
 
-interface ServeFlags {
+interface CheckFlags {
   file: string[];
   data: string;
-  listen: string[];
-  adminListen: string;
-  apiUrl: string;
-  alias: string[];
-  trustedProxies: string[];
-  renameHost: boolean;
-  logLevel: string;
-  logFormat?: 'json' | 'pretty';
-  headersTimeout: number;
-  idleTimeout: number;
-  keepAliveTimeout: number;
-  responseTimeout: number;
-  shutdownGrace: number;
-  reloadInterval: number;
-  housekeepingInterval: number;
-  storageRetry: number;
-  transientRetry: number;
-  databaseConnections: number;
-  databaseTimeout: number;
-  databaseWait: number;
-  narinfoCacheSize: number;
-  verifyThreads?: number;
-  maxVerifications?: number;
-  maxDownloads: number;
-  maxPushBodies: number;
-  s3BufferSize: number;
-}
-
-function serveCommand(env: Environment): Command {
-  return new Command('serve')
-    .description('run the caches that the manifests describe (the default command)')
-    .addOption(fileOption())
-    .addOption(dataOption(env))
-    .addOption(
-      new Option('--listen <address...>', 'host:port for all caches, or cache=host:port for one; repeatable')
-        .env('NARWHAL_LISTEN')
-        .argParser(list)
-        .default(['127.0.0.1:8080']),
-    )
-    .addOption(
-      new Option('--admin-listen <address>', 'host:port of /livez, /readyz, /metrics and /status')
-        .env('NARWHAL_ADMIN_LISTEN')
-        .default('127.0.0.1:9090'),
-    )
-    .addOption(
-      new Option('--api-url <url>', 'how clients reach this server; part of URLs and of key names')
-        .env('NARWHAL_API_URL')
-        .default('', 'http://localhost and the port of the first --listen'),
-    )
-    .addOption(
-      new Option('--alias <host...>', 'further host (or URL) that is the API host too; repeatable')
-        .env('NARWHAL_ALIAS')
-        .argParser(list)
-        .default([]),
-    )
-    .addOption(
-      new Option(
-        '--trusted-proxies <address...>',
-        'IP addresses or networks whose X-Forwarded-For and -Proto count; repeatable. This version reads neither',
-      )
-        .env('NARWHAL_TRUSTED_PROXIES')
-        .argParser(list)
-        .default([]),
-    )
-    .addOption(
-      new Option('--rename-host', 'accept that the host of --api-url has changed; old and new key name then both sign')
-        .env('NARWHAL_RENAME_HOST')
-        .default(false),
-    )
-    .addOption(
-      new Option('--log-level <level>', 'least important lines to log')
-        .env('NARWHAL_LOG_LEVEL')
-        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
-        .default('info'),
-    )
-    .addOption(
-      new Option('--log-format <format>', 'json, or pretty for people. Default: pretty on a terminal')
-        .env('NARWHAL_LOG_FORMAT')
-        .choices(['json', 'pretty']),
-    )
-    .addOption(
-      seconds(
-        '--headers-timeout <seconds>',
-        'until the headers of a request are there',
-        'NARWHAL_HEADERS_TIMEOUT',
-        defaultTimeouts.headersMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--idle-timeout <seconds>',
-        'without a byte of a body',
-        'NARWHAL_IDLE_TIMEOUT',
-        defaultTimeouts.idleBodyMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--response-timeout <seconds>',
-        'without a byte of an answer taken by its reader',
-        'NARWHAL_RESPONSE_TIMEOUT',
-        defaultTimeouts.idleResponseMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--keep-alive-timeout <seconds>',
-        'between two requests on a connection',
-        'NARWHAL_KEEP_ALIVE_TIMEOUT',
-        defaultTimeouts.keepAliveMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--shutdown-grace <seconds>',
-        'for requests to finish when the server stops',
-        'NARWHAL_SHUTDOWN_GRACE',
-        30,
-      ),
-    )
-    .addOption(
-      seconds('--reload-interval <seconds>', 'between two looks for changed manifests', 'NARWHAL_RELOAD_INTERVAL', 1),
-    )
-    .addOption(
-      seconds(
-        '--housekeeping-interval <seconds>',
-        'between two looks for expired uploads and orphaned NARs',
-        'NARWHAL_HOUSEKEEPING_INTERVAL',
-        60,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--storage-retry <seconds>',
-        'between two looks at a storage that is unavailable',
-        'NARWHAL_STORAGE_RETRY',
-        5,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--transient-retry <seconds>',
-        'for which a passing failure behind a push is retried inside the server',
-        'NARWHAL_TRANSIENT_RETRY',
-        120,
-      ),
-    )
-    .addOption(
-      new Option('--database-connections <count>', 'connections to PostgreSQL at most, for each cache that has one')
-        .env('NARWHAL_DATABASE_CONNECTIONS')
-        .argParser(wholeNumber)
-        .default(defaultSettings.databaseConnections),
-    )
-    .addOption(
-      seconds(
-        '--database-timeout <seconds>',
-        'for one statement of PostgreSQL',
-        'NARWHAL_DATABASE_TIMEOUT',
-        defaultSettings.databaseTimeoutMs / 1000,
-      ),
-    )
-    .addOption(databaseWaitOption())
-    .addOption(
-      new Option('--narinfo-cache-size <bytes>', 'memory for rendered narinfos of each cache')
-        .env('NARWHAL_NARINFO_CACHE_SIZE')
-        .argParser(wholeNumber)
-        .default(64 * 2 ** 20),
-    )
-    .addOption(
-      new Option('--verify-threads <count>', 'threads that verify NARs. Default: one for each core, at least 2')
-        .env('NARWHAL_VERIFY_THREADS')
-        .argParser(wholeNumber),
-    )
-    .addOption(
-      new Option('--max-verifications <count>', 'verifications at one time. Default: 2 for each thread')
-        .env('NARWHAL_MAX_VERIFICATIONS')
-        .argParser(wholeNumber),
-    )
-    .addOption(
-      new Option('--max-downloads <count>', 'files that are sent at one time; further reads are answered with 503')
-        .env('NARWHAL_MAX_DOWNLOADS')
-        .argParser(wholeNumber)
-        .default(1000),
-    )
-    .addOption(
-      new Option('--max-push-bodies <count>', 'NARs, parts and files that are received at one time; further ones wait')
-        .env('NARWHAL_MAX_PUSH_BODIES')
-        .argParser(wholeNumber)
-        .default(500),
-    )
-    .addOption(
-      new Option('--s3-buffer-size <bytes>', 'memory for bytes on their way to S3; pushes beyond it wait')
-        .env('NARWHAL_S3_BUFFER_SIZE')
-        .argParser(wholeNumber)
-        .default(256 * 2 ** 20),
-    )
-    .addHelpText(
-      'after',
-      '\nOf a repeatable option, the environment variable holds all values, with commas between them.',
-    )
-    .action(async (flags: ServeFlags) => runServe(flags));
-}
-
-/** What a stop may take beside the grace that requests have. */
-const LAST_STEPS_MS = 10_000;
-
-async function runServe(flags: ServeFlags): Promise<void> {
-  const options = serveOptions(flags);
-  const logger = createLogger(options.logLevel, options.prettyLog);
-  // A stop that is asked for while we start waits for the start.
-  let stop: (() => Promise<void>) | undefined;
-  let asked = false;
-  const ended = new Promise<void>((resolve, reject) => {
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (asked) return;
-      asked = true;
-      logger.info({ signal }, 'stopping: requests in progress may finish');
-      setTimeout(() => {
-        // Nothing that was acknowledged is lost: the next start goes on as after a crash.
-        logger.fatal('the server did not stop in time and is ended');
-        process.exit(1);
-      }, options.shutdownGraceMs + LAST_STEPS_MS).unref();
-      stop?.().then(resolve, reject);
-    };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  });
-  const running = await serve(options, logger);
-  stop = () => running.stop();
-  process.on('SIGHUP', () => void running.reload());
-  if (asked) {
-    await running.stop();
-    return;
-  }
-  logger.info({ listen: running.addresses, admin: running.adminAddress, apiUrl: running.urls.api() }, 'ready');
-  if (options.banner) process.stdout.write(`\n${banner(running, process.stdout.isTTY)}`);
-  await ended;
-  logger.info('stopped');
-}
-
-function serveOptions(flags: ServeFlags): ServeOptions {
-  const terminal = process.stderr.isTTY === true;
-  return {
-    files: flags.file,
-    data: flags.data,
-    listen: flags.listen.map(parseListen),
-    adminListen: parseListen(flags.adminListen),
-    apiUrl: flags.apiUrl,
-    aliases: flags.alias,
-    trustedProxies: flags.trustedProxies,
-    renameHost: flags.renameHost,
-    logLevel: flags.logLevel,
-    prettyLog: flags.logFormat === undefined ? terminal : flags.logFormat === 'pretty',
-    banner: true,
-    timeouts: {
-      headersMs: flags.headersTimeout * 1000,
-      idleBodyMs: flags.idleTimeout * 1000,
-      idleResponseMs: flags.responseTimeout * 1000,
-      keepAliveMs: flags.keepAliveTimeout * 1000,
-    },
-    settings: {
-      housekeepingMs: flags.housekeepingInterval * 1000,
-      storageRetryMs: flags.storageRetry * 1000,
-      transientRetryMs: flags.transientRetry * 1000,
-      databaseConnections: flags.databaseConnections,
-      databaseTimeoutMs: flags.databaseTimeout * 1000,
-      databaseWaitMs: flags.databaseWait * 1000,
-      narinfoCacheBytes: flags.narinfoCacheSize,
-    },
-    shutdownGraceMs: flags.shutdownGrace * 1000,
-    reloadMs: flags.reloadInterval * 1000,
-    verifyThreads: flags.verifyThreads,
-    maxVerifications: flags.maxVerifications,
-    maxDownloads: flags.maxDownloads,
-    maxPushBodies: flags.maxPushBodies,
-    s3BufferBytes: flags.s3BufferSize,
-  };
+  cache?: string;
+  contents: boolean;
+  rate?: number;
+  repair: boolean;
 }
 
 function checkCommand(env: Environment): Command {
@@ -351,9 +79,12 @@ function checkCommand(env: Environment): Command {
     .addOption(dataOption(env))
     .option('--cache <name>', 'only this cache')
     .option('--contents', 'read every NAR and compare its hash too', false)
+    .addOption(new Option('--rate <size>', 'bytes per second that --contents reads').argParser(size))
     .option('--repair', 'unpublish what has no bytes, remove files without rows', false)
-    .action(async (flags: { file: string[]; data: string; cache?: string; contents: boolean; repair: boolean }) => {
-      const clean = await runCheck({ ...flags, files: flags.file, terminal: process.stderr.isTTY === true });
+    .action(async (flags: CheckFlags) => {
+      const terminal = process.stderr.isTTY === true;
+      const { file: files, cache, rate: bytesPerSecond } = flags;
+      const clean = await runCheck({ ...flags, files, cache, bytesPerSecond, terminal });
       if (!clean) process.exitCode = 1;
     });
 }

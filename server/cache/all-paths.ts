@@ -12,6 +12,8 @@ export class AllPaths {
   readonly #database: Database;
   readonly #set = new HashSet();
   #loaded = false;
+  /** Taken out while the set is loaded: a page that was read before may bring them back. */
+  #removed = new Set<string>();
 
   constructor(database: Database) {
     this.#database = database;
@@ -38,6 +40,12 @@ export class AllPaths {
 
   add(hashPart: string): void {
     this.#set.add(hashPart);
+    this.#removed.delete(hashPart);
+  }
+
+  remove(hashPart: string): void {
+    this.#set.remove(hashPart);
+    if (!this.#loaded) this.#removed.add(hashPart);
   }
 
   /** Reads all hash parts, page by page: a million take about a second and never block a request for long. */
@@ -51,6 +59,8 @@ export class AllPaths {
       );
       const { hashes, last } = rows[0] ?? { hashes: null, last: null };
       if (hashes === null || last === null) {
+        for (const hashPart of this.#removed) this.#set.remove(hashPart);
+        this.#removed.clear();
         this.#loaded = true;
         return;
       }

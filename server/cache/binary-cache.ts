@@ -15,12 +15,15 @@ import { Leases } from './leases.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { cacheId } from './meta.ts';
 import type { CacheMetrics } from './metrics.ts';
+import { Mover } from './mover.ts';
 import { Nars } from './nars.ts';
 import { Objects } from './objects.ts';
 import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
 import type { Settings } from './settings.ts';
+import { reportStorages, type StorageReport } from './storage-report.ts';
+import { StorageWork } from './storage-work.ts';
 import { Storages } from './storages.ts';
 import { Tokens } from './tokens.ts';
 import { Uploads } from './uploads.ts';
@@ -54,7 +57,10 @@ export class BinaryCache {
   readonly nars: Nars;
   readonly uploads: Uploads;
   readonly intents: Intents;
+  readonly leases: Leases;
+  readonly mover: Mover;
   readonly #init: BinaryCacheInit;
+  readonly #work: StorageWork;
   readonly #opened: OpenDatabase;
   readonly #housekeeping: Housekeeping;
   readonly #settings: Settings;
@@ -82,6 +88,7 @@ export class BinaryCache {
     this.#opened = parts.opened;
     this.database = database;
     const leases = new Leases({ database, logger });
+    this.leases = leases;
     const intents = new Intents({ database, logger, find: (name) => this.storages.find(name) });
     this.intents = intents;
     this.storages = new Storages({
@@ -121,6 +128,13 @@ export class BinaryCache {
     };
     this.nars = new Nars(shared);
     this.uploads = new Uploads(shared);
+    this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, settings });
+    this.#work = new StorageWork({
+      ...shared,
+      mover: this.mover,
+      uploads: this.uploads,
+      onMoved: (storage, bytes) => init.metrics.moved(plan.name, storage, bytes),
+    });
     this.#housekeeping = new Housekeeping({
       database,
       storages: this.storages,
@@ -149,6 +163,7 @@ export class BinaryCache {
       cache = new BinaryCache(init, { opened, id, keys, tokens });
       const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
       await useStorages();
+      if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
       cache.#start();
       return cache;
@@ -165,6 +180,7 @@ export class BinaryCache {
     if (this.#init.inspecting) return;
     this.objects.collect();
     this.#housekeeping.start();
+    this.#work.start();
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
       if (this.#stopping.signal.aborted) return;
       logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
@@ -203,7 +219,13 @@ export class BinaryCache {
       Object.assign(this.#settings, plan.settings);
       this.#tokens = tokens;
       this.#useKeys(keys);
+      this.#work.wake();
     };
+  }
+
+  /** What is known of each storage, in the manifest's order. */
+  storageReport(): Promise<StorageReport[]> {
+    return reportStorages(this.storages, this.#work);
   }
 
   /** Registers the public key of a self-signed cache. @param publicKey base64 of 32 bytes, without a name */
@@ -257,6 +279,7 @@ export class BinaryCache {
     // What is cut off here is as safe as in a crash: the next start goes on with it or removes it.
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
+      this.#work.stop(),
       this.uploads.idle(),
       this.objects.idle(),
       this.intents.idle(),

@@ -48,6 +48,23 @@ export class HashSet {
     this.#size++;
   }
 
+  /** Removes a hash part; fine for one that is not there. */
+  remove(hashPart: string): void {
+    if (hashPart.length !== 32 || !this.#read(hashPart, 0)) return;
+    let hole = this.#find();
+    if (this.#taken[hole] === EMPTY) return;
+    const mask = this.#slots - 1;
+    // A look-up stops at the first empty slot: keys behind the hole that were led past it move up.
+    for (let slot = (hole + 1) & mask; this.#taken[slot] !== EMPTY; slot = (slot + 1) & mask) {
+      this.#probe.set(this.#keys.subarray(slot * WORDS, slot * WORDS + WORDS));
+      if (((slot - this.#home()) & mask) < ((slot - hole) & mask)) continue;
+      this.#keys.set(this.#probe, hole * WORDS);
+      hole = slot;
+    }
+    this.#taken[hole] = EMPTY;
+    this.#size--;
+  }
+
   /** Reads 32 digits into the probe; false when they are not nix32. */
   #read(text: string, offset: number): boolean {
     if (text.length < offset + 32) return false;
@@ -71,10 +88,9 @@ export class HashSet {
     return true;
   }
 
-  /** The slot of the probe's key, or the empty one where it would go. */
-  #find(): number {
+  /** The slot where the search for the probe's key begins. */
+  #home(): number {
     const [a, b, c, d, e] = [this.#probe[0], this.#probe[1], this.#probe[2], this.#probe[3], this.#probe[4]];
-    const mask = this.#slots - 1;
     // Store paths may be named at will: all words count, and a seed that nobody knows decides where they lead.
     let mixed = this.#seed;
     mixed = Math.imul(mixed ^ (a ?? 0), 0x9e3779b1);
@@ -82,14 +98,19 @@ export class HashSet {
     mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (c ?? 0), 0xc2b2ae35);
     mixed = Math.imul(mixed ^ (mixed >>> 15) ^ (d ?? 0), 0x27d4eb2f);
     mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (e ?? 0), 0x165667b1);
-    let slot = (mixed ^ (mixed >>> 16)) & mask;
+    return (mixed ^ (mixed >>> 16)) & (this.#slots - 1);
+  }
+
+  /** The slot of the probe's key, or the empty one where it would go. */
+  #find(): number {
+    const [a, b, c, d, e] = [this.#probe[0], this.#probe[1], this.#probe[2], this.#probe[3], this.#probe[4]];
+    const mask = this.#slots - 1;
     const keys = this.#keys;
-    for (;;) {
+    for (let slot = this.#home(); ; slot = (slot + 1) & mask) {
       if (this.#taken[slot] === EMPTY) return slot;
       const at = slot * WORDS;
       if (keys[at] === a && keys[at + 1] === b && keys[at + 2] === c && keys[at + 3] === d && keys[at + 4] === e)
         return slot;
-      slot = (slot + 1) & mask;
     }
   }
 

@@ -16,6 +16,7 @@ export interface IntentsInit {
 /** A writer that could not renew its row for a day is gone, or its write is. */
 const LIFE_MS = 24 * 3600_000;
 const RENEW_MS = 600_000;
+const INHERITED_MS = 600_000;
 const PAGE = 500;
 
 export class Intents {
@@ -57,6 +58,17 @@ export class Intents {
       .catch((error: unknown) =>
         this.#init.logger.warn({ err: error, storage, name }, 'bytes without a row stay a day'),
       );
+  }
+
+  /**
+   * At a start, where no other process writes: nobody goes on with what is there. A request that had just been sent when
+   * the last process ended has a while to get where it can be removed.
+   */
+  async inherit(): Promise<void> {
+    const { database } = this.#init;
+    if (database.isShared) return;
+    const end = Date.now() + INHERITED_MS;
+    await database.script([['UPDATE intents SET expires_at = ? WHERE expires_at > ?', end, end]]);
   }
 
   /** Removes what nobody goes on with. */

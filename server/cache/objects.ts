@@ -7,10 +7,17 @@ import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import type { Database, Sql, Statement } from '../metadata/index.ts';
-import { type ByteRange, crashPoint, ObjectMissingError } from '../storage/index.ts';
+import {
+  type ByteRange,
+  crashPoint,
+  ObjectMissingError,
+  type Storage,
+  StorageUnavailableError,
+} from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import { type Body, receive } from './incoming.ts';
 import { endStatement, type Intents } from './intents.ts';
+import { inParallel } from './parallel.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
@@ -41,20 +48,26 @@ export interface ObjectsInit {
 }
 
 const CACHED_ROWS = 50_000;
-const SHARED_ROW_MS = 1_000;
+/** How long a server may believe that an object is where another one has moved it away from; only paths are announced. */
+export const STALE_ROW_MS = 1_000;
 const COLLECT_PAGE = 1000;
+/** Removals at one time: a service takes 20 ms for each. */
+const COLLECT_AT_ONCE = 8;
 
 export class Objects {
   readonly #init: ObjectsInit;
   readonly #rows: LRUCache<string, StoredObject>;
+  /** Changes whenever a row does, so that a slow read never remembers what a faster write made old. */
+  #epoch = 0;
   #collecting: Promise<void> | undefined;
   /** Whether rows may have been tombstoned since the last look. */
   #asked = false;
 
   constructor(init: ObjectsInit) {
     this.#init = init;
-    // Another server may replace or remove an object, and only paths are announced.
-    this.#rows = new LRUCache({ max: CACHED_ROWS, ttl: init.database.isShared ? SHARED_ROW_MS : 0 });
+    // Alone this process hears of every move; another server's may be known for that long.
+    const limits = init.database.isShared ? { max: CACHED_ROWS, ttl: STALE_ROW_MS } : { max: CACHED_ROWS };
+    this.#rows = new LRUCache(limits);
   }
 
   /** The row from memory, for answers that should not wait for the database. */
@@ -65,31 +78,41 @@ export class Objects {
   async find(key: string): Promise<StoredObject | undefined> {
     const cached = this.#rows.get(key);
     if (cached !== undefined) return cached;
+    const epoch = this.#epoch;
     const rows = await this.#init.database.query<StoredObject>(OBJECT_QUERY, [key]);
     const row = rows[0];
-    if (row !== undefined) this.#rows.set(key, row);
+    if (row !== undefined && epoch === this.#epoch) this.#rows.set(key, row);
     return row;
   }
 
-  /** @throws StorageUnavailableError (503, not 404: the object exists) */
-  async read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
-    const { storages } = this.#init;
-    try {
-      return await storages.get(object.storage).get(object.name, range);
-    } catch (error) {
-      if (!(error instanceof ObjectMissingError)) throw error;
-      // The row may be one from before the object was moved or replaced, by another server too.
-      this.#rows.delete(object.key);
-      const now = await this.find(object.key);
-      const isSame = now === undefined || (now.storage === object.storage && now.name === object.name);
-      if (isSame || now.size !== object.size) throw error;
-      return storages.get(now.storage).get(now.name, range);
-    }
+  /** @throws StorageUnavailableError (503, not 404: the object exists), CacheError NotFound (given up just now) */
+  read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
+    return this.#whereItIs(object, (storage, name) => storage.get(name, range));
   }
 
-  /** Where a client may read an object by itself. @throws StorageUnavailableError */
+  /** Where a client may read an object by itself. @throws StorageUnavailableError, CacheError NotFound */
   readUrl(object: StoredObject): Promise<string | undefined> {
-    return this.#init.storages.get(object.storage).readUrl(object.name);
+    return this.#whereItIs(object, (storage, name) => storage.readUrl(name));
+  }
+
+  /** The row may be one from before the object was moved or replaced, by another server too: then the new one counts. */
+  async #whereItIs<T>(object: StoredObject, work: (storage: Storage, name: string) => Promise<T>): Promise<T> {
+    const { storages } = this.#init;
+    try {
+      return await work(storages.get(object.storage), object.name);
+    } catch (error) {
+      const mayHaveMoved =
+        error instanceof ObjectMissingError ||
+        error instanceof StorageUnavailableError ||
+        (error instanceof CacheError && error.code === 'Unavailable');
+      if (!mayHaveMoved) throw error;
+      this.forget(object.key);
+      const now = await this.find(object.key);
+      if (now === undefined) throw new CacheError('NotFound', `${object.key} is not here any more`, { cause: error });
+      const isSame = now.storage === object.storage && now.name === object.name;
+      if (isSame || now.size !== object.size) throw error;
+      return work(storages.get(now.storage), now.name);
+    }
   }
 
   /**
@@ -104,7 +127,7 @@ export class Objects {
     } finally {
       await incoming.close();
     }
-    this.#rows.delete(key);
+    this.forget(key);
     this.collect();
   }
 
@@ -138,6 +161,7 @@ export class Objects {
 
   /** Forgets what is known of a key, after its row changed. */
   forget(key: string): void {
+    this.#epoch++;
     this.#rows.delete(key);
   }
 
@@ -163,24 +187,32 @@ export class Objects {
     }
   }
 
-  /** Removes some; how many there were. What lies in a storage that is not there waits until it is back. */
+  /** Removes some; how many. What lies in a storage that is not there, or may still be read, waits. */
   async #collectPage(): Promise<number> {
-    const { database, storages } = this.#init;
+    const { database, storages, logger } = this.#init;
     const ready = storages.list().filter((storage) => storage.health().state === 'Ready');
     const rows = await database.query<StoredObject>(tombstonesQuery(database), [
+      Date.now(),
       database.list(ready.map((storage) => storage.name)),
     ]);
-    for (const row of rows) {
+    const removed: StoredObject[] = [];
+    await inParallel(COLLECT_AT_ONCE, rows, async (row) => {
       crashPoint('before-delete');
-      await storages.get(row.storage).delete(row.name);
+      try {
+        await storages.get(row.storage).delete(row.name);
+        removed.push(row);
+      } catch (error) {
+        // One storage that fails must not keep the bytes of the others.
+        logger.warn({ err: error, storage: row.storage, name: row.name }, 'bytes could not be removed yet');
+      }
       crashPoint('after-delete');
-    }
-    const ids = database.list(rows.map((row) => row.id));
+    });
+    const ids = database.list(removed.map((row) => row.id));
     await database.write((sql) =>
       sql.query(`DELETE FROM objects WHERE state = 'tombstoned' AND ${database.isOneOf('id')}`, [ids]),
     );
-    for (const row of rows) storages.count(row.storage, -row.size);
-    return rows.length;
+    for (const row of removed) storages.count(row.storage, -row.size);
+    return removed.length;
   }
 }
 
@@ -190,7 +222,7 @@ export const OBJECT_QUERY = `SELECT id, key, storage, name, size FROM objects WH
 /** Rows whose bytes can be removed now; its plan is tested. */
 export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
   return `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
-    AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
+    AND (delete_after IS NULL OR delete_after <= ?) AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
 }
 
 /** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
@@ -234,12 +266,17 @@ export async function insertObject(
 /**
  * Records bytes that lost a race, so that they are removed even if the process dies now. Where they have a row already,
  * they lost it to themselves: the same write ran before, and was said to have failed.
+ * @param deleteAfter until when somebody may still read them
  */
-export async function insertTombstone(sql: Sql, object: NewObject): Promise<void> {
+export async function insertTombstone(
+  sql: Sql,
+  object: Pick<NewObject, 'storage' | 'name' | 'size'>,
+  deleteAfter: number | null = null,
+): Promise<void> {
   await sql.query(
-    `INSERT INTO objects (key, storage, name, size, state, created_at) VALUES (NULL, ?, ?, ?, 'tombstoned', ?)
-     ON CONFLICT (storage, name, size) DO NOTHING`,
-    [object.storage, object.name, object.size, Date.now()],
+    `INSERT INTO objects (key, storage, name, size, state, created_at, delete_after)
+     VALUES (NULL, ?, ?, ?, 'tombstoned', ?, ?) ON CONFLICT (storage, name, size) DO NOTHING`,
+    [object.storage, object.name, object.size, Date.now(), deleteAfter],
   );
 }
 

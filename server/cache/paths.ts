@@ -220,6 +220,14 @@ export class Paths {
     this.#reading.delete(hashPart);
   }
 
+  /** Forgets paths whose rows are gone. */
+  remove(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) {
+      this.#forget(hashPart);
+      this.#all?.remove(hashPart);
+    }
+  }
+
   /** Signatures or keys changed, or changes may have been missed: every rendered text is stale. */
   forgetAll(): void {
     this.#rendered.clear();

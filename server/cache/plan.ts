@@ -125,6 +125,8 @@ function settingsOf(limits: Manifest['spec']['limits'], overrides: Partial<Setti
     maxDebugInfoBytes: parseQuantity(limits.maxDebugInfoSize),
     maxOpenUploads: limits.maxOpenUploads,
     diskReserveBytes: parseQuantity(limits.diskReserve),
+    // 0 is no limit: a drain that never ends is ReadOnly.
+    moveBytesPerSecond: limits.moveRate === undefined ? undefined : parseQuantity(limits.moveRate) || undefined,
     ...overrides,
   };
 }

@@ -30,6 +30,12 @@ export interface Settings {
   readonly databaseTimeoutMs: number;
   /** A PostgreSQL server that cannot be reached at the start is waited for this long. */
   readonly databaseWaitMs: number;
+  /** Bytes of an object that was moved stay this long, for downloads that run. */
+  readonly moveGraceMs: number;
+  /** How fast bytes are read to be moved; undefined: as fast as it goes. */
+  readonly moveBytesPerSecond: number | undefined;
+  /** An upload that was begun in a storage this long ago does not hold up its draining: it is aborted. */
+  readonly drainUploadMs: number;
   /** Rendered narinfos kept in memory. */
   readonly narinfoCacheBytes: number;
 }
@@ -57,5 +63,8 @@ export const defaultSettings: Settings = {
   databaseConnections: 10,
   databaseTimeoutMs: 30_000,
   databaseWaitMs: 30_000,
+  moveGraceMs: 15 * 60_000,
+  moveBytesPerSecond: undefined,
+  drainUploadMs: 3600_000,
   narinfoCacheBytes: 64 * MIB,
 };

@@ -64,6 +64,7 @@ export class SharedUploads {
       remote_id: remote.isDirect ? await remote.begin(name) : null,
       failure: null,
     };
+    // To the disk, as its parts: what a crash of the database server loses, no client could mend.
     await database.script([uploadStatement(row)]);
     return { id: row.id, uploadId: row.upload_id };
   }

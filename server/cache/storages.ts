@@ -1,9 +1,26 @@
 /** The storages of one cache: opened, watched while ill, and asked by the strategy where a new object goes. */
 import type { Database } from '../metadata/index.ts';
-import { type Candidate, hasRoom, place, type Storage, StorageFullError, type StrategyName } from '../storage/index.ts';
+import {
+  type Candidate,
+  hasRoom,
+  place,
+  type Storage,
+  StorageFullError,
+  type StorageHealth,
+  type StrategyName,
+} from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
-import { configureStorage, createStorage, placeOfPlan, type StorageParts, type StoragePlan } from './storage-plan.ts';
+import { type Entry, GIVEN_UP, isAbandoned, type Placement, reserve, type StorageFacts } from './storage-entry.ts';
+import {
+  configureStorage,
+  createStorage,
+  placeOfPlan,
+  type StorageMode,
+  type StorageParts,
+  type StoragePlan,
+} from './storage-plan.ts';
+import { isEmpty, remainsOf, wordsOf } from './storage-remains.ts';
 
 export interface StoragesInit extends StorageParts {
   readonly database: Database;
@@ -11,24 +28,7 @@ export interface StoragesInit extends StorageParts {
   readonly settle: (storage: Storage) => Promise<void>;
 }
 
-interface Entry {
-  plan: StoragePlan;
-  /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
-  settled: boolean;
-  readonly storage: Storage;
-  usedBytes: number;
-  /** Declared bytes of writes that are under way. */
-  reservedBytes: number;
-  /** How many writes are under way. */
-  writes: number;
-  fullUntil: number;
-}
-
-/** A place for `size` bytes, counted as used until released. */
-export interface Placement {
-  readonly storage: Storage;
-  release(): void;
-}
+export type { Placement, StorageFacts } from './storage-entry.ts';
 
 export class Storages {
   readonly #init: StoragesInit;
@@ -37,6 +37,8 @@ export class Storages {
   #strategy: StrategyName = 'InOrder';
   #turn = 0;
   #retry: NodeJS.Timeout | undefined;
+  readonly #looking = new Set<string>();
+  #recountAt = 0;
   #closed = false;
 
   constructor(init: StoragesInit) {
@@ -54,27 +56,40 @@ export class Storages {
       .map((row) => row.name)
       .filter((name) => !names.has(name));
     for (const name of gone) {
-      const objects = await this.#objectsIn(name);
-      if (objects > 0)
+      if ((this.#entries.get(name)?.writes ?? 0) > 0)
         throw new CacheError(
           'Conflict',
-          `storage ${name} holds ${objects} objects and cannot be removed; put it back into the manifest`,
+          `storage ${name} is still being written to; put it back and try again in a moment`,
+        );
+      const remains = await remainsOf(this.#init.database, name);
+      if (!isEmpty(remains))
+        throw new CacheError(
+          'Conflict',
+          `storage ${name} holds ${wordsOf(remains)} and cannot be removed; put it back with "mode: Drain" until it is drained, or with "mode: Abandoned" to give its data up`,
         );
     }
-    const added: Entry[] = [];
-    try {
-      for (const plan of plans) {
-        const entry = this.#entries.get(plan.name);
-        if (entry === undefined || !this.#order.includes(plan.name)) added.push(await this.#open(plan));
-        else if (placeOfPlan(plan) !== entry.storage.place)
-          throw new CacheError(
-            'Conflict',
-            `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
-          );
-      }
-    } catch (error) {
+    const fresh: StoragePlan[] = [];
+    for (const plan of plans) {
+      const entry = this.#entries.get(plan.name);
+      const isGivenUp = plan.mode === 'Abandoned';
+      if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
+        // What is under way there looks like a leftover.
+        if (entry !== undefined && entry.writes > 0)
+          throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
+        fresh.push(plan);
+      } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
+        throw new CacheError(
+          'Conflict',
+          `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
+        );
+    }
+    // Side by side: one that hangs must not keep the others waiting for its turn to fail.
+    const opened = await Promise.allSettled(fresh.map((plan) => this.#open(plan)));
+    const added = opened.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []));
+    const failed = opened.find((it) => it.status === 'rejected');
+    if (failed !== undefined) {
       await Promise.all(added.map((entry) => entry.storage.close()));
-      throw error;
+      throw failed.reason;
     }
     return () => this.#use(plans, strategy, added, gone);
   }
@@ -92,8 +107,11 @@ export class Storages {
     for (const plan of plans) {
       const entry = this.#entries.get(plan.name);
       if (entry === undefined) continue;
+      // Given up: what runs there may end, nothing new begins.
+      if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
       entry.plan = plan;
-      configureStorage(entry.storage, plan);
+      entry.fullUntil = 0;
+      if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
       for (const plan of plans)
@@ -111,7 +129,7 @@ export class Storages {
   async #forget(name: string): Promise<void> {
     const { database, logger } = this.#init;
     // A write that began before the manifest changed may still end there: then its object keeps the storage known.
-    if ((this.#entries.get(name)?.writes ?? 0) > 0 || (await this.#objectsIn(name)) > 0) {
+    if ((this.#entries.get(name)?.writes ?? 0) > 0 || (await remainsOf(database, name)).objects > 0) {
       logger.error({ storage: name }, 'storage got an object while it was removed; put it back into the manifest');
       return;
     }
@@ -120,14 +138,6 @@ export class Storages {
       await sql.query('DELETE FROM storages WHERE name = ?', [name]);
     });
     await this.#entries.get(name)?.storage.close();
-  }
-
-  async #objectsIn(name: string): Promise<number> {
-    const rows = await this.#init.database.query<{ objects: number }>(
-      'SELECT count(*) AS objects FROM objects WHERE storage = ?',
-      [name],
-    );
-    return Number(rows[0]?.objects ?? 0);
   }
 
   async #open(plan: StoragePlan): Promise<Entry> {
@@ -139,6 +149,8 @@ export class Storages {
         `storage ${plan.name} is of the kind ${row.kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
       );
     const storage = await createStorage(plan, this.#init);
+    if (plan.mode === 'Abandoned')
+      return { plan, storage, settled: false, usedBytes: 0, reservedBytes: 0, writes: 0, fullUntil: 0 };
     const health = await storage.open(row !== undefined, () => this.#init.settle(storage));
     if (row === undefined) {
       if (health.state === 'Unavailable') {
@@ -152,31 +164,60 @@ export class Storages {
         ),
       );
     }
-    const used = await database.query<{ bytes: number | null }>(
-      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
-      [plan.name],
-    );
     if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
-    const usedBytes = Number(used[0]?.bytes ?? 0);
+    const usedBytes = await this.#usedBytes(plan.name);
     return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
+  }
+
+  async #usedBytes(storage: string): Promise<number> {
+    const rows = await this.#init.database.query<{ bytes: number | null }>(
+      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
+      [storage],
+    );
+    return Number(rows[0]?.bytes ?? 0);
+  }
+
+  /** Where other servers write too, what they wrote counts as well. */
+  async recount(): Promise<void> {
+    const start = performance.now();
+    // A sum over a hundred million rows takes seconds: it may take a fiftieth of the time, no more.
+    if (start < this.#recountAt) return;
+    for (const [name, entry] of this.#entries) {
+      const before = entry.usedBytes;
+      const rows = await this.#usedBytes(name);
+      // What was counted here meanwhile may be in the sum or not; the next time tells.
+      if (entry.usedBytes === before) entry.usedBytes = rows;
+    }
+    this.#recountAt = performance.now() + 50 * (performance.now() - start);
   }
 
   #reportIll(storage: string, reason: string): void {
     this.#init.logger.error({ storage, reason }, 'storage is unavailable');
   }
 
-  /** In the manifest's order. */
+  /** Those that may be used, in the manifest's order. */
   list(): readonly Storage[] {
-    return this.#order.flatMap((name) => this.#entries.get(name)?.storage ?? []);
+    return this.#order.flatMap((name) => this.find(name) ?? []);
+  }
+
+  /** Names of the storages of one mode. */
+  inMode(mode: StorageMode): string[] {
+    return this.#order.filter((name) => this.#entries.get(name)?.plan.mode === mode);
+  }
+
+  /** What the manifest says now; undefined: it has no such storage. */
+  modeOf(name: string): StorageMode | undefined {
+    return this.#order.includes(name) ? this.#entries.get(name)?.plan.mode : undefined;
   }
 
   get settings(): Settings {
     return this.#init.settings;
   }
 
-  /** The storage called `name`; rows may name one that no manifest has any more. */
+  /** The storage called `name`; rows may name one that no manifest has any more. One that is given up is not touched. */
   find(name: string): Storage | undefined {
-    return this.#entries.get(name)?.storage;
+    const entry = this.#entries.get(name);
+    return entry === undefined || isAbandoned(entry) ? undefined : entry.storage;
   }
 
   /** Like `find`, for bytes that a row promises. @throws CacheError Unavailable */
@@ -186,9 +227,9 @@ export class Storages {
     return storage;
   }
 
-  /** Whether the manifest has it: what was removed takes in nothing more. */
+  /** Whether it still counts: what was removed or given up takes in nothing more. */
   has(name: string): boolean {
-    return this.#order.includes(name);
+    return this.#order.includes(name) && this.find(name) !== undefined;
   }
 
   /** Adds to what the strategy believes is used there. */
@@ -200,7 +241,7 @@ export class Storages {
   /** Looks at once at a storage that a write could not use, instead of at the next round. */
   async suspect(name: string): Promise<void> {
     const entry = this.#entries.get(name);
-    if (entry?.storage.health().state !== 'Ready') return;
+    if (entry === undefined || isAbandoned(entry) || entry.storage.health().state !== 'Ready') return;
     const health = await entry.storage.probe();
     if (health.state !== 'Ready') this.#reportIll(name, health.reason);
   }
@@ -220,7 +261,8 @@ export class Storages {
     const writable = this.#order
       .flatMap((name) => this.#entries.get(name) ?? [])
       .filter((entry) => entry.plan.mode === 'ReadWrite');
-    if (writable.length === 0) throw new CacheError('NoSpace', 'every storage of this cache is read-only');
+    if (writable.length === 0)
+      throw new CacheError('NoSpace', 'every storage of this cache is read-only, drained or given up');
     const ready = writable.filter((entry) => entry.storage.health().state === 'Ready');
     if (ready.length === 0) throw new CacheError('Unavailable', 'no writable storage is available');
     const open = ready.filter((entry) => !not.has(entry.plan.name) && entry.fullUntil <= Date.now());
@@ -254,15 +296,14 @@ export class Storages {
   }
 
   /** What people and metrics want to know of each storage. */
-  async report(): Promise<
-    { name: string; mode: string; state: string; reason?: string; usedBytes: number; freeBytes?: number }[]
-  > {
+  async report(): Promise<StorageFacts[]> {
     return Promise.all(
       this.#order
         .flatMap((name) => this.#entries.get(name) ?? [])
-        .map(async ({ plan, storage, usedBytes }) => {
-          const health = storage.health();
-          const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes };
+        .map(async (entry) => {
+          const { plan, storage, usedBytes, writes } = entry;
+          const health: StorageHealth = isAbandoned(entry) ? GIVEN_UP : storage.health();
+          const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes, writes };
           if (health.state === 'Unavailable') return { ...base, reason: health.reason };
           const { freeBytes } = await storage.usage().catch(() => ({ freeBytes: undefined }));
           return freeBytes === undefined ? base : { ...base, freeBytes };
@@ -272,33 +313,38 @@ export class Storages {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     await Promise.all([...this.#entries.values()].map((entry) => entry.storage.close()));
   }
 
   /** Looks at all storages now and then: a disk that goes is left alone, one that comes back needs no restart. */
   #watch(): void {
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     if (this.#closed) return;
-    this.#retry = setTimeout(async () => {
+    this.#retry = setInterval(() => {
+      // Each by itself: one that does not answer keeps no other from being looked at.
       for (const name of this.#order) {
-        if (this.#closed) return;
-        await this.#look(name);
+        if (this.#looking.has(name)) continue;
+        this.#looking.add(name);
+        this.#look(name)
+          .catch((error: unknown) =>
+            this.#init.logger.warn({ err: error, storage: name }, 'a look at a storage failed'),
+          )
+          .finally(() => this.#looking.delete(name));
       }
-      this.#watch();
     }, this.#init.settings.storageRetryMs);
     this.#retry.unref();
   }
 
   async #look(name: string): Promise<void> {
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    if (entry === undefined || isAbandoned(entry)) return;
     const { storage } = entry;
     if (storage.health().state === 'Ready') return this.suspect(name);
     const health = await storage.open(true, async () => {
       if (!entry.settled) await this.#init.settle(storage);
     });
-    if (health.state !== 'Ready') return;
+    if (health.state !== 'Ready' || this.#closed) return;
     entry.settled = true;
     this.#init.logger.info({ storage: name }, 'storage is available again');
   }
@@ -318,21 +364,6 @@ export class Storages {
       weight: plan.weight,
     };
   }
-}
-
-function reserve(entry: Entry, size: number): Placement {
-  entry.reservedBytes += size;
-  entry.writes++;
-  let held = true;
-  return {
-    storage: entry.storage,
-    release() {
-      if (!held) return;
-      held = false;
-      entry.reservedBytes -= size;
-      entry.writes--;
-    },
-  };
 }
 
 /** The two errors of a full medium look alike to a client. */

@@ -136,6 +136,22 @@ export class Uploads {
     await this.#count();
   }
 
+  /** Ends uploads in one storage that were begun before `before`, except those that are being completed. */
+  async endIn(storage: string, before: number): Promise<void> {
+    for (const row of await openUploads(this.#init.database)) {
+      if (row.storage !== storage || row.created_at >= before) continue;
+      const about = { upload: row.id, storage };
+      try {
+        if (row.name === null) await this.#local.abort(row);
+        else await this.#shared.abort(row, 'aborted');
+        this.#init.logger.info(about, 'gave up an upload in a storage that is being drained');
+      } catch (error) {
+        // It holds up the end of the drain, not what can be moved now.
+        this.#init.logger.warn({ err: error, ...about }, 'an upload that is too old could not be removed yet');
+      }
+    }
+  }
+
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
     await Promise.all([this.#local.idle(), this.#shared.idle()]);

@@ -5,7 +5,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
-import type { Caches } from '../cache/index.ts';
+import { type Caches, lineOf } from '../cache/index.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface AdminInit {
@@ -105,12 +105,12 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
       gates: false,
       text: lost ?? 'present',
     });
-    for (const storage of await cache.storages.report()) {
+    for (const storage of await cache.storageReport()) {
       checks.push({
         name: `cache ${cache.name} storage ${storage.name}`,
-        ok: storage.state === 'Ready',
+        ok: storage.phase !== 'Unavailable' && storage.phase !== 'Paused',
         gates: false,
-        text: storage.reason ?? `${storage.mode}, ${storage.usedBytes} bytes used`,
+        text: lineOf(storage),
       });
     }
   }
@@ -129,7 +129,7 @@ async function status(init: AdminInit): Promise<unknown> {
         paths: cache.paths.count,
         publicKeys: cache.keys.publicKeys(),
         uploads: cache.uploads.active,
-        storages: await cache.storages.report(),
+        storages: await cache.storageReport(),
       })),
     ),
   };

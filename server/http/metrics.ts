@@ -3,7 +3,7 @@
  */
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
+import type { CacheMetrics, Caches, StorageReport, Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
 
@@ -20,6 +20,8 @@ export class Metrics implements CacheMetrics {
   readonly #commits: Histogram<'cache'>;
   readonly #commitWrites: Counter<'cache'>;
   readonly #verifications: Histogram;
+  readonly #movedObjects: Counter<'cache' | 'storage'>;
+  readonly #movedBytes: Counter<'cache' | 'storage'>;
   readonly #s3Requests: Counter<'cache' | 'storage' | 'operation' | 'status'>;
   readonly #s3Seconds: Histogram<'cache' | 'storage' | 'operation'>;
 
@@ -102,6 +104,18 @@ export class Metrics implements CacheMetrics {
       name: 'narwhal_verification_seconds',
       help: 'Time from the last byte of a NAR to its verdict.',
       buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300],
+      registers,
+    });
+    this.#movedObjects = new Counter({
+      name: 'narwhal_moved_objects_total',
+      help: 'Objects that this server has moved out of a storage.',
+      labelNames: ['cache', 'storage'],
+      registers,
+    });
+    this.#movedBytes = new Counter({
+      name: 'narwhal_moved_bytes_total',
+      help: 'Bytes of those objects.',
+      labelNames: ['cache', 'storage'],
       registers,
     });
     this.#s3Requests = new Counter({
@@ -232,7 +246,7 @@ export class Metrics implements CacheMetrics {
       async collect() {
         this.reset();
         for (const cache of caches.list()) {
-          for (const storage of await cache.storages.report()) {
+          for (const storage of await cache.storageReport()) {
             this.set({ cache: cache.name, storage: storage.name, kind: 'used' }, storage.usedBytes);
             if (storage.freeBytes !== undefined)
               this.set({ cache: cache.name, storage: storage.name, kind: 'free' }, storage.freeBytes);
@@ -240,6 +254,28 @@ export class Metrics implements CacheMetrics {
         }
       },
     });
+    const left = (name: string, help: string, read: (storage: StorageReport) => number | undefined) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['cache', 'storage'],
+        registers: [this.registry],
+        async collect() {
+          this.reset();
+          for (const cache of caches.list()) {
+            for (const storage of await cache.storageReport()) {
+              const value = read(storage);
+              if (value !== undefined) this.set({ cache: cache.name, storage: storage.name }, value);
+            }
+          }
+        },
+      });
+    left(
+      'narwhal_storage_drain_objects',
+      'Objects that are left in a storage that is drained or given up.',
+      (storage) => storage.objects,
+    );
+    left('narwhal_storage_drain_bytes', 'Bytes of those objects.', (storage) => storage.bytes);
     new Gauge({
       name: 'narwhal_storage_ready',
       help: 'Whether a storage can be used: 1 or 0.',
@@ -266,6 +302,11 @@ export class Metrics implements CacheMetrics {
 
   published(cache: string): void {
     this.#published.inc({ cache });
+  }
+
+  moved(cache: string, storage: string, bytes: number): void {
+    this.#movedObjects.inc({ cache, storage });
+    this.#movedBytes.inc({ cache, storage }, bytes);
   }
 
   committed(cache: string, milliseconds: number, writes: number): void {

@@ -28,6 +28,10 @@ export const CRASH_POINTS = [
   'before-delete',
   /** The bytes of a tombstoned row are gone. */
   'after-delete',
+  /** An object was copied to another storage and verified there; its row names the old one. */
+  'after-copy',
+  /** Its row names the new one; the old bytes have a tombstone. */
+  'after-switch',
   /** A new storage: its marker has a draft only. */
   'before-marker',
   /** A new storage has its marker and no row. */

@@ -173,6 +173,10 @@ export class LocalStorage implements Storage {
     return undefined;
   }
 
+  urlsEndAt(): number {
+    return 0;
+  }
+
   async stat(name: string): Promise<number | undefined> {
     try {
       return (await stat(this.#file(name))).size;

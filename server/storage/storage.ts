@@ -133,6 +133,8 @@ export interface Storage {
   get(name: string, range: ByteRange): Promise<Buffer | Readable>;
   /** Where a client may read an object by itself; undefined: through us. @throws StorageUnavailableError */
   readUrl(name: string): Promise<string | undefined>;
+  /** Until when URLs of `readUrl` may be used, milliseconds since 1970; 0: it gave none out. */
+  urlsEndAt(): number;
   /** Size in bytes, or undefined when there is no such object. */
   stat(name: string): Promise<number | undefined>;
   /** Removes an object; one that is gone already is fine. */

@@ -31,6 +31,7 @@ const FLAGS = [
   'database-connections',
   'database-timeout',
   'database-wait',
+  'move-grace',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
@@ -52,7 +53,7 @@ describe('the command line', () => {
   it('lists its commands', async () => {
     const { code, stdout } = await runCli(['--help']);
     assert.equal(code, 0);
-    for (const command of ['serve', 'check', 'convert', 'hash-token'])
+    for (const command of ['serve', 'check', 'move', 'convert', 'hash-token'])
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
   });
 

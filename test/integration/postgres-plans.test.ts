@@ -62,7 +62,10 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
   ['a query for 10 000 paths', (database) => [presentQuery(database), database.list(hashes)]],
   ['a query for 65 536 paths', (database) => [presentQuery(database), database.list(most)]],
   ['the search for NARs without a path', () => [ORPHANS_QUERY, 1700000500000]],
-  ['the search for bytes to remove', (database) => [tombstonesQuery(database), database.list(['disk', 'cloud'])]],
+  [
+    'the search for bytes to remove',
+    (database) => [tombstonesQuery(database), Date.now(), database.list(['disk', 'cloud'])],
+  ],
   ['the search for open uploads', () => [OPEN_UPLOADS_QUERY]],
   ['the look-up of an upload', () => [UPLOAD_QUERY, 'x']],
   ['the search for parts of an upload', () => [PARTS_QUERY, 'x']],

@@ -31,7 +31,9 @@ export async function assertConsistent(server: TestServer, cache = 'main'): Prom
 export async function stagedFiles(server: TestServer, cache = 'main'): Promise<string[]> {
   const storages = path.join(server.data, cache, 'storages');
   const names = await Promise.all(
-    (await readdir(storages)).map((name) => readdir(path.join(storages, name, '.staging')).catch(() => [])),
+    (await readdir(storages).catch(() => [])).map((name) =>
+      readdir(path.join(storages, name, '.staging')).catch(() => []),
+    ),
   );
   return names.flat();
 }

@@ -50,6 +50,7 @@ export class S3Storage implements Storage {
   readonly #init: S3StorageInit;
   readonly #bucket: Bucket;
   readonly #urls = new LRUCache<string, string>({ max: REMEMBERED_URLS });
+  #urlsEndAt = 0;
   #health: StorageHealth = { state: 'Unavailable', reason: 'not opened yet' };
 
   constructor(init: S3StorageInit) {
@@ -159,8 +160,14 @@ export class S3Storage implements Storage {
     if (known !== undefined) return known;
     const seconds = await this.remote.lifetime(Date.now() + URL_SECONDS * 1000);
     const url = await this.#bucket.signedGet(this.#key(name), seconds);
+    this.#urlsEndAt = Date.now() + seconds * 1000;
     if (seconds === URL_SECONDS) this.#urls.set(name, url, { ttl: URL_REUSE_MS });
     return url;
+  }
+
+  /** Where reads are redirected other servers may give out such URLs too, up to this moment. */
+  urlsEndAt(): number {
+    return this.config.reads === 'Redirect' ? Date.now() + URL_SECONDS * 1000 : this.#urlsEndAt;
   }
 
   stat(name: string): Promise<number | undefined> {

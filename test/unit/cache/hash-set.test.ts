@@ -26,6 +26,37 @@ describe('the set of hash parts', () => {
     );
   });
 
+  it('forgets what a Set of texts forgets', () => {
+    const step = fc.tuple(fc.boolean(), fc.nat());
+    // Few hashes in a small table: they crowd, wrap around its end, and come back after they went.
+    const few = fc.uniqueArray(hashPart, { minLength: 1, maxLength: 14, size: 'max' });
+    fc.assert(
+      fc.property(few, fc.array(step, { maxLength: 200, size: 'max' }), (hashes, steps) => {
+        const set = new HashSet(1);
+        const model = new Set<string>();
+        for (const [adds, index] of steps) {
+          const it = hashes[index % hashes.length] ?? '';
+          if (adds) set.add(it);
+          else set.remove(it);
+          if (adds) model.add(it);
+          else model.delete(it);
+          assert.equal(set.size, model.size);
+          for (const other of hashes) assert.equal(set.has(other), model.has(other), other);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('keeps the others when every second of a hundred thousand goes', () => {
+    const set = new HashSet();
+    const at = (index: number) => index.toString(8).padStart(32, '0');
+    for (let index = 0; index < 100_000; index++) set.add(at(index));
+    for (let index = 0; index < 100_000; index += 2) set.remove(at(index));
+    assert.equal(set.size, 50_000);
+    for (let index = 0; index < 100_000; index++) assert.equal(set.has(at(index)), index % 2 === 1);
+  });
+
   it('reads hash parts out of a longer text', () => {
     fc.assert(
       fc.property(fc.array(hashPart, { minLength: 1 }), (list) => {

@@ -1,0 +1,103 @@
+/** What people, probes and metrics want to know of each storage. */
+import type { DrainProgress, PauseReason } from './drain-progress.ts';
+import { isEmpty, type Remains } from './storage-remains.ts';
+import type { StorageWork } from './storage-work.ts';
+import type { StorageFacts, Storages } from './storages.ts';
+
+export type StoragePhase = 'Ready' | 'Unavailable' | 'Draining' | 'Paused' | 'Drained' | 'Abandoned';
+
+/** `reason`: why it is unavailable, in words, or why nothing is moved, in one word. */
+export interface StorageReport extends StorageFacts {
+  readonly phase: StoragePhase;
+  /** Of a storage that is drained or given up: what is left. */
+  readonly objects?: number;
+  readonly bytes?: number;
+  /** Moved already, and waiting until nobody reads them here. */
+  readonly tombstones?: number;
+  readonly uploads?: number;
+  readonly movedObjects?: number;
+  readonly movedBytes?: number;
+  readonly bytesPerSecond?: number;
+  readonly failedObjects?: number;
+  readonly lastError?: string;
+}
+
+/** The state of a storage. @param remains of one that is drained */
+export function phaseOf(
+  { mode, state, writes }: Pick<StorageFacts, 'mode' | 'state' | 'writes'>,
+  remains: Remains | undefined,
+  reason: PauseReason | undefined,
+): StoragePhase {
+  if (mode === 'Abandoned') return 'Abandoned';
+  if (mode !== 'Drain') return state;
+  if (remains !== undefined && isEmpty(remains) && writes === 0) return 'Drained';
+  // What was moved needs the storage once more, for its removal.
+  return reason !== undefined || state === 'Unavailable' ? 'Paused' : 'Draining';
+}
+
+export async function reportStorages(storages: Storages, work: StorageWork): Promise<StorageReport[]> {
+  return Promise.all(
+    (await storages.report()).map(async (facts) => {
+      if (facts.mode !== 'Drain' && facts.mode !== 'Abandoned')
+        return { ...facts, phase: phaseOf(facts, undefined, undefined) };
+      // A database that does not answer has a line of its own.
+      const remains = await work.remains(facts.name).catch(() => undefined);
+      const progress = facts.mode === 'Drain' ? work.progress(facts.name) : undefined;
+      return drainReport(facts, remains, progress);
+    }),
+  );
+}
+
+function drainReport(
+  facts: StorageFacts,
+  remains: Remains | undefined,
+  progress: DrainProgress | undefined,
+): StorageReport {
+  const left = remains && {
+    objects: remains.objects,
+    bytes: remains.bytes,
+    tombstones: remains.tombstones,
+    uploads: remains.uploads,
+  };
+  const phase = phaseOf(facts, remains, progress?.reason);
+  const reason = phase === 'Paused' ? (progress?.reason ?? 'Unavailable') : undefined;
+  const lastError = progress?.lastError ?? (phase === 'Paused' ? facts.reason : undefined);
+  return {
+    ...facts,
+    phase,
+    ...left,
+    ...(progress && {
+      movedObjects: progress.movedObjects,
+      movedBytes: progress.movedBytes,
+      bytesPerSecond: progress.bytesPerSecond,
+      failedObjects: progress.failedObjects,
+    }),
+    ...(reason !== undefined && { reason }),
+    ...(lastError !== undefined && { lastError }),
+  };
+}
+
+/** One line for a person. */
+export function lineOf(storage: StorageReport): string {
+  const { objects = 0, bytes = 0, tombstones = 0, uploads = 0, movedObjects = 0, movedBytes = 0 } = storage;
+  const left = `${objects} objects, ${bytes} bytes left`;
+  switch (storage.phase) {
+    case 'Ready':
+      return `${storage.mode}, ${storage.usedBytes} bytes used`;
+    case 'Unavailable':
+      return storage.reason ?? 'unavailable';
+    case 'Draining': {
+      const rate = `${movedObjects} objects, ${movedBytes} bytes moved, ${storage.bytesPerSecond ?? 0} bytes/s`;
+      if (objects > 0) return `draining: ${left}; ${rate}`;
+      return `draining: all is moved; ${tombstones} objects wait for their removal, ${uploads} uploads for their end`;
+    }
+    case 'Paused':
+      return `draining pauses (${storage.reason}): ${storage.lastError ?? 'no text'}; ${left}`;
+    case 'Drained':
+      return 'drained: it can be removed from the manifest';
+    case 'Abandoned':
+      return objects + tombstones + uploads === 0
+        ? 'given up: it can be removed from the manifest'
+        : `being given up: ${left}`;
+  }
+}
