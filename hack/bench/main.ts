@@ -5,13 +5,20 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Bench } from './bench.ts';
 import { type Row, renderTable } from './report.ts';
+import { drain } from './scenarios/drain.ts';
 import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
 import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
+import { postgresMillion } from './scenarios/postgres-million.ts';
+import { postgresStatements } from './scenarios/postgres-statements.ts';
 import { pushBig } from './scenarios/push-big.ts';
 import { pushSmall } from './scenarios/push-small.ts';
 import { missingQuery } from './scenarios/query.ts';
+import { s3Pull } from './scenarios/s3-pull.ts';
+import { s3PushLatency } from './scenarios/s3-push-latency.ts';
+import { s3Requests } from './scenarios/s3-requests.ts';
+import { servers } from './scenarios/servers.ts';
 
 interface Scenario {
   readonly about: string;
@@ -28,6 +35,19 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'push-small': { about: '1000 small paths, 8 in flight, by the Cachix protocol and by PUTs', run: pushSmall },
   memory: { about: 'resident memory: idle, and with 32 parts of 32 MiB in flight', run: memory },
   million: { about: 'start and look-ups with 1 000 000 paths in the database', run: million },
+  's3-pull': {
+    about: 'NARs of 256 MiB and of 100 KiB out of S3: proxied, redirected, and without a server',
+    run: s3Pull,
+  },
+  's3-requests': { about: 'requests to S3 of a push and of a pull, counted', run: s3Requests },
+  's3-push-latency': { about: '1000 small paths to an S3 that is 20 ms away, 8 and 32 in flight', run: s3PushLatency },
+  'postgres-statements': { about: 'statements of reads and pushes on PostgreSQL, counted', run: postgresStatements },
+  'postgres-million': {
+    about: '1 000 000 paths in PostgreSQL: bytes of tables and indexes, dump, look-ups',
+    run: postgresMillion,
+  },
+  servers: { about: '1, 2 and 3 servers on the same PostgreSQL and S3: hits, misses, pushes', run: servers },
+  drain: { about: 'a folder drained into another one and into S3: 500 NARs of 100 KiB, 4 of 64 MiB', run: drain },
 };
 const ROUNDS = 5;
 
@@ -37,7 +57,7 @@ Runs Narwhal and its baselines one after the other, round by round, and prints m
 Without names all scenarios run:
 
 ${Object.entries(SCENARIOS)
-  .map(([name, { about }]) => `  ${name.padEnd(14)} ${about}`)
+  .map(([name, { about }]) => `  ${name.padEnd(19)} ${about}`)
   .join('\n')}
 
   --rounds N       how often each contender runs (default ${ROUNDS})

@@ -23,6 +23,15 @@ export interface Narwhal extends Served {
   readonly readyMs: number;
 }
 
+export interface NarwhalInit {
+  /** Default: a public cache with one local storage. */
+  readonly manifest?: string;
+  /** Text of the token `push` where a Secret of the manifest has it. */
+  readonly token?: string;
+  /** More flags of `serve`. */
+  readonly args?: readonly string[];
+}
+
 const START_MS = 120_000;
 const POLL_MS = 5;
 /** Shown when a server does not start. */
@@ -84,14 +93,19 @@ async function start<T>(
 let built: Promise<string> | undefined;
 
 /** Narwhal as `npm start` runs it, with the defaults that a user gets, on what `folder` holds. */
-export async function startNarwhal(folder: string, nodeArgs: readonly string[] = []): Promise<Narwhal> {
+export async function startNarwhal(
+  folder: string,
+  nodeArgs: readonly string[] = [],
+  init: NarwhalInit = {},
+): Promise<Narwhal> {
   built ??= buildServer();
   const main = await built;
   mkdirSync(folder, { recursive: true });
   const [manifest, data] = [path.join(folder, 'cache.yaml'), path.join(folder, 'data')];
-  writeFileSync(manifest, MANIFEST);
+  writeFileSync(manifest, init.manifest ?? MANIFEST);
   const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
-  const words = [process.execPath, ...nodeFlags, ...nodeArgs, main, 'serve', '-f', manifest, '--data', data, ...listen];
+  const serve = ['serve', '-f', manifest, '--data', data, ...listen, ...(init.args ?? [])];
+  const words = [process.execPath, ...nodeFlags, ...nodeArgs, main, ...serve];
   const startedAt = performance.now();
   const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
     const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));
@@ -102,18 +116,39 @@ export async function startNarwhal(folder: string, nodeArgs: readonly string[] =
     return answer?.ok ? { url: `http://${addresses[0]}`, adminUrl: `http://${admin}` } : undefined;
   });
   const readyMs = performance.now() - startedAt;
-  const token = readFileSync(path.join(data, 'main/tokens/push'), 'utf8').trim();
+  const token = init.token ?? readFileSync(path.join(data, 'main/tokens/push'), 'utf8').trim();
   return { ...found, token, readyMs, pid: child.pid ?? 0, stop };
+}
+
+/** A proxy in front of `target` that holds each request up, in a process of its own. */
+export async function startLatencyProxy(target: string, latencyMs: number, folder: string): Promise<Served> {
+  const script = fileURLToPath(new URL('latency-proxy.ts', import.meta.url));
+  const words = [process.execPath, script, target, String(latencyMs)];
+  const { found, child, stop } = await start(path.join(folder, 'latency-proxy.log'), words, portIn);
+  return { url: found, pid: child.pid ?? 0, stop };
+}
+
+function portIn(output: string): string | undefined {
+  const port = /port (\d+)\n/.exec(output)?.[1];
+  return port && `http://127.0.0.1:${port}`;
 }
 
 /** The platform's limit. */
 export async function startBareNode(files: string, folder: string): Promise<Served> {
   const script = fileURLToPath(new URL('bare-node.mjs', import.meta.url));
   const log = path.join(folder, 'bare-node.log');
-  const { found, child, stop } = await start(log, [process.execPath, script, files], (output) => {
-    const port = /port (\d+)\n/.exec(output)?.[1];
-    return port && `http://127.0.0.1:${port}`;
-  });
+  const { found, child, stop } = await start(log, [process.execPath, script, files], portIn);
+  return { url: found, pid: child.pid ?? 0, stop };
+}
+
+/** The platform's limit of whatever stands between a client and a service. */
+export async function startBareProxy(target: string, folder: string): Promise<Served> {
+  const script = fileURLToPath(new URL('bare-proxy.mjs', import.meta.url));
+  const { found, child, stop } = await start(
+    path.join(folder, 'bare-proxy.log'),
+    [process.execPath, script, target],
+    portIn,
+  );
   return { url: found, pid: child.pid ?? 0, stop };
 }
 

@@ -12,18 +12,18 @@ type AnyPath = BenchPath<Buffer | string>;
 export const IN_FLIGHT = 8;
 
 /** Acknowledged once every path is published. */
-export type Push = (narwhal: Narwhal, paths: readonly AnyPath[]) => Promise<void>;
+export type Push = (narwhal: Narwhal, paths: readonly AnyPath[], jobs?: number) => Promise<void>;
 
-export const pushByCachix: Push = async (narwhal, paths) => {
-  const client = new CachixClient({ host: narwhal.url, cache: 'main', token: narwhal.token, jobs: IN_FLIGHT });
+export const pushByCachix: Push = async (narwhal, paths, jobs = IN_FLIGHT) => {
+  const client = new CachixClient({ host: narwhal.url, cache: 'main', token: narwhal.token, jobs });
   const pushed = await client.push(paths.map(cachixPath));
   client.close();
   if (pushed.length !== paths.length) throw new Error(`${pushed.length} of ${paths.length} paths were pushed`);
 };
 
 /** As `nix copy` does once it knows that a path is missing: the NAR, then the narinfo. */
-export const pushByPut: Push = async (narwhal, paths) => {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
+export const pushByPut: Push = async (narwhal, paths, jobs = IN_FLIGHT) => {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: jobs });
   const base = `${narwhal.url}/push`;
   const headers = { Authorization: `Bearer ${narwhal.token}` };
   const put = (address: string, size: number, body: Buffer | string, isFile: boolean) =>
@@ -47,7 +47,7 @@ export const pushByPut: Push = async (narwhal, paths) => {
       if (isFile) pipeline(createReadStream(body, { highWaterMark: 2 ** 18 }), request).catch(reject);
       else request.end(body);
     });
-  await inFlight(paths, IN_FLIGHT, async (it) => {
+  await inFlight(paths, jobs, async (it) => {
     await put(it.narUrl, it.fileSize, it.file, typeof it.file === 'string');
     await put(`${it.hashPart}.narinfo`, Buffer.byteLength(it.narinfo), it.narinfo, false);
   });

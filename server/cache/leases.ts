@@ -91,8 +91,9 @@ export class Leases {
         clearInterval(renewing);
         clearTimeout(ending);
         if (!this.#held.delete(name) || !database.isShared || lost.signal.aborted) return;
+        // A crash that undoes it costs whoever comes next the rest of the lease's time.
         await database
-          .write((sql) => sql.query('DELETE FROM leases WHERE name = ? AND owner = ?', [name, this.#owner]))
+          .script([['DELETE FROM leases WHERE name = ? AND owner = ?', name, this.#owner]], 'process')
           // It ends by itself.
           .catch((error: unknown) => logger.warn({ err: error, lease: name }, 'a lease could not be given back'));
       },

@@ -30,9 +30,6 @@ export interface StoragesInit extends StorageParts {
 
 export type { Placement, StorageFacts } from './storage-entry.ts';
 
-/** Where other servers write too, what they have stored is counted this often. */
-const RECOUNT_MS = 30_000;
-
 export class Storages {
   readonly #init: StoragesInit;
   readonly #entries = new Map<string, Entry>();
@@ -40,8 +37,9 @@ export class Storages {
   #strategy: StrategyName = 'InOrder';
   #turn = 0;
   #retry: NodeJS.Timeout | undefined;
+  readonly #looking = new Set<string>();
+  #recountAt = 0;
   #closed = false;
-  #countedAt = performance.now();
 
   constructor(init: StoragesInit) {
     this.#init = init;
@@ -70,25 +68,28 @@ export class Storages {
           `storage ${name} holds ${wordsOf(remains)} and cannot be removed; put it back with "mode: Drain" until it is drained, or with "mode: Abandoned" to give its data up`,
         );
     }
-    const added: Entry[] = [];
-    try {
-      for (const plan of plans) {
-        const entry = this.#entries.get(plan.name);
-        const isGivenUp = plan.mode === 'Abandoned';
-        if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
-          // What is under way there looks like a leftover.
-          if (entry !== undefined && entry.writes > 0)
-            throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
-          added.push(await this.#open(plan));
-        } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
-          throw new CacheError(
-            'Conflict',
-            `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
-          );
-      }
-    } catch (error) {
+    const fresh: StoragePlan[] = [];
+    for (const plan of plans) {
+      const entry = this.#entries.get(plan.name);
+      const isGivenUp = plan.mode === 'Abandoned';
+      if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
+        // What is under way there looks like a leftover.
+        if (entry !== undefined && entry.writes > 0)
+          throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
+        fresh.push(plan);
+      } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
+        throw new CacheError(
+          'Conflict',
+          `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
+        );
+    }
+    // Side by side: one that hangs must not keep the others waiting for its turn to fail.
+    const opened = await Promise.allSettled(fresh.map((plan) => this.#open(plan)));
+    const added = opened.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []));
+    const failed = opened.find((it) => it.status === 'rejected');
+    if (failed !== undefined) {
       await Promise.all(added.map((entry) => entry.storage.close()));
-      throw error;
+      throw failed.reason;
     }
     return () => this.#use(plans, strategy, added, gone);
   }
@@ -164,8 +165,30 @@ export class Storages {
       );
     }
     if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
-    const usedBytes = await this.#bytesIn(plan.name);
+    const usedBytes = await this.#usedBytes(plan.name);
     return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
+  }
+
+  async #usedBytes(storage: string): Promise<number> {
+    const rows = await this.#init.database.query<{ bytes: number | null }>(
+      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
+      [storage],
+    );
+    return Number(rows[0]?.bytes ?? 0);
+  }
+
+  /** Where other servers write too, what they wrote counts as well. */
+  async recount(): Promise<void> {
+    const start = performance.now();
+    // A sum over a hundred million rows takes seconds: it may take a fiftieth of the time, no more.
+    if (start < this.#recountAt) return;
+    for (const [name, entry] of this.#entries) {
+      const before = entry.usedBytes;
+      const rows = await this.#usedBytes(name);
+      // What was counted here meanwhile may be in the sum or not; the next time tells.
+      if (entry.usedBytes === before) entry.usedBytes = rows;
+    }
+    this.#recountAt = performance.now() + 50 * (performance.now() - start);
   }
 
   #reportIll(storage: string, reason: string): void {
@@ -290,43 +313,27 @@ export class Storages {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     await Promise.all([...this.#entries.values()].map((entry) => entry.storage.close()));
   }
 
   /** Looks at all storages now and then: a disk that goes is left alone, one that comes back needs no restart. */
   #watch(): void {
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     if (this.#closed) return;
-    this.#retry = setTimeout(async () => {
+    this.#retry = setInterval(() => {
+      // Each by itself: one that does not answer keeps no other from being looked at.
       for (const name of this.#order) {
-        if (this.#closed) return;
-        await this.#look(name);
+        if (this.#looking.has(name)) continue;
+        this.#looking.add(name);
+        this.#look(name)
+          .catch((error: unknown) =>
+            this.#init.logger.warn({ err: error, storage: name }, 'a look at a storage failed'),
+          )
+          .finally(() => this.#looking.delete(name));
       }
-      await this.#recount();
-      this.#watch();
     }, this.#init.settings.storageRetryMs);
     this.#retry.unref();
-  }
-
-  /** A server hears of its own writes alone; what the others store and remove counts too. */
-  async #recount(): Promise<void> {
-    const { database, logger } = this.#init;
-    if (!database.isShared || performance.now() - this.#countedAt < RECOUNT_MS) return;
-    this.#countedAt = performance.now();
-    try {
-      for (const [name, entry] of this.#entries) entry.usedBytes = await this.#bytesIn(name);
-    } catch (error) {
-      logger.warn({ err: error }, 'what storages hold could not be counted; the last numbers stay');
-    }
-  }
-
-  async #bytesIn(name: string): Promise<number> {
-    const [used] = await this.#init.database.query<{ bytes: number | null }>(
-      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
-      [name],
-    );
-    return Number(used?.bytes ?? 0);
   }
 
   async #look(name: string): Promise<void> {
@@ -337,7 +344,7 @@ export class Storages {
     const health = await storage.open(true, async () => {
       if (!entry.settled) await this.#init.settle(storage);
     });
-    if (health.state !== 'Ready') return;
+    if (health.state !== 'Ready' || this.#closed) return;
     entry.settled = true;
     this.#init.logger.info({ storage: name }, 'storage is available again');
   }

@@ -63,6 +63,11 @@ export class PostgresServer {
     return this.#port;
   }
 
+  /** Of the process that starts one for each connection. */
+  get pid(): number {
+    return this.#process?.pid ?? -1;
+  }
+
   /** The certificate of the authority, as PEM; empty without TLS. */
   get ca(): string {
     return this.#certificates?.ca ?? '';

@@ -61,6 +61,10 @@ export class S3Server {
     return this.#port;
   }
 
+  get pid(): number {
+    return this.#process?.pid ?? -1;
+  }
+
   /** A client with the server's own credentials, or as `config` says otherwise. It is closed by remove(). */
   client(config: S3ClientConfig = {}): S3Client {
     const { accessKeyId, secretAccessKey, region, endpoint } = this;

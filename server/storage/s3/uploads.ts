@@ -136,7 +136,9 @@ export class S3Uploads implements RemoteUploads {
   async #assemble(upload: RemoteUpload, parts: readonly RemotePart[], size: number): Promise<void> {
     const { bucket, budget, keyOf } = this.#init;
     const key = keyOf(upload.name);
-    // Only one, or put together before: the first part alone is shorter.
+    // The usual upload: its one part lies where the object is to be, which the row of the part says.
+    if (parts.length === 1 && parts[0]?.number === 1) return;
+    // Put together before: the first part alone is shorter.
     if ((await bucket.head(key)) === size) return;
     const self = this;
     const body = async function* () {
