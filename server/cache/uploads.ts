@@ -144,6 +144,7 @@ export class Uploads {
       try {
         if (row.name === null) await this.#local.abort(row);
         else await this.#shared.abort(row, 'aborted');
+        if ((await readUpload(this.#init.database, row.id))?.state === 'open') continue;
         this.#init.logger.info(about, 'gave up an upload in a storage that is being drained');
       } catch (error) {
         // It holds up the end of the drain, not what can be moved now.
