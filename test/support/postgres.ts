@@ -211,12 +211,7 @@ export class PostgresServer {
     });
     this.#process = server;
     // Only this server knows the password: an answer cannot be that of another one on the same port.
-    await server.untilReady(() =>
-      this.query('SELECT 1').then(
-        () => true,
-        () => false,
-      ),
-    );
+    await server.untilReady(() => this.query('SELECT 1'));
   }
 }
 

@@ -170,11 +170,6 @@ export class S3Server {
     });
     this.#process = server;
     // Only this server knows the credentials: an answer cannot be that of another one on the same port.
-    await server.untilReady(() =>
-      this.#own.send(new ListBucketsCommand()).then(
-        () => true,
-        () => false,
-      ),
-    );
+    await server.untilReady(() => this.#own.send(new ListBucketsCommand()));
   }
 }

@@ -1,10 +1,11 @@
 /** A server of another project in a process of its own: started on a free port, waited for, never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 
 const START_MS = 60_000;
+const ASK_MS = 5000;
 const PORT_TRIES = 10;
 const PORT_RETRY_MS = 100;
 const TAIL_BYTES = 4000;
@@ -30,6 +31,8 @@ export class PortTakenError extends Error {}
 export class ServerProcess {
   readonly #child: ChildProcess;
   readonly #init: ServerProcessInit;
+  /** Where this process' part of the log begins. */
+  readonly #logStart: number;
   #running = true;
   /** The exit code; null when a signal ended it. */
   readonly ended: Promise<number | null>;
@@ -38,6 +41,7 @@ export class ServerProcess {
     this.#init = init;
     const [program = '', ...args] = init.words;
     const log = openSync(init.log, 'a');
+    this.#logStart = fstatSync(log).size;
     const user = init.uid === undefined ? {} : { uid: init.uid, gid: init.uid };
     const child = spawn(program, args, {
       stdio: ['ignore', log, log],
@@ -75,16 +79,24 @@ export class ServerProcess {
     return this.ended;
   }
 
-  /** The end of what the server has printed. */
+  /** The end of what this process has printed. */
   async tail(): Promise<string> {
-    return (await readFile(this.#init.log, 'utf8')).slice(-TAIL_BYTES);
+    return (await readFile(this.#init.log)).subarray(this.#logStart).subarray(-TAIL_BYTES).toString();
   }
 
-  /** Waits until `ready` holds. Fails as soon as the process has ended, with the end of its log. */
-  async untilReady(ready: () => Promise<boolean>): Promise<void> {
+  /** Waits until `ask` succeeds. Fails as soon as the process has ended, with the end of its log. */
+  async untilReady(ask: () => Promise<unknown>): Promise<void> {
     const [name] = this.#init.words;
     const deadline = Date.now() + START_MS;
-    while (!(await ready())) {
+    for (;;) {
+      const asked = ask().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      // Whoever else listens on the port may never answer.
+      const late = new Promise((resolve) => setTimeout(resolve, ASK_MS, new Error('no answer')).unref());
+      const cause = await Promise.race([asked, late, this.ended.then((code) => new Error(`ended with ${code}`))]);
+      if (cause === undefined) return;
       if (!this.#running) {
         const code = await this.ended;
         const tail = await this.tail();
@@ -94,7 +106,7 @@ export class ServerProcess {
       }
       if (Date.now() > deadline) {
         await this.stop('SIGKILL');
-        throw new Error(`${name} was not ready after ${START_MS} ms:\n${await this.tail()}`);
+        throw new Error(`${name} was not ready after ${START_MS} ms:\n${await this.tail()}`, { cause });
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
