@@ -138,7 +138,7 @@ describeWith('postgres', 'several servers of one cache', () => {
           const it = makePath();
           assert.ok(!(await isServed(fleet.at(1), it)));
           await push(fleet.at(0), it);
-          await until('the other server serves it', () => isServed(fleet.at(1), it), 1000);
+          await until('the other server serves it', () => isServed(fleet.at(1), it), 5000);
         }
       });
     });
