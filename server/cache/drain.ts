@@ -120,11 +120,13 @@ export class Drain {
       const placement = await storages.place(object.size, not);
       const target = placement.storage.name;
       try {
-        const isMoved = await mover.move(object, placement, { signal });
+        const isMoved = await mover.move(object, placement, {
+          signal,
+          onRead: (bytes) => this.#throughput.add(bytes),
+        });
         if (isMoved) {
           this.#moved.objects++;
           this.#moved.bytes += object.size;
-          this.#throughput.add(object.size);
           onMoved(this.#name, object.size);
         }
         return isMoved;

@@ -62,7 +62,9 @@ export class Housekeeping {
 
   /** One round. */
   async run(): Promise<void> {
-    const lease = await this.#init.leases.acquire('housekeeping');
+    const { database, storages, leases } = this.#init;
+    if (database.isShared) await storages.recount();
+    const lease = await leases.acquire('housekeeping');
     if (lease === undefined) return;
     try {
       await this.#run();

@@ -44,6 +44,8 @@ export interface MoveOptions {
   readonly signal: AbortSignal;
   /** Whether nobody else can be reading the old bytes. */
   readonly isAlone?: boolean;
+  /** Hears of bytes that were read. */
+  readonly onRead?: (bytes: number) => void;
 }
 
 export class Mover {
@@ -62,7 +64,7 @@ export class Mover {
   async move(object: Movable, { storage: target }: Placement, options: MoveOptions): Promise<boolean> {
     const { database, storages, objects } = this.#init;
     const source = storages.get(object.storage);
-    const to = await this.#copy(object, source, target, options.signal);
+    const to = await this.#copy(object, source, target, options);
     storages.count(to.storage, to.size);
     crashPoint('after-copy');
     const isMoved = await objects.record(to, () =>
@@ -75,20 +77,20 @@ export class Mover {
   }
 
   /** Durable, verified bytes that no row knows yet. */
-  async #copy(object: Movable, source: Storage, target: Storage, signal: AbortSignal): Promise<NewObject> {
+  async #copy(object: Movable, source: Storage, target: Storage, options: MoveOptions): Promise<NewObject> {
     const staged = target.stage(randomUUID(), object.size);
     const isIntended = staged.file === undefined;
     let name: string | undefined;
     try {
       const hash = createHash('sha256');
-      await staged.write(this.#read(object, source, hash, signal));
+      await staged.write(this.#read(object, source, hash, options));
       const found = hash.digest('hex');
       if (object.file_hash !== null && formatHash(sha256FromHex(found)) !== object.file_hash)
         throw new BadObjectError(`${object.key} has other bytes than its row says`);
       name = await staged.commit();
       if ((await hashOf(target, name, object.size)) !== found)
         throw new Error(`storage ${target.name} gives back other bytes of ${object.key} than it was given`);
-      signal.throwIfAborted();
+      options.signal.throwIfAborted();
       return { key: object.key, storage: target.name, name, size: object.size, isIntended };
     } catch (error) {
       await staged.discard();
@@ -102,7 +104,7 @@ export class Mover {
     object: Movable,
     source: Storage,
     hash: ReturnType<typeof createHash>,
-    signal: AbortSignal,
+    { signal, onRead }: MoveOptions,
   ): AsyncGenerator<Uint8Array> {
     let size = 0;
     try {
@@ -111,6 +113,7 @@ export class Mover {
         signal.throwIfAborted();
         size += piece.length;
         hash.update(piece);
+        onRead?.(piece.length);
         yield piece;
       }
     } catch (error) {

@@ -11,6 +11,7 @@ import {
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
+import { type Entry, GIVEN_UP, isAbandoned, type Placement, reserve, type StorageFacts } from './storage-entry.ts';
 import {
   configureStorage,
   createStorage,
@@ -27,39 +28,7 @@ export interface StoragesInit extends StorageParts {
   readonly settle: (storage: Storage) => Promise<void>;
 }
 
-interface Entry {
-  plan: StoragePlan;
-  /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
-  settled: boolean;
-  readonly storage: Storage;
-  usedBytes: number;
-  /** Declared bytes of writes that are under way. */
-  reservedBytes: number;
-  /** How many writes are under way. */
-  writes: number;
-  fullUntil: number;
-}
-
-/** What this process knows of a storage. */
-export interface StorageFacts {
-  readonly name: string;
-  readonly mode: StorageMode;
-  readonly state: StorageHealth['state'];
-  /** Why it is unavailable. */
-  readonly reason?: string;
-  readonly usedBytes: number;
-  readonly freeBytes?: number;
-  /** Writes under way here. */
-  readonly writes: number;
-}
-
-const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data is given up (mode Abandoned)' };
-
-/** A place for `size` bytes, counted as used until released. */
-export interface Placement {
-  readonly storage: Storage;
-  release(): void;
-}
+export type { Placement, StorageFacts } from './storage-entry.ts';
 
 export class Storages {
   readonly #init: StoragesInit;
@@ -68,6 +37,8 @@ export class Storages {
   #strategy: StrategyName = 'InOrder';
   #turn = 0;
   #retry: NodeJS.Timeout | undefined;
+  readonly #looking = new Set<string>();
+  #recountAt = 0;
   #closed = false;
 
   constructor(init: StoragesInit) {
@@ -85,6 +56,11 @@ export class Storages {
       .map((row) => row.name)
       .filter((name) => !names.has(name));
     for (const name of gone) {
+      if ((this.#entries.get(name)?.writes ?? 0) > 0)
+        throw new CacheError(
+          'Conflict',
+          `storage ${name} is still being written to; put it back and try again in a moment`,
+        );
       const remains = await remainsOf(this.#init.database, name);
       if (!isEmpty(remains))
         throw new CacheError(
@@ -92,25 +68,28 @@ export class Storages {
           `storage ${name} holds ${wordsOf(remains)} and cannot be removed; put it back with "mode: Drain" until it is drained, or with "mode: Abandoned" to give its data up`,
         );
     }
-    const added: Entry[] = [];
-    try {
-      for (const plan of plans) {
-        const entry = this.#entries.get(plan.name);
-        const isGivenUp = plan.mode === 'Abandoned';
-        if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
-          // What is under way there looks like a leftover.
-          if (entry !== undefined && entry.writes > 0)
-            throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
-          added.push(await this.#open(plan));
-        } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
-          throw new CacheError(
-            'Conflict',
-            `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
-          );
-      }
-    } catch (error) {
+    const fresh: StoragePlan[] = [];
+    for (const plan of plans) {
+      const entry = this.#entries.get(plan.name);
+      const isGivenUp = plan.mode === 'Abandoned';
+      if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
+        // What is under way there looks like a leftover.
+        if (entry !== undefined && entry.writes > 0)
+          throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
+        fresh.push(plan);
+      } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
+        throw new CacheError(
+          'Conflict',
+          `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
+        );
+    }
+    // Side by side: one that hangs must not keep the others waiting for its turn to fail.
+    const opened = await Promise.allSettled(fresh.map((plan) => this.#open(plan)));
+    const added = opened.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []));
+    const failed = opened.find((it) => it.status === 'rejected');
+    if (failed !== undefined) {
       await Promise.all(added.map((entry) => entry.storage.close()));
-      throw error;
+      throw failed.reason;
     }
     return () => this.#use(plans, strategy, added, gone);
   }
@@ -131,6 +110,7 @@ export class Storages {
       // Given up: what runs there may end, nothing new begins.
       if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
       entry.plan = plan;
+      entry.fullUntil = 0;
       if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
     }
     await database.write(async (sql) => {
@@ -184,13 +164,31 @@ export class Storages {
         ),
       );
     }
-    const used = await database.query<{ bytes: number | null }>(
-      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
-      [plan.name],
-    );
     if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
-    const usedBytes = Number(used[0]?.bytes ?? 0);
+    const usedBytes = await this.#usedBytes(plan.name);
     return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
+  }
+
+  async #usedBytes(storage: string): Promise<number> {
+    const rows = await this.#init.database.query<{ bytes: number | null }>(
+      'SELECT SUM(size) AS bytes FROM objects WHERE storage = ?',
+      [storage],
+    );
+    return Number(rows[0]?.bytes ?? 0);
+  }
+
+  /** Where other servers write too, what they wrote counts as well. */
+  async recount(): Promise<void> {
+    const start = performance.now();
+    // A sum over a hundred million rows takes seconds: it may take a fiftieth of the time, no more.
+    if (start < this.#recountAt) return;
+    for (const [name, entry] of this.#entries) {
+      const before = entry.usedBytes;
+      const rows = await this.#usedBytes(name);
+      // What was counted here meanwhile may be in the sum or not; the next time tells.
+      if (entry.usedBytes === before) entry.usedBytes = rows;
+    }
+    this.#recountAt = performance.now() + 50 * (performance.now() - start);
   }
 
   #reportIll(storage: string, reason: string): void {
@@ -315,20 +313,25 @@ export class Storages {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     await Promise.all([...this.#entries.values()].map((entry) => entry.storage.close()));
   }
 
   /** Looks at all storages now and then: a disk that goes is left alone, one that comes back needs no restart. */
   #watch(): void {
-    clearTimeout(this.#retry);
+    clearInterval(this.#retry);
     if (this.#closed) return;
-    this.#retry = setTimeout(async () => {
+    this.#retry = setInterval(() => {
+      // Each by itself: one that does not answer keeps no other from being looked at.
       for (const name of this.#order) {
-        if (this.#closed) return;
-        await this.#look(name);
+        if (this.#looking.has(name)) continue;
+        this.#looking.add(name);
+        this.#look(name)
+          .catch((error: unknown) =>
+            this.#init.logger.warn({ err: error, storage: name }, 'a look at a storage failed'),
+          )
+          .finally(() => this.#looking.delete(name));
       }
-      this.#watch();
     }, this.#init.settings.storageRetryMs);
     this.#retry.unref();
   }
@@ -341,7 +344,7 @@ export class Storages {
     const health = await storage.open(true, async () => {
       if (!entry.settled) await this.#init.settle(storage);
     });
-    if (health.state !== 'Ready') return;
+    if (health.state !== 'Ready' || this.#closed) return;
     entry.settled = true;
     this.#init.logger.info({ storage: name }, 'storage is available again');
   }
@@ -361,25 +364,6 @@ export class Storages {
       weight: plan.weight,
     };
   }
-}
-
-function isAbandoned(entry: Entry): boolean {
-  return entry.plan.mode === 'Abandoned';
-}
-
-function reserve(entry: Entry, size: number): Placement {
-  entry.reservedBytes += size;
-  entry.writes++;
-  let held = true;
-  return {
-    storage: entry.storage,
-    release() {
-      if (!held) return;
-      held = false;
-      entry.reservedBytes -= size;
-      entry.writes--;
-    },
-  };
 }
 
 /** The two errors of a full medium look alike to a client. */

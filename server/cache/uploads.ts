@@ -140,9 +140,16 @@ export class Uploads {
   async endIn(storage: string, before: number): Promise<void> {
     for (const row of await openUploads(this.#init.database)) {
       if (row.storage !== storage || row.created_at >= before) continue;
-      if (row.name === null) await this.#local.abort(row);
-      else await this.#shared.abort(row, 'aborted');
-      this.#init.logger.info({ upload: row.id, storage }, 'gave up an upload in a storage that is being drained');
+      const about = { upload: row.id, storage };
+      try {
+        if (row.name === null) await this.#local.abort(row);
+        else await this.#shared.abort(row, 'aborted');
+        if ((await readUpload(this.#init.database, row.id))?.state === 'open') continue;
+        this.#init.logger.info(about, 'gave up an upload in a storage that is being drained');
+      } catch (error) {
+        // It holds up the end of the drain, not what can be moved now.
+        this.#init.logger.warn({ err: error, ...about }, 'an upload that is too old could not be removed yet');
+      }
     }
   }
 

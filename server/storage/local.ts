@@ -10,7 +10,7 @@ import { crashPoint } from './crash-point.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
 import { LocalParts } from './local-parts.ts';
-import { isOwn, MARKER_DRAFT, type Marker, ownerOf, readMarker, writeMarker } from './marker.ts';
+import { isOwn, MARKER_DRAFT, MARKER_FILE, type Marker, ownerOf, readMarker, writeMarker } from './marker.ts';
 import { newName } from './names.ts';
 import { StagedFile } from './staged-file.ts';
 import type { ByteRange, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
@@ -104,13 +104,15 @@ export class LocalStorage implements Storage {
     const marker = await readMarker(this.root);
     if (marker === undefined) {
       if (known) return ill(noMarker(this.root));
-      const entries = await readdir(this.root).catch((error: unknown) => {
+      const entries: string[] = await readdir(this.root).catch((error: unknown) => {
         if (errnoOf(error) === 'ENOENT') return [];
         throw error;
       });
-      if (entries.some((entry) => entry !== 'lost+found' && entry !== MARKER_DRAFT))
+      // Another server has added the storage just now.
+      if (entries.includes(MARKER_FILE)) return this.#examine(known, settle);
+      if (entries.some((entry) => entry !== 'lost+found' && !entry.startsWith(MARKER_DRAFT)))
         return ill(`${this.root} is new to this cache and not empty`);
-      await writeMarker(this.root, this.#marker);
+      await writeMarker(this.root, this.#marker, this.#init.isShared === true);
       crashPoint('after-marker');
     } else if (!isOwn(marker, this.#marker)) {
       return ill(foreignMarker(this.root, marker));

@@ -2,13 +2,14 @@
  * The marker `.narwhal` in a storage's root says whose bytes these are. A disk that is not mounted has no marker, so a
  * cache never mistakes an empty mount point for its storage and never "repairs" rows away.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf } from './errors.ts';
 
-const MARKER_FILE = '.narwhal';
-/** What a crash may leave in a storage that has no marker yet. */
+export const MARKER_FILE = '.narwhal';
+/** What a crash may leave in a storage that has no marker yet: files whose names begin so. */
 export const MARKER_DRAFT = '.narwhal.new';
 
 export interface Marker {
@@ -54,10 +55,13 @@ export function parseMarker(text: string): Marker | 'foreign' {
   }
 }
 
-/** Creates `root` and its marker, durably and whole: half a marker would look like a foreign one. */
-export async function writeMarker(root: string, marker: Marker): Promise<void> {
+/**
+ * Creates `root` and its marker, durably and whole: half a marker would look like a foreign one.
+ * @param isShared another server may be doing the same
+ */
+export async function writeMarker(root: string, marker: Marker, isShared: boolean): Promise<void> {
   await mkdir(root, { recursive: true });
-  const draft = path.join(root, MARKER_DRAFT);
+  const draft = path.join(root, isShared ? `${MARKER_DRAFT}.${randomUUID()}` : MARKER_DRAFT);
   const file = await open(draft, 'w', 0o644);
   try {
     await file.writeFile(`${JSON.stringify(marker)}\n`);

@@ -162,7 +162,7 @@ describe('a storage that is drained', () => {
   });
 
   it('stops when it is set back', async () => {
-    const limits = 'limits: {moveRate: 20Ki}\n';
+    const limits = 'limits: {moveRate: 100Ki}\n';
     await applyManifest(server, manifest({ first: ', mode: Drain', second: '' }, limits));
     await until('it has begun', async () => ((await storageOf(server, 'first'))?.movedObjects ?? 0) > 0);
     await applyManifest(server, manifest({ first: '', second: '' }, limits));

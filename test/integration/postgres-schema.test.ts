@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
 import { DatabaseError, NewerDatabaseError, SqliteDatabase } from '../../server/metadata/index.ts';
 import { runCli } from '../support/cli.ts';
 import { makePath } from '../support/nars.ts';
@@ -10,7 +10,7 @@ import { PostgresServer } from '../support/postgres.ts';
 import { cacheOnPostgres, openSchema } from '../support/postgres-cache.ts';
 import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
 import { schemaOfPostgres, schemaOfSqlite } from '../support/schema-of.ts';
-import { TestServer } from '../support/server.ts';
+import { TestServer, until } from '../support/server.ts';
 
 describe('the schema in PostgreSQL', () => {
   let postgres: PostgresServer;
@@ -61,15 +61,19 @@ describe('the schema in PostgreSQL', () => {
 
   it('waits for the server that migrates', async () => {
     await sql('CREATE SCHEMA main');
-    const holding = postgres.query(
-      `SELECT pg_advisory_lock(hashtextextended('narwhal migrates main', 0)), pg_sleep(0.8)`,
-      { database },
-    );
-    await delay(200);
-    const started = performance.now();
-    await (await openSchema(url)).close();
-    assert.ok(performance.now() - started > 300);
-    await holding;
+    const holder = new pg.Client({ connectionString: url });
+    await holder.connect();
+    await holder.query(`SELECT pg_advisory_lock(hashtextextended('narwhal migrates main', 0))`);
+    let isOpen = false;
+    const opening = openSchema(url).then((it) => {
+      isOpen = true;
+      return it;
+    });
+    const waiting = `SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock%' AND state = 'idle'`;
+    await until('it has asked for the lock', async () => (await sql(waiting)).length > 0);
+    assert.ok(!isOpen && (await sql(`SELECT 1 FROM pg_tables WHERE schemaname = 'main'`)).length === 0);
+    await holder.end();
+    await (await opening).close();
   });
 
   it('is made by a user who may, and asked for in a line where he may not', async () => {

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { ensurePostgres } from '../../hack/components/postgres.mjs';
 import { type Certificates, makeCertificates } from './certificates.ts';
+import { until } from './server.ts';
 import { onFreePort, onSamePort, ServerProcess } from './server-process.ts';
 
 const execFile = promisify(execFileOf);
@@ -87,6 +88,12 @@ export class PostgresServer {
   async createDatabase(name = `test_${randomBytes(6).toString('hex')}`): Promise<string> {
     await this.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}`);
     return this.url(name);
+  }
+
+  /** Resolves once some session waits for a lock that another one has. */
+  async untilBlocked(): Promise<void> {
+    const text = `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'`;
+    await until('a session waits for another', async () => (await this.query(text)).length > 0);
   }
 
   /** The rows of a statement, on a connection of its own. */

@@ -40,7 +40,7 @@ export class Poller {
     this.#paths = paths;
   }
 
-  static start(server: TestServer, paths: readonly TestPath[], readers = 3): Poller {
+  static start(server: TestServer, paths: readonly TestPath[], readers = 2): Poller {
     const poller = new Poller(server, paths);
     poller.#running = Promise.all(Array.from({ length: readers }, (_, reader) => poller.#read(reader)));
     return poller;

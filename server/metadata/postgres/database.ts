@@ -16,6 +16,7 @@ import { isConflict, isPassing, shortly } from './errors.ts';
 import { Listener } from './listener.ts';
 import { Pool, type PoolCounts } from './pool.ts';
 import { prepareSchema } from './schema.ts';
+import { atMost } from './sockets.ts';
 import type { PostgresTarget } from './target.ts';
 
 export interface PostgresDatabaseInit {
@@ -39,6 +40,9 @@ export interface PostgresDatabaseInit {
 }
 
 const READ_PATIENCE_MS = 10_000;
+const WRITE_PATIENCE_MS = 120_000;
+/** What a stop waits for writes that are under way. */
+const LAST_WRITES_MS = 5_000;
 const PING_MS = 2_000;
 /** Small enough that a transaction holds its locks for a short time. */
 const BATCH = 64;
@@ -53,6 +57,7 @@ export class PostgresDatabase implements Database {
   readonly #listener: Listener;
   readonly #channel: string;
   #target: PostgresTarget;
+  #isClosing = false;
   /** Whether the last attempt of anything failed. */
   #troubled = false;
 
@@ -85,8 +90,11 @@ export class PostgresDatabase implements Database {
   }
 
   #writer(): Writer {
+    const patienceMs = () => (this.#isClosing ? 0 : (this.#init.writePatienceMs ?? WRITE_PATIENCE_MS));
     const patience: Patience = {
-      ms: this.#init.writePatienceMs ?? 120_000,
+      get ms() {
+        return patienceMs();
+      },
       isPassing,
       isConflict,
       giveUp: unavailable,
@@ -168,8 +176,9 @@ export class PostgresDatabase implements Database {
     return this.#leastBusy().write(write);
   }
 
-  script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
-    return this.#leastBusy().script(statements, durability);
+  async script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
+    if (statements.length === 0) return;
+    await this.#leastBusy().script(statements, durability);
   }
 
   #leastBusy(): Writer {
@@ -198,9 +207,11 @@ export class PostgresDatabase implements Database {
     return true;
   }
 
+  /** Finishes what waits, if the server answers; what is cut off here was not acknowledged. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     await this.#listener.close();
-    await Promise.all(this.#writers.map((writer) => writer.idle()));
+    await atMost(Promise.all(this.#writers.map((writer) => writer.idle())), LAST_WRITES_MS);
     await this.#pool.close();
   }
 }

@@ -8,6 +8,7 @@ import pg from 'pg';
 import type { ChangeListener } from '../database.ts';
 import { Pauses } from '../retry.ts';
 import { CONNECT_MS, clientConfig, limited, type SessionInit } from './connection.ts';
+import { atMost, Sockets } from './sockets.ts';
 import { quoteName } from './text.ts';
 
 export interface ListenerInit extends SessionInit {
@@ -19,11 +20,13 @@ export interface ListenerInit extends SessionInit {
 }
 
 const CHECK_MS = 1_000;
+const CLOSE_MS = 1_000;
 
 export class Listener {
   readonly #init: ListenerInit;
   readonly #watchers = new Set<ChangeListener>();
   readonly #stopping = new AbortController();
+  readonly #sockets = new Sockets();
   #running: Promise<void> | undefined;
   #live = false;
 
@@ -43,7 +46,8 @@ export class Listener {
 
   async close(): Promise<void> {
     this.#stopping.abort();
-    await this.#running;
+    await atMost(this.#running ?? Promise.resolve(), CLOSE_MS);
+    this.#sockets.destroy();
   }
 
   async #run(): Promise<void> {
@@ -65,7 +69,7 @@ export class Listener {
   /** Listens until the connection is lost; why it was. Never rejects. */
   async #listen(signal: AbortSignal, onLive: () => void): Promise<unknown> {
     const { channel, checkMs = CHECK_MS, onState } = this.#init;
-    const client = new pg.Client(clientConfig(this.#init));
+    const client = new pg.Client({ ...clientConfig(this.#init), stream: this.#sockets.make });
     const lost = new AbortController();
     client.on('error', (error) => lost.abort(error));
     client.on('end', () => lost.abort());

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { DatabaseUnavailableError } from '../errors.ts';
 import { CONNECT_MS, clientConfig, limited, type SessionInit, sessionText } from './connection.ts';
 import { explain, isLost, isPassing, shortly } from './errors.ts';
+import { atMost, Sockets } from './sockets.ts';
 
 export interface PoolInit extends SessionInit {
   readonly maxConnections: number;
@@ -23,11 +24,13 @@ const CLOSE_MS = 2_000;
 export class Pool {
   readonly #init: PoolInit;
   readonly #pool: pg.Pool;
+  readonly #sockets = new Sockets();
 
   constructor(init: PoolInit) {
     this.#init = init;
     this.#pool = new pg.Pool({
       ...clientConfig(init),
+      stream: this.#sockets.make,
       max: init.maxConnections,
       idleTimeoutMillis: IDLE_MS,
       onConnect: async (client) => {
@@ -68,12 +71,8 @@ export class Pool {
 
   /** Closes what is idle and waits for what is lent, but not for a server that is gone. */
   async close(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const over = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS);
-    });
-    await Promise.race([this.#pool.end(), over]);
-    clearTimeout(timer);
+    await atMost(this.#pool.end(), CLOSE_MS);
+    this.#sockets.destroy();
   }
 }
 

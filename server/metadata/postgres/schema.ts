@@ -23,6 +23,7 @@ export interface SchemaInit {
 /** A migration may rewrite a table of millions of rows. */
 const MIGRATION_MS = 3600_000;
 const LOCK_POLL_MS = 250;
+const MOST_ATTEMPTS = 5;
 
 /** Names of the migrations that were applied now. @throws DatabaseError, NewerDatabaseError */
 export async function prepareSchema(init: SchemaInit): Promise<string[]> {
@@ -78,7 +79,7 @@ async function stateOf(sql: Pick<Sql, 'query'>, { schema, version }: SchemaInit)
  * migration is killed; whoever holds the advisory lock knows that nobody is behind that row any more.
  */
 async function migrateAlone(client: pg.Client, sql: Pick<Sql, 'query'>, init: SchemaInit): Promise<string[]> {
-  const { schema, target, logger } = init;
+  const { schema, logger } = init;
   const key = [`narwhal migrates ${schema}`];
   const take = 'SELECT pg_try_advisory_lock(hashtextextended(?, 0)) AS taken';
   for (let isFirst = true; ; isFirst = false) {
@@ -88,20 +89,40 @@ async function migrateAlone(client: pg.Client, sql: Pick<Sql, 'query'>, init: Sc
     await delay(LOCK_POLL_MS);
   }
   try {
-    // The one that had the lock may have done it all.
-    if ((await stateOf(sql, init)) === 'ready') return [];
-    await makeSchema(sql, init);
-    const [locks] = await sql.query<{ name: string | null }>(`SELECT to_regclass(?)::text AS name`, [
-      `${quoteName(schema)}.knex_migrations_lock`,
-    ]);
-    if (locks?.name !== null) await client.query('UPDATE knex_migrations_lock SET is_locked = 0');
-    const { migratePostgres } = await import('./migrate.ts');
-    const applied = await migratePostgres(target, schema);
-    logger.info({ schema, migrations: applied }, 'the database is migrated');
-    return applied;
+    for (let attempt = 1; ; attempt++) {
+      // The one that had the lock may have done it all.
+      if ((await stateOf(sql, init)) === 'ready') return [];
+      try {
+        const applied = await migrateNow(client, sql, init);
+        logger.info({ schema, migrations: applied }, 'the database is migrated');
+        return applied;
+      } catch (error) {
+        // The last statement of a server that was killed may still run, on the connection that migrates.
+        if (attempt === MOST_ATTEMPTS || !isInTheWay(error)) throw error;
+        await delay(LOCK_POLL_MS * attempt);
+      }
+    }
   } finally {
     await sql.query('SELECT pg_advisory_unlock(hashtextextended(?, 0))', key).catch(() => {});
   }
+}
+
+async function migrateNow(client: pg.Client, sql: Pick<Sql, 'query'>, init: SchemaInit): Promise<string[]> {
+  const { schema, target } = init;
+  await makeSchema(sql, init);
+  const [locks] = await sql.query<{ name: string | null }>('SELECT to_regclass(?)::text AS name', [
+    `${quoteName(schema)}.knex_migrations_lock`,
+  ]);
+  if (locks?.name !== null) await client.query('UPDATE knex_migrations_lock SET is_locked = 0');
+  const { migratePostgres } = await import('./migrate.ts');
+  return migratePostgres(target, schema);
+}
+
+/** Duplicate table, object, or row of a catalogue; or knex's own lock. */
+function isInTheWay(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error ? error.code : undefined;
+  return code === '42P07' || code === '42710' || code === '42P06' || code === '23505' || /lock/i.test(error.name);
 }
 
 async function makeSchema(sql: Pick<Sql, 'query'>, { schema, target }: SchemaInit): Promise<void> {

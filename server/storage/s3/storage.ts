@@ -101,10 +101,13 @@ export class S3Storage implements Storage {
     const found = await this.#readMarker();
     if (found === undefined) {
       if (known) return ill(`${this.place} has no marker: it was emptied, or is another bucket than before`);
-      for await (const { key } of this.#bucket.list(this.#below(''), undefined, 1))
+      for await (const { key } of this.#bucket.list(this.#below(''), undefined, 1)) {
+        // Another server has added the storage just now.
+        if (key === this.#below(MARKER)) return this.#examine(known);
         return ill(
           `${this.place} is new to this cache and not empty (it has ${key}); give the storage a prefix of its own`,
         );
+      }
       const text = Buffer.from(`${JSON.stringify(this.#init.marker)}\n`);
       const md5 = createHash('md5').update(text).digest('base64');
       await this.#bucket.put(this.#below(MARKER), { body: text, size: text.length, md5 });

@@ -60,8 +60,10 @@ export class S3Uploads implements RemoteUploads {
       this.#warnedOf = end;
       this.#init.onWarning(`the S3 credentials end on ${new Date(end).toISOString()}: URLs live no longer than that`);
     }
-    const seconds = Math.floor((Math.min(expiresAt, end ?? Infinity) - Date.now()) / 1000);
-    return Math.max(1, Math.min(seconds, MOST_SECONDS));
+    const now = Date.now();
+    const wanted = Math.ceil((expiresAt - now) / 1000);
+    const allowed = end === undefined ? MOST_SECONDS : Math.floor((end - now) / 1000);
+    return Math.max(1, Math.min(wanted, allowed, MOST_SECONDS));
   }
 
   joins(size: number): boolean {

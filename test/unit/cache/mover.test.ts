@@ -32,7 +32,7 @@ describe('one object on its way to another storage', () => {
       budget: new ByteBudget(2 ** 20),
       settings: { moveGraceMs: 3600_000 },
       graceMs: 0,
-      version: '0.1.0',
+      version: '0.0.0',
       inspecting: false,
     });
     await caches.apply(documents);

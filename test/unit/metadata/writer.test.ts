@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Sql, Statement } from '../../../server/metadata/index.ts';
-import { Writer } from '../../../server/metadata/writer.ts';
+import { type Patience, Writer } from '../../../server/metadata/writer.ts';
 
 /** A database that is a list: a transaction appends all of its words or none. */
 class Words {
@@ -148,5 +148,72 @@ describe('group commit', () => {
     assert.equal(await writer.write(word('b')), 'B');
     await writer.idle();
     assert.deepEqual(words.committed, ['a', 'b']);
+  });
+});
+
+describe('group commit on a database that can be away', () => {
+  const away = () => Object.assign(new Error('away'), { code: 'AWAY' });
+  const conflict = () => Object.assign(new Error('conflict'), { code: 'CONFLICT' });
+  const codeOf = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined);
+
+  /** @param fail what an attempt at these texts fails with */
+  function patientWriter(ms: number, fail: (texts: string[]) => Error | undefined) {
+    const attempts: string[][] = [];
+    const patience: Patience = {
+      ms,
+      isPassing: (error) => codeOf(error) !== undefined,
+      isConflict: (error) => codeOf(error) === 'CONFLICT',
+      giveUp: (error) => new Error(`gave up: ${error instanceof Error ? error.message : ''}`),
+      onRetry: () => {},
+    };
+    const writer = new Writer({
+      transaction: () => Promise.reject(new Error('only scripts here')),
+      script: async (statements) => {
+        const texts = statements.map(([text]) => text);
+        attempts.push(texts);
+        const error = fail(texts);
+        if (error !== undefined) throw error;
+      },
+      patience,
+    });
+    return { writer, attempts };
+  }
+
+  it('tries a transaction again until the database is back', async () => {
+    let left = 3;
+    const { writer, attempts } = patientWriter(10_000, () => (left-- > 0 ? away() : undefined));
+    await Promise.all([writer.script([['a']]), writer.script([['b']])]);
+    assert.deepEqual(
+      attempts,
+      Array.from({ length: 4 }, () => ['a', 'b']),
+    );
+  });
+
+  it('gives up each write after its own time', async () => {
+    const { writer } = patientWriter(300, () => away());
+    const start = performance.now();
+    const first = writer.script([['a']]);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const second = writer.script([['b']]);
+    await assert.rejects(first, /^Error: gave up: away$/);
+    const between = performance.now() - start;
+    await assert.rejects(second, /^Error: gave up: away$/);
+    assert.ok(between < 450 && performance.now() - start < 700, `${between}`);
+  });
+
+  it('takes a batch apart that is in the way of others', async () => {
+    const { writer, attempts } = patientWriter(1000, (texts) => (texts.length > 1 ? conflict() : undefined));
+    await Promise.all(['a', 'b', 'c'].map((text) => writer.script([[text]])));
+    assert.deepEqual(attempts, [['a', 'b', 'c'], ['a'], ['b'], ['c']]);
+  });
+
+  it('fails at once what will not pass', async () => {
+    const { writer, attempts } = patientWriter(1000, (texts) => (texts.includes('bad') ? new Error('bad') : undefined));
+    const results = await Promise.allSettled(['a', 'bad', 'b'].map((text) => writer.script([[text]])));
+    assert.deepEqual(
+      results.map((it) => it.status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    );
+    assert.equal(attempts.length, 4);
   });
 });
