@@ -164,11 +164,12 @@ export class SharedUploads {
   }
 
   async #complete(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
-    const { database, intents, logger, paths } = this.#init;
+    const { database, logger, paths } = this.#init;
+    let isAllUsed = false;
     try {
       mustBeOpen(row);
       const servable = await paths.find(claim.hashPart);
-      if (servable === undefined) await this.#publish(row, parts, claim, lease);
+      if (servable === undefined) isAllUsed = await this.#publish(row, parts, claim, lease);
       else {
         logger.info({ storePath: claim.storePath }, 'pushed again; the published path stays');
         await database.script([...finishStatements(row.id, claim.hashPart), dropStatement(row.storage, nameOf(row))]);
@@ -178,11 +179,17 @@ export class SharedUploads {
       if (isFinal(failure)) await this.end(row, 'aborted', failure);
       throw failure;
     }
-    // Parts that lie beside the object, or all of what nobody needs.
+    if (!isAllUsed) this.#sweep();
+  }
+
+  /** Removes what was dropped, in the background. */
+  #sweep(): void {
+    const { intents, logger } = this.#init;
     intents.sweep().catch((error: unknown) => logger.warn({ err: error }, 'bytes without a row stay for now'));
   }
 
-  async #publish(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
+  /** Whether every part became part of the object. */
+  async #publish(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<boolean> {
     const { database, storages, verifier, settings } = this.#init;
     const remote = this.#remote(row.storage);
     const name = nameOf(row);
@@ -207,6 +214,7 @@ export class SharedUploads {
       ...finishStatements(row.id, claim.hashPart),
       ...(hasSides ? [dropStatement(row.storage, name)] : []),
     ]);
+    return !hasSides;
   }
 
   /** Ends an upload unless it is being completed. */
@@ -223,11 +231,11 @@ export class SharedUploads {
   }
 
   async end(row: UploadRow, state: 'aborted' | 'expired', failure?: unknown): Promise<void> {
-    const { database, intents, logger } = this.#init;
+    const { database } = this.#init;
     const text =
       failure instanceof CacheError ? JSON.stringify({ code: failure.code, message: failure.message }) : null;
     await database.script([...endStatements(row.id, state, text), dropStatement(row.storage, nameOf(row))]);
-    intents.sweep().catch((error: unknown) => logger.warn({ err: error }, 'bytes without a row stay for now'));
+    this.#sweep();
   }
 
   async idle(): Promise<void> {
