@@ -1,12 +1,13 @@
 /** What `npm start` runs is not what other tests run: the compiler's output, once with a bucket. */
 import assert from 'node:assert/strict';
 import { makePath } from '../support/nars.ts';
+import { describeWith } from '../support/needs.ts';
 import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
 import { S3Server } from '../support/s3.ts';
 import { s3Manifest, s3Storage } from '../support/s3-cache.ts';
 import { TestServer } from '../support/server.ts';
 
-describe('the built server with S3', () => {
+describeWith('versitygw', 'the built server with S3', () => {
   let s3: S3Server;
   let server: TestServer;
   before(async () => {

@@ -8,7 +8,7 @@ import { createUpload, isServed, partUrl, pushByCachix, pushByPut } from '../sup
 import { S3Server } from '../support/s3.ts';
 import { s3Manifest, s3Storage } from '../support/s3-cache.ts';
 import { S3Proxy } from '../support/s3-proxy.ts';
-import { TestServer } from '../support/server.ts';
+import { TestServer, until } from '../support/server.ts';
 
 const BUCKET = 'narwhal';
 
@@ -60,6 +60,24 @@ describeWith('versitygw', 'a storage in S3', () => {
     const seconds = Number(url.searchParams.get('X-Amz-Expires'));
     assert.ok(seconds > 1000 && seconds <= 1800, `${seconds} s`);
     assert.match(server.output, /the S3 credentials end on \S+: URLs live no longer than that/);
+  });
+
+  it('rotates credentials without a restart', async () => {
+    const text = s3Manifest(s3, [s3Storage('bucket', BUCKET, s3.endpoint, { prefix: 'rotated', reads: 'Proxy' })]);
+    const rotating = await TestServer.start({ manifest: text, args: ['--storage-retry', '0.1'] });
+    server = rotating;
+    const it = makePath();
+    await pushByPut(rotating, it);
+    await rotating.writeManifest(text.replaceAll(s3.secretAccessKey, 'another-secret-that-is-not-right'));
+    await until('the change is applied', () => rotating.output.includes('the changed manifests are applied'));
+    await until('it is ill', async () =>
+      /storage bucket: .*secret access key is wrong/.test(
+        await (await fetch(`${rotating.adminUrl}/readyz?verbose`)).text(),
+      ),
+    );
+    await rotating.writeManifest(text);
+    await until('its NAR is served again', () => isServed(rotating, it).catch(() => false));
+    assert.ok(!rotating.output.includes(s3.secretAccessKey));
   });
 
   it('holds up no other one when it does not answer at all', async () => {

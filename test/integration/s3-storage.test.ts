@@ -382,21 +382,4 @@ describeWith('versitygw', 'a storage in S3', () => {
       assert.equal((await objects()).length, 1);
     });
   });
-
-  it('rotates credentials without a restart', async () => {
-    await start({ reads: 'Proxy' });
-    const it = makePath();
-    await pushByPut(server, it);
-    const wrong = s3Manifest(s3, [s3Storage('bucket', BUCKET, proxy.endpoint, { prefix, reads: 'Proxy' })]);
-    await server.writeManifest(wrong.replaceAll(s3.secretAccessKey, 'another-secret-that-is-not-right'));
-    await until('the change is applied', () => server.output.includes('the changed manifests are applied'));
-    await until('it is ill', async () =>
-      /storage bucket: .*secret access key is wrong/.test(
-        await (await fetch(`${server.adminUrl}/readyz?verbose`)).text(),
-      ),
-    );
-    await server.writeManifest(wrong);
-    await until('its NAR is served again', () => isServed(server, it).catch(() => false));
-    assert.ok(!server.output.includes(s3.secretAccessKey));
-  });
 });

@@ -158,22 +158,23 @@ export class Bucket {
 
   /** Unfinished multipart uploads below `prefix`. MinIO lists those of one exact key only; it expires them itself. */
   async *uploads(prefix: string): AsyncGenerator<{ key: string; id: string; initiatedAt: number }> {
-    for (let marker: [string, string | undefined] | undefined, more = true; more; ) {
+    // Without the marker of an id, which not every service takes: uploads of one key at the end of a page may be left
+    // out, and names here have one upload each.
+    for (let marker: string | undefined, more = true; more; ) {
       const page = await this.#call(prefix, CALL_MS, (options) =>
         this.#client.send(
           new ListMultipartUploadsCommand({
             Bucket: this.#config.bucket,
             Prefix: prefix,
-            KeyMarker: marker?.[0],
-            UploadIdMarker: marker?.[1],
+            KeyMarker: marker,
           }),
           options,
         ),
       );
       for (const { Key = '', UploadId = '', Initiated } of page.Uploads ?? [])
         yield { key: Key, id: UploadId, initiatedAt: Initiated?.getTime() ?? Date.now() };
-      more = page.IsTruncated === true && page.NextKeyMarker !== undefined;
-      marker = [page.NextKeyMarker ?? '', page.NextUploadIdMarker];
+      marker = page.NextKeyMarker;
+      more = page.IsTruncated === true && marker !== undefined;
     }
   }
 
