@@ -89,7 +89,7 @@ export class BinaryCache {
     this.database = database;
     const leases = new Leases({ database, logger });
     this.leases = leases;
-    const intents = new Intents({ database, logger, find: (name) => this.storages.find(name) });
+    const intents = new Intents({ database, logger, storages: () => this.storages.list() });
     this.intents = intents;
     this.storages = new Storages({
       database,

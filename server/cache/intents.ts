@@ -5,12 +5,12 @@
  */
 import type { Logger } from 'pino';
 import type { Database, Statement } from '../metadata/index.ts';
-import type { Storage } from '../storage/index.ts';
+import type { RemoteUploads, Storage } from '../storage/index.ts';
 
 export interface IntentsInit {
   readonly database: Database;
   readonly logger: Logger;
-  readonly find: (storage: string) => Storage | undefined;
+  readonly storages: () => readonly Storage[];
 }
 
 /** A writer that could not renew its row for a day is gone, or its write is. */
@@ -32,6 +32,9 @@ export class Intents {
 
   /** Before the first byte. */
   async begin(storage: string, name: string): Promise<void> {
+    // Before the row: a write that is given up while the row is on its way must not be renewed for ever.
+    this.#live.set(`${storage} ${name}`, { storage, name });
+    this.#timer ??= setInterval(() => void this.#renew(), RENEW_MS).unref();
     await this.#init.database.script([
       [
         'INSERT INTO intents (storage, name, expires_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
@@ -40,8 +43,6 @@ export class Intents {
         Date.now() + LIFE_MS,
       ],
     ]);
-    this.#live.set(`${storage} ${name}`, { storage, name });
-    this.#timer ??= setInterval(() => void this.#renew(), RENEW_MS).unref();
   }
 
   /** The bytes have a row; to be called after the transaction that held `endStatement`. */
@@ -85,19 +86,24 @@ export class Intents {
   }
 
   async #sweep(): Promise<void> {
-    const { database, logger } = this.#init;
+    const { database, logger, storages } = this.#init;
+    // Those of a storage that cannot be reached must not fill the page.
+    const ready = new Map<string, RemoteUploads>();
+    for (const storage of storages())
+      if (storage.remote !== undefined && storage.health().state === 'Ready') ready.set(storage.name, storage.remote);
     const rows = await database.query<{ storage: string; name: string }>(
-      `SELECT storage, name FROM intents WHERE expires_at <= ? ORDER BY expires_at LIMIT ${PAGE}`,
-      [Date.now()],
+      `SELECT storage, name FROM intents WHERE expires_at <= ? AND ${database.isOneOf('storage')}
+       ORDER BY expires_at LIMIT ${PAGE}`,
+      [Date.now(), database.list([...ready.keys()])],
     );
     for (const { storage, name } of rows) {
       if (this.#live.has(`${storage} ${name}`)) continue;
-      const place = this.#init.find(storage);
-      if (place?.remote === undefined || place.health().state !== 'Ready') continue;
+      const remote = ready.get(storage);
+      if (remote === undefined) continue;
       try {
         const known = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [storage, name]);
-        if (known.length === 0) await place.remote.discard(name);
-        else await place.remote.discardSides(name);
+        if (known.length === 0) await remote.discard(name);
+        else await remote.discardSides(name);
         await database.script([endStatement(storage, name)]);
       } catch (error) {
         logger.warn({ err: error, storage, name }, 'what an interrupted write left behind could not be removed yet');

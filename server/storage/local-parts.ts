@@ -62,7 +62,8 @@ export class LocalParts implements RemoteUploads {
         for await (const piece of body) {
           md5.update(piece);
           size += piece.length;
-          await file.write(piece);
+          // All of it: a plain write may stop short where the disk is nearly full.
+          await file.appendFile(piece);
         }
       } finally {
         await file.close();
