@@ -24,9 +24,10 @@ export {
 } from './manifest.ts';
 export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
-export { formatPath, type Path } from './path.ts';
+export { formatPath, type Path, without } from './path.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
 export {
+  hasConnection,
   resolveSecret,
   resolveWholeSecret,
   Secret,
@@ -35,5 +36,6 @@ export {
   type SecretRef,
 } from './secret.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
-export { checkSupport } from './support.ts';
+export { checkSupport, clusterOnly, processOnly } from './support.ts';
+export { generateToken, hashToken } from './token.ts';
 export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

@@ -32,6 +32,18 @@ export function select(object: unknown, at: string): { path: Path; value: unknow
   return found.filter(({ value }) => value !== undefined && value !== null);
 }
 
+/** A copy of an object without what stands at the places, such as `spec.storages[].local.size`. */
+export function without<T>(object: T, places: readonly string[]): T {
+  const copy = structuredClone(object);
+  for (const place of places) {
+    const end = place.lastIndexOf('.');
+    for (const { value } of select(copy, place.slice(0, Math.max(end, 0)))) {
+      if (isMapping(value)) delete value[place.slice(end + 1)];
+    }
+  }
+  return copy;
+}
+
 export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

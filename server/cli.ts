@@ -1,7 +1,7 @@
 /** The command line: the program, its small commands, and how errors end it. */
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
-import { generateToken, hashToken } from './cache/index.ts';
+import { generateToken, hashToken } from '../crds/index.ts';
 import { runCheck } from './check.ts';
 import { dataOption, fileOption, size } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';

@@ -1,7 +1,7 @@
 /** S3 and PostgreSQL for a scenario, and manifests of caches that lie there. */
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { generateToken } from '../../server/cache/index.ts';
+import { generateToken } from '../../crds/index.ts';
 import { PostgresServer } from '../../test/support/postgres.ts';
 import { cacheOnPostgres } from '../../test/support/postgres-cache.ts';
 import { S3Server } from '../../test/support/s3.ts';

@@ -2,10 +2,10 @@
  * Tokens: random, listed in the manifest, known to the server by their SHA-256 only. A token that is not listed does
  * not exist, so rotation is an edit. Nothing in here ever returns or logs a token, save the file that hands it over.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { crc32 } from 'node:zlib';
+import { generateToken } from '../../crds/index.ts';
 import { CacheError } from './errors.ts';
 import { createSecretFile } from './secret-file.ts';
 
@@ -86,26 +86,8 @@ export function includes(permission: Permission, needed: Permission): boolean {
   return RANK[permission] >= RANK[needed];
 }
 
-/** Hex SHA-256 of a token, the form that `tokens[].sha256` takes. */
-export function hashToken(token: string): string {
-  return digestOf(token).toString('hex');
-}
-
-/** `nwl_`, 43 base62 digits of 256 random bits, 6 of their CRC-32: secret scanners can tell a token from noise. */
-export function generateToken(): string {
-  const body = base62(BigInt(`0x${randomBytes(32).toString('hex')}`), 43);
-  return `nwl_${body}${base62(BigInt(crc32(body)), 6)}`;
-}
-
 function digestOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
-}
-
-function base62(value: bigint, digits: number): string {
-  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  let text = '';
-  for (let rest = value; text.length < digits; rest /= 62n) text = alphabet.charAt(Number(rest % 62n)) + text;
-  return text;
 }
 
 /** The token in `<folder>/<name>`, made once. */

@@ -1,7 +1,7 @@
 /** Caches whose database is PostgreSQL: manifests with all their Secrets, and schemas opened without a server. */
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
-import { generateToken } from '../../server/cache/index.ts';
+import { generateToken } from '../../crds/index.ts';
 import { openPostgres, type PostgresDatabase } from '../../server/metadata/index.ts';
 import type { PostgresDatabaseInit } from '../../server/metadata/postgres/open.ts';
 import { parseTarget } from '../../server/metadata/postgres/target.ts';

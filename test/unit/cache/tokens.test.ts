@@ -4,8 +4,9 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
+import { generateToken, hashToken } from '../../../crds/index.ts';
 import { authorize } from '../../../server/cache/access.ts';
-import { generateToken, hashToken, type Permission, Tokens } from '../../../server/cache/tokens.ts';
+import { type Permission, Tokens } from '../../../server/cache/tokens.ts';
 
 const PERMISSIONS: readonly Permission[] = ['Read', 'Write', 'Admin'];
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
+import { generateToken } from '../../../crds/index.ts';
 import { secretsIn } from '../../../hack/lib/secrets-in-logs.mjs';
-import { generateToken } from '../../../server/cache/index.ts';
 import { generateSecretKey } from '../../../server/nix/index.ts';
 
 describe('the search for secrets in logs', () => {
