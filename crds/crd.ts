@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { apiVersion } from './fields.ts';
-import type { Kind } from './kinds.ts';
+import { type Kind, kinds } from './kinds.ts';
 import type { RuleSet } from './rules.ts';
 import { ownKeys, type Schema } from './schema.ts';
 
@@ -13,7 +14,7 @@ export function toCrd(kind: Kind): Json {
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
-    metadata: { name: `${kind.plural}.${group}` },
+    metadata: { name: `${kind.plural}.${group}`, annotations: { [schemaHash.annotation]: hashOf(kind) } },
     spec: {
       group,
       scope: 'Namespaced',
@@ -31,6 +32,23 @@ export function toCrd(kind: Kind): Json {
       ],
     },
   };
+}
+
+/** A CRD tells which schema it has, so that an operator notices one that is older or newer than itself. */
+export const schemaHash = {
+  annotation: 'narwhal.dev/schema',
+  /** Of a kind, as this version has it. */
+  of(kind: Kind['kind']): string | undefined {
+    const found = kinds.find((it) => it.kind === kind);
+    return found && hashOf(found);
+  },
+};
+
+function hashOf(kind: Kind): string {
+  return createHash('sha256')
+    .update(JSON.stringify(rootSchema(kind)))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 function rootSchema(kind: Kind): Json {

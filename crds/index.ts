@@ -8,7 +8,9 @@ export type {
   TokenSpec,
   UpstreamSpec,
 } from './binary-cache.ts';
+export { schemaHash } from './crd.ts';
 export { apiVersion } from './fields.ts';
+export type * from './gateway.ts';
 export { type Kind, kinds } from './kinds.ts';
 export type { LimitsSpec } from './limits.ts';
 export {
@@ -35,7 +37,8 @@ export {
   type SecretErrorCode,
   type SecretRef,
 } from './secret.ts';
+export type { CacheStatus, ConfigFile, ServerStatus, StoragePhase, StorageStatus } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
-export { checkSupport, clusterOnly, processOnly } from './support.ts';
+export { checkSupport, clusterOnly, processOnly, unsupported } from './support.ts';
 export { generateToken, hashToken } from './token.ts';
 export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

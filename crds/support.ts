@@ -68,6 +68,15 @@ export function checkSupport(documents: {
   return { errors, notes };
 }
 
+/** What this version cannot do of an object that the API server has accepted, one sentence each. */
+export function unsupported(object: unknown): string[] {
+  return notBuilt.flatMap(({ at, values }) =>
+    select(object, at)
+      .filter(({ value }) => !values || values.includes(String(value)))
+      .map(({ path }) => `${formatPath(path)} is not supported by this version yet`),
+  );
+}
+
 function unsupportedFields(origin: Origin): ManifestError[] {
   return notBuilt.flatMap(({ at, values }) =>
     select(origin.written, at)

@@ -1,0 +1,113 @@
+/** Does the steps of a plan, one after the other. What fails stops it: the next look starts from what is there then. */
+import { type Api, ApiError, type Desired, type Kind, kinds, type Obj } from '../runtime/index.ts';
+import type { Inputs } from './inputs.ts';
+import { generateSecret, ownership } from './keys.ts';
+import { isOurs, STORAGE_LABEL } from './names.ts';
+import type { Observed } from './observed.ts';
+import type { Step } from './plan.ts';
+import * as reasons from './reasons.ts';
+import type { Secrets } from './secrets.ts';
+import type { Cache } from './types.ts';
+
+/** A step that was not possible, in words for the condition. */
+export class StepError extends Error {
+  override readonly name = 'StepError';
+  readonly reason: string;
+
+  constructor(reason: string, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.reason = reason;
+  }
+}
+
+/** What came of a plan. */
+export interface Outcome {
+  readonly steps: readonly Step[];
+  /** Storages whose volume may not grow, with the API server's words. All else goes on. */
+  readonly notGrown: ReadonlyMap<string, string>;
+  readonly error?: unknown;
+}
+
+export interface ActInit {
+  readonly api: Api;
+  readonly secrets: Secrets;
+  /** Tests end the process here, after each step. */
+  readonly afterStep?: (count: number) => void;
+  readonly onStep: (cache: Cache, step: Step) => void;
+}
+
+export async function act(
+  init: ActInit,
+  cache: Cache,
+  inputs: Inputs,
+  observed: Observed,
+  steps: readonly Step[],
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const notGrown = new Map<string, string>();
+  for (const [index, step] of steps.entries()) {
+    try {
+      await run(init, cache, inputs, observed, step, signal);
+      init.onStep(cache, step);
+    } catch (error) {
+      const storage = step.do === 'apply' && !step.isNew ? step.object.metadata.labels?.[STORAGE_LABEL] : undefined;
+      // The class of the volume decides, and the pods do not need the room to run.
+      if (storage !== undefined && error instanceof ApiError && error.code === 403)
+        notGrown.set(storage, error.message);
+      else return { steps, notGrown, error };
+    }
+    init.afterStep?.(index + 1);
+  }
+  return { steps, notGrown };
+}
+
+async function run(
+  { api, secrets }: ActInit,
+  cache: Cache,
+  inputs: Inputs,
+  observed: Observed,
+  step: Step,
+  signal: AbortSignal,
+): Promise<void> {
+  const { namespace = '' } = cache.metadata;
+  switch (step.do) {
+    case 'generate': {
+      const secret = generateSecret(step.need, cache, inputs, observed.secrets.publicKeys);
+      // Whoever was first has made it: the next look takes that one.
+      await api.create(kinds.Secret, secret, { signal });
+      secrets.forget(namespace, step.need.name);
+      return;
+    }
+    case 'own':
+      await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
+      secrets.forget(namespace, step.need.name);
+      return;
+    case 'apply': {
+      const kind = kindOf(step.object);
+      if (step.isNew) refuseForeign(cache, await api.get(kind, step.object.metadata, { signal }));
+      await api.apply(kind, step.object, { signal });
+      return;
+    }
+    case 'delete':
+      await api.delete(kindOf(step.object), step.object.metadata, { signal });
+      return;
+    case 'wait':
+      return;
+  }
+}
+
+const kindOf = ({ kind }: Obj | Desired): Kind<Obj> => {
+  const found = Object.values(kinds).find((it) => it.kind === kind);
+  if (!found) throw new TypeError(`no kind ${kind}`);
+  return found;
+};
+
+/** Server-side apply would take over whatever has the name: the Service of another program, say. */
+function refuseForeign(cache: Cache, found: Obj | undefined): void {
+  if (!found || isOurs(cache, found)) return;
+  const { kind, metadata } = found;
+  throw new StepError(
+    reasons.NAME_CONFLICT,
+    `${kind} ${metadata.name} exists and does not belong to this cache; rename it or the cache`,
+  );
+}

@@ -1,0 +1,41 @@
+/** Where a cache is found. */
+import type { Inputs } from './inputs.ts';
+import { namesOf } from './names.ts';
+import type { Cache } from './types.ts';
+
+/** Host of the Service, as every namespace resolves it. */
+export function serviceHost(cache: Cache): string {
+  return `${namesOf(cache).client}.${cache.metadata.namespace}.svc`;
+}
+
+/** `https://<cache>.<apihost>` where the gateway serves this name for the cache. */
+export function gatewayUrl(cache: Cache, { apiUrl, hasPublicName }: Inputs): string | undefined {
+  if (apiUrl === undefined || !hasPublicName) return undefined;
+  const url = new URL(apiUrl);
+  url.hostname = `${cache.metadata.name}.${url.hostname}`;
+  return url.origin;
+}
+
+/** Hosts that an Ingress or an HTTPRoute adds, as URLs. */
+export function routeUrls({ spec }: Cache): string[] {
+  const { ingress, httpRoute } = spec;
+  if (ingress) return [`${ingress.tlsSecretName === undefined ? 'http' : 'https'}://${ingress.host}`];
+  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells. A wildcard is no address.
+  return (httpRoute?.hostnames ?? []).filter((host) => !host.startsWith('*')).map((host) => `https://${host}`);
+}
+
+/** The address to give to people. */
+export function bestUrl(cache: Cache, inputs: Inputs): string {
+  return gatewayUrl(cache, inputs) ?? routeUrls(cache)[0] ?? `http://${serviceHost(cache)}`;
+}
+
+/** What the server is told of its own addresses: `--api-url`, and `--alias` for the names that mean this cache. */
+export function serverAddresses(cache: Cache, inputs: Inputs): { apiUrl: string; aliases: string[] } {
+  const { name, namespace } = cache.metadata;
+  const service = [serviceHost(cache), `${serviceHost(cache)}.cluster.local`, `${name}.${namespace}`, name];
+  const aliases = [...service.map((host) => `http://${host}`), ...routeUrls(cache)];
+  return {
+    apiUrl: inputs.apiUrl ?? `http://${serviceHost(cache)}`,
+    aliases: aliases.map((url) => `${name}=${url}`),
+  };
+}

@@ -1,0 +1,288 @@
+/**
+ * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
+ * check that finds something gives the reason. Pure.
+ */
+import { ApiError, type Finding as NewCondition, type Pod, type StatefulSet } from '../runtime/index.ts';
+import { type Outcome, StepError } from './act.ts';
+import { gatewayUrl, routeUrls } from './addresses.ts';
+import type { Inputs } from './inputs.ts';
+import { PAUSED_ANNOTATION } from './names.ts';
+import { isReady, type Observed } from './observed.ts';
+import { hasLivedBefore } from './plan.ts';
+import * as reasons from './reasons.ts';
+import { isResizing, storageReports, volumeOf } from './storage-status.ts';
+import type { Cache, StorageStatus } from './types.ts';
+
+export interface Facts {
+  readonly cache: Cache;
+  readonly inputs: Inputs;
+  readonly observed: Observed;
+  readonly outcome: Outcome;
+  /** SHA-256 of the configuration that the servers should run. */
+  readonly expectedHash: string;
+  readonly workload: StatefulSet | undefined;
+  readonly storages: readonly StorageStatus[];
+}
+
+interface Finding {
+  readonly reason: string;
+  readonly message: string;
+  readonly status?: 'False' | 'Unknown';
+}
+
+type Check = (facts: Facts) => Finding | undefined;
+
+export const isPaused = ({ metadata }: Cache): boolean => metadata.annotations?.[PAUSED_ANNOTATION] === 'true';
+
+/** All conditions, Ready first. */
+export function findings(facts: Facts): NewCondition[] {
+  return [
+    condition(reasons.READY, 'everything that the manifest asks for is there and works', first(READY_CHECKS, facts)),
+    condition(reasons.AVAILABLE, 'at least one pod answers', available(facts)),
+    condition(reasons.KEYS_READY, 'every Secret is there', secrets(facts)),
+    condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
+    ...exposed(facts),
+    ...draining(facts),
+    ...monitored(facts),
+    ...(isPaused(facts.cache)
+      ? [yes(reasons.PAUSED, reasons.IS_PAUSED, `annotation ${PAUSED_ANNOTATION} is "true"`)]
+      : []),
+  ];
+}
+
+function condition(type: string, fine: string, finding: Finding | undefined): NewCondition {
+  if (!finding) return yes(type, reasons.OK, fine);
+  return { type, status: finding.status ?? 'False', reason: finding.reason, message: finding.message };
+}
+
+const yes = (type: string, reason: string, message: string): NewCondition => ({
+  type,
+  status: 'True',
+  reason,
+  message,
+});
+
+const first = (checks: readonly Check[], facts: Facts): Finding | undefined => {
+  for (const check of checks) {
+    const finding = check(facts);
+    if (finding) return finding;
+  }
+  return undefined;
+};
+
+const paused: Check = ({ cache }) =>
+  isPaused(cache)
+    ? { reason: reasons.IS_PAUSED, status: 'Unknown', message: 'the operator does nothing for this cache' }
+    : undefined;
+
+const obstacle: Check = ({ observed }) => observed.obstacles.find(({ reason }) => reason !== reasons.NOT_SERVED);
+
+const secrets: Check = ({ cache, observed }) => {
+  const { problems } = observed.secrets;
+  const problem = problems.find(({ need }) => !need.isGenerated) ?? problems[0];
+  if (!problem) return undefined;
+  const { need, reason, message } = problem;
+  if (!need.isGenerated || reason !== 'SecretMissing') return { reason, message };
+  const isKey = need.use === 'root' || need.use === 'signing';
+  if (isKey && hasLivedBefore(cache, observed.children))
+    return {
+      reason,
+      message: `${message} and is not generated again, since clients trust the old key: restore it from a backup, or name another with spec.${need.use === 'root' ? 'rootSecretRef' : 'signing.secretRefs'}`,
+    };
+  return { reason: reasons.PROGRESSING, message: `Secret ${need.name} is being made` };
+};
+
+const failedStep: Check = ({ outcome: { error } }) => {
+  if (error === undefined) return undefined;
+  if (error instanceof StepError) return { reason: error.reason, message: error.message };
+  const message = error instanceof Error ? error.message : String(error);
+  const isOld = error instanceof ApiError && error.isSchemaMismatch;
+  return { reason: isOld ? reasons.CRD_OUTDATED : reasons.APPLY_FAILED, message };
+};
+
+const waiting: Check = ({ outcome }) => {
+  const step = outcome.steps.find((it) => it.do === 'wait');
+  return step && { reason: reasons.PROGRESSING, message: step.because };
+};
+
+const rejected: Check = ({ observed }) => {
+  for (const [pod, { config }] of observed.reports) {
+    if (config.error !== null) return { reason: reasons.CONFIG_REJECTED, message: `${pod}: ${config.error}` };
+  }
+  return undefined;
+};
+
+const noReplicas: Check = ({ cache }) =>
+  cache.spec.replicas === 0 ? { reason: reasons.NO_REPLICAS, message: 'spec.replicas is 0' } : undefined;
+
+/** Waits that do not end by themselves, by the word that the kubelet has for them. */
+const FAILURES = new Set([
+  'CrashLoopBackOff',
+  'ImagePullBackOff',
+  'ErrImagePull',
+  'InvalidImageName',
+  'CreateContainerConfigError',
+  'CreateContainerError',
+  'RunContainerError',
+]);
+
+const failingPod: Check = ({ observed }) => {
+  for (const pod of observed.pods) {
+    if (isReady(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
+    const message = failureOf(pod);
+    if (message !== undefined) return { reason: reasons.POD_FAILING, message: `${pod.metadata.name}: ${message}` };
+  }
+  return undefined;
+};
+
+function failureOf({ status }: Pod): string | undefined {
+  for (const { state, lastState } of status?.containerStatuses ?? []) {
+    const { waiting } = state ?? {};
+    if (waiting?.reason === undefined || !FAILURES.has(waiting.reason)) continue;
+    const { terminated } = lastState ?? {};
+    const ended = terminated && ` (it ended with exit code ${terminated.exitCode}; kubectl logs --previous tells why)`;
+    return `${waiting.reason}: ${waiting.message ?? 'no text'}${ended ?? ''}`;
+  }
+  const unscheduled = status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
+  return unscheduled && `${unscheduled.reason ?? 'Unschedulable'}: ${unscheduled.message ?? 'no text'}`;
+}
+
+const rolling: Check = ({ cache, workload }) => {
+  const want = cache.spec.replicas;
+  const { observedGeneration = 0, updatedReplicas = 0, readyReplicas = 0, replicas = 0 } = workload?.status ?? {};
+  const progressing = (message: string) => ({ reason: reasons.PROGRESSING, message });
+  if (!workload || observedGeneration < (workload.metadata.generation ?? 0))
+    return progressing('the pods are being made');
+  if (updatedReplicas < want) return progressing(`${updatedReplicas} of ${want} pods run the current template`);
+  if (replicas > want) return progressing(`${replicas - want} pods too many are being stopped`);
+  if (readyReplicas < want) return progressing(`${readyReplicas} of ${want} pods are ready`);
+  return undefined;
+};
+
+/** A mounted ConfigMap reaches a pod within about a minute. */
+const confirmed: Check = ({ observed, expectedHash }) => {
+  for (const pod of observed.pods) {
+    if (pod.metadata.deletionTimestamp !== undefined) continue;
+    const { name } = pod.metadata;
+    const report = observed.reports.get(name);
+    if (!report) return { reason: reasons.PROGRESSING, status: 'Unknown', message: `${name} does not tell its state` };
+    if (!report.config.files.some(({ sha256 }) => sha256 === expectedHash))
+      return { reason: reasons.PROGRESSING, message: `${name} has not taken over the changed manifest yet` };
+  }
+  return undefined;
+};
+
+const lostKeys: Check = ({ observed }) => {
+  for (const [pod, { caches }] of observed.reports) {
+    const lost = caches.find(({ keysLost }) => keysLost !== null)?.keysLost;
+    if (lost) return { reason: reasons.SECRET_MISSING, message: `${pod}: ${lost}` };
+  }
+  return undefined;
+};
+
+const notGrown: Check = ({ outcome }) => {
+  const [entry] = outcome.notGrown;
+  return entry && { reason: reasons.EXPANSION_NOT_ALLOWED, message: `storage ${entry[0]}: ${entry[1]}` };
+};
+
+const illStorage: Check = ({ observed }) => {
+  for (const { name, phase, reason, lastError } of storageReports(observed).values()) {
+    if (phase === 'Unavailable')
+      return {
+        reason: reasons.STORAGE_UNAVAILABLE,
+        message: `storage ${name}: ${reason ?? lastError ?? 'unavailable'}`,
+      };
+    if (phase === 'Paused')
+      return {
+        reason: reasons.DRAIN_PAUSED,
+        message: `storage ${name} is not drained further (${reason ?? 'no reason'}): ${lastError ?? 'no text'}`,
+      };
+  }
+  return undefined;
+};
+
+const resizing: Check = ({ cache, observed }) => {
+  for (const { name } of [...cache.spec.storages, { name: 'db' }]) {
+    const volume = volumeOf(cache, observed, name);
+    if (volume && isResizing(volume)) {
+      const { spec, status } = volume;
+      const sizes = `from ${status?.capacity?.storage} to ${spec.resources?.requests?.storage}`;
+      return { reason: reasons.RESIZING, message: `volume ${volume.metadata.name} grows ${sizes}` };
+    }
+  }
+  return undefined;
+};
+
+const untoldStorages: Check = ({ observed }) =>
+  observed.reports.size === 0
+    ? { reason: reasons.UNKNOWN, status: 'Unknown', message: 'no server has told its state' }
+    : undefined;
+
+const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, resizing, untoldStorages];
+
+/** What a person mends comes first, then what mends itself, then what works but not wholly. */
+const READY_CHECKS: readonly Check[] = [
+  paused,
+  obstacle,
+  secrets,
+  failedStep,
+  waiting,
+  rejected,
+  lostKeys,
+  noReplicas,
+  failingPod,
+  rolling,
+  confirmed,
+  notGrown,
+  illStorage,
+];
+
+function available({ observed }: Facts): Finding | undefined {
+  if (observed.pods.some(isReady)) return undefined;
+  return { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+}
+
+function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
+  const routes = routeUrls(cache);
+  if (inputs.apiUrl === undefined) {
+    const hole = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED && cache.spec.httpRoute);
+    if (hole) return [condition(reasons.EXPOSED, '', hole)];
+    return routes.length === 0 ? [] : [yes(reasons.EXPOSED, reasons.OK, `pulls at ${routes.join(', ')}`)];
+  }
+  const { holder, isServed } = observed.publicName;
+  const { name } = cache.metadata;
+  const finding = ((): Finding | undefined => {
+    if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
+    if (holder === 'nobody')
+      return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
+    if (holder !== 'this cache')
+      return {
+        reason: reasons.NAME_TAKEN,
+        message: `the public name ${name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
+      };
+    return isServed
+      ? undefined
+      : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
+  })();
+  return [condition(reasons.EXPOSED, `pulls at ${gatewayUrl(cache, inputs)}`, finding)];
+}
+
+function draining({ observed }: Facts): NewCondition[] {
+  const moving = [...storageReports(observed).values()].filter(({ phase }) => phase === 'Draining');
+  if (moving.length === 0) return [];
+  const texts = moving.map(
+    ({ name, objects = 0, movedObjects = 0 }) => `${name}: ${movedObjects} moved, ${objects} left`,
+  );
+  return [yes(reasons.DRAINING, reasons.MOVING, texts.join('; '))];
+}
+
+function monitored({ cache, inputs }: Facts): NewCondition[] {
+  if (!cache.spec.monitoring?.serviceMonitor?.enabled) return [];
+  const finding = inputs.served.serviceMonitor
+    ? undefined
+    : {
+        reason: reasons.NOT_SERVED,
+        message: 'this cluster knows no ServiceMonitor: the Prometheus operator is not installed',
+      };
+  return [condition(reasons.MONITORED, 'the ServiceMonitor is there', finding)];
+}

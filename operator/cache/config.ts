@@ -1,0 +1,72 @@
+/** The ConfigMap with the manifest that the servers run: the cache's own, without what only a cluster acts on. */
+import { createHash } from 'node:crypto';
+import { stringify } from 'yaml';
+import { clusterOnly, processOnly, without } from '../../crds/index.ts';
+import type { Desired } from '../runtime/index.ts';
+import type { Inputs } from './inputs.ts';
+import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION } from './names.ts';
+import type { Cache } from './types.ts';
+
+/** Digits of a token's hash by which the gateway routes; pods compare the whole hash. */
+const PREFIX_DIGITS = 16;
+
+export function config(cache: Cache, inputs: Inputs): Desired[] {
+  const metadata = ownedMetadata(cache, namesOf(cache).config);
+  const prefixes = [...new Set([...hashesOf(cache, inputs).values()].map((hash) => hash.slice(0, PREFIX_DIGITS)))];
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { ...metadata, annotations: { [ROUTES_ANNOTATION]: prefixes.sort().join(',') } },
+      data: { [CONFIG_FILE]: podManifest(cache, inputs) },
+    },
+  ];
+}
+
+/** SHA-256 of the file that the servers read: they report it once they run it. */
+export function configHash(cache: Cache, inputs: Inputs): string {
+  return createHash('sha256').update(podManifest(cache, inputs)).digest('hex');
+}
+
+/** The manifest as text. It holds hashes, never a token. */
+function podManifest(cache: Cache, inputs: Inputs): string {
+  const { apiVersion, kind, metadata } = cache;
+  // The namespace is left out: Secrets are found by where they are mounted.
+  const manifest = { apiVersion, kind, metadata: { name: metadata.name }, spec: cache.spec };
+  const { spec } = without(manifest, [...clusterOnly, ...processOnly]);
+  const hashes = hashesOf(cache, inputs);
+  const names = namesOf(cache);
+  const text = stringify(
+    {
+      ...manifest,
+      spec: {
+        ...spec,
+        rootSecretRef: spec.rootSecretRef ?? { name: names.rootKey, key: 'root.key' },
+        ...(spec.signing.mode === 'Managed' && {
+          signing: {
+            ...spec.signing,
+            secretRefs: spec.signing.secretRefs ?? [{ name: names.signingKey, key: 'signing-key' }],
+          },
+        }),
+        ...(spec.tokens && {
+          // A token whose Secret is missing does not exist.
+          tokens: spec.tokens.flatMap(({ name, permissions, expiresAt }) => {
+            const sha256 = hashes.get(name);
+            return sha256 === undefined ? [] : [{ name, permissions, ...(expiresAt && { expiresAt }), sha256 }];
+          }),
+        }),
+      },
+    },
+    { lineWidth: 0, aliasDuplicateObjects: false },
+  );
+  return `# Written by the operator. Edit the BinaryCache ${metadata.name} instead.\n${text}`;
+}
+
+/** Hex SHA-256 of each token by its name. */
+function hashesOf({ spec }: Cache, { tokenHashes }: Inputs): ReadonlyMap<string, string> {
+  return new Map(
+    (spec.tokens ?? []).flatMap(({ name, sha256 = tokenHashes.get(name) }) =>
+      sha256 === undefined ? [] : [[name, sha256]],
+    ),
+  );
+}

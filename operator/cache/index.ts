@@ -1,0 +1,13 @@
+/** A BinaryCache in a cluster: observe, desired, plan, act, status. */
+export { serviceHost } from './addresses.ts';
+export { desired } from './desired.ts';
+export type { Inputs } from './inputs.ts';
+export { API_URL, MANAGER, namesOf, ROUTES_ANNOTATION } from './names.ts';
+export { observeOnce } from './observe-once.ts';
+export { isReady, type Observed, type PublicName } from './observed.ts';
+export { plan, type Step } from './plan.ts';
+export { type CacheSettings, Reconciler } from './reconcile.ts';
+export { Secrets } from './secrets.ts';
+export { askPod } from './servers.ts';
+export { cacheKeyOf, Stores } from './stores.ts';
+export { BINARY_CACHE, type Cache } from './types.ts';

@@ -1,0 +1,20 @@
+/** What the objects of a cache follow from, beside the cache itself. */
+export interface Inputs {
+  /** Image of the server, where the cache names none. */
+  readonly image: string;
+  /** URL of the gateway: `https://cache.example.org`. Undefined: there is no gateway. */
+  readonly apiUrl: string | undefined;
+  /** Whether `<cache>.<host of apiUrl>` belongs to this cache; undefined: not decided yet. */
+  readonly hasPublicName: boolean | undefined;
+  /** Addresses and networks whose X-Forwarded-* headers the servers believe. */
+  readonly trustedProxies: readonly string[];
+  /** Where the operator and the gateway run, for the NetworkPolicy. */
+  readonly operatorNamespace: string;
+  /** Hex SHA-256 of each token by its name. A token without one does not exist. */
+  readonly tokenHashes: ReadonlyMap<string, string>;
+  /** Optional kinds that the API server knows. */
+  readonly served: { readonly httpRoute: boolean; readonly serviceMonitor: boolean };
+}
+
+/** Seconds that requests have when a pod stops. */
+export const SHUTDOWN_GRACE = 100;

@@ -1,0 +1,109 @@
+/**
+ * The Secrets that a cache needs: those that the manifest names, and those that are generated once. Generated ones are
+ * immutable; a key is replaced by one of another name.
+ */
+import { randomBytes } from 'node:crypto';
+import { generateToken } from '../../crds/index.ts';
+import { generateSecretKey } from '../../server/nix/index.ts';
+import type { Desired } from '../runtime/index.ts';
+import { clientFiles } from './client-files.ts';
+import type { Inputs } from './inputs.ts';
+import { keptMetadata, namesOf, ownedMetadata, reclaimedMetadata, tokenSecretName } from './names.ts';
+import type { Cache } from './types.ts';
+
+export type SecretUse = 'root' | 'signing' | 'token' | 'storage' | 'database' | 'ca';
+
+/** A Secret that a cache cannot do without. */
+export interface SecretNeed {
+  readonly use: SecretUse;
+  readonly name: string;
+  /** Keys that it must have. */
+  readonly keys: readonly string[];
+  /** Name of the token that it holds. */
+  readonly token?: string;
+  /** Whether the operator makes it; otherwise the manifest names it. */
+  readonly isGenerated: boolean;
+}
+
+/** Every Secret of a cache, in a fixed order. */
+export function secretNeeds(cache: Cache): SecretNeed[] {
+  const { spec } = cache;
+  const names = namesOf(cache);
+  const given = (use: SecretUse, ref: { name: string; key: string }): SecretNeed => ({
+    use,
+    name: ref.name,
+    keys: [ref.key],
+    isGenerated: false,
+  });
+  const needs: SecretNeed[] = [];
+  if (spec.rootSecretRef) needs.push(given('root', spec.rootSecretRef));
+  else needs.push({ use: 'root', name: names.rootKey, keys: ['root.key'], isGenerated: true });
+  if (spec.signing.secretRefs) needs.push(...spec.signing.secretRefs.map((ref) => given('signing', ref)));
+  else if (spec.signing.mode === 'Managed')
+    needs.push({ use: 'signing', name: names.signingKey, keys: ['signing-key'], isGenerated: true });
+  for (const token of spec.tokens ?? []) {
+    if (token.sha256 !== undefined) continue;
+    if (token.secretRef) needs.push({ ...given('token', token.secretRef), token: token.name });
+    else {
+      const name = tokenSecretName(cache, token.name);
+      needs.push({ use: 'token', name, keys: ['token'], token: token.name, isGenerated: true });
+    }
+  }
+  for (const { s3 } of spec.storages) {
+    if (s3?.credentialsSecretRef)
+      needs.push({
+        use: 'storage',
+        name: s3.credentialsSecretRef.name,
+        keys: ['accessKeyId', 'secretAccessKey'],
+        isGenerated: false,
+      });
+  }
+  const { postgres } = spec.database;
+  if (postgres) needs.push(given('database', postgres.secretRef));
+  if (postgres?.tls?.caSecretRef) needs.push(given('ca', postgres.tls.caSecretRef));
+  return needs;
+}
+
+/** Secrets that the pods mount, each once. Tokens are not among them: a server knows their hashes only. */
+export function mountedSecrets(cache: Cache): { readonly name: string; readonly optional: boolean }[] {
+  const mounted = new Map<string, boolean>();
+  for (const { use, name } of secretNeeds(cache)) {
+    if (use === 'token') continue;
+    // Without its keys a cache still serves what is signed. Without credentials it would start to no purpose.
+    const optional = use === 'root' || use === 'signing';
+    mounted.set(name, (mounted.get(name) ?? true) && optional);
+  }
+  return [...mounted].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, optional]) => ({ name, optional }));
+}
+
+/** Name of the key that a cache signs with: what `cachix use` expects where the public name belongs to the cache. */
+export function signingKeyName(cache: Cache, inputs: Pick<Inputs, 'apiUrl' | 'hasPublicName'>): string {
+  const { name, namespace } = cache.metadata;
+  return inputs.apiUrl !== undefined && inputs.hasPublicName
+    ? `${name}.${new URL(inputs.apiUrl).hostname}-1`
+    : `${name}.${namespace}-1`;
+}
+
+/**
+ * A new Secret, with new random content. It is created, never applied: the first one stays. What holds keys gets its
+ * owner later, by `ownership()`, so that `reclaimPolicy` can change.
+ */
+export function generateSecret(need: SecretNeed, cache: Cache, inputs: Inputs, publicKeys: readonly string[]): Desired {
+  const metadata = need.use === 'token' ? ownedMetadata(cache, need.name) : keptMetadata(cache, need.name);
+  const stringData = (): Record<string, string> => {
+    switch (need.use) {
+      case 'root':
+        return { 'root.key': randomBytes(32).toString('base64') };
+      case 'signing':
+        return { 'signing-key': generateSecretKey(signingKeyName(cache, inputs)) };
+      default:
+        return clientFiles(cache, inputs, generateToken(), publicKeys);
+    }
+  };
+  return { apiVersion: 'v1', kind: 'Secret', metadata, type: 'Opaque', immutable: true, stringData: stringData() };
+}
+
+/** What is applied to a generated Secret of keys: who takes it along, and nothing of its content. */
+export function ownership(need: SecretNeed, cache: Cache): Desired {
+  return { apiVersion: 'v1', kind: 'Secret', metadata: reclaimedMetadata(cache, need.name) };
+}

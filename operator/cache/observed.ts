@@ -1,0 +1,35 @@
+/** What is there of a cache now. */
+import type { ServerStatus } from '../../crds/index.ts';
+import type { AnyObj, Desired, Obj, Pod } from '../runtime/index.ts';
+import type { SecretsView } from './secrets.ts';
+
+/** Why the operator does not do what the manifest says, though it could. */
+export interface Obstacle {
+  readonly reason: 'Unsupported' | 'ServiceAccountNotAllowed' | 'NotServed';
+  readonly message: string;
+}
+
+/** The public name of a cache, `<cache>.<host of the gateway>`. */
+export interface PublicName {
+  /** Whose it is; undefined: not decided yet. */
+  readonly holder: 'this cache' | { readonly namespace: string } | 'nobody' | undefined;
+  /** Whether every gateway pod runs a table with this cache in it. */
+  readonly isServed: boolean;
+}
+
+export interface Observed {
+  /** Live objects that were made for this cache, by `Kind/name`: volumes and workload, not Secrets and pods. */
+  readonly children: ReadonlyMap<string, AnyObj>;
+  readonly pods: readonly Pod[];
+  readonly secrets: SecretsView;
+  /** What the servers in the pods say, by name of the pod. One that does not answer has no entry. */
+  readonly reports: ReadonlyMap<string, ServerStatus>;
+  readonly obstacles: readonly Obstacle[];
+  readonly publicName: PublicName;
+}
+
+export const childKey = ({ kind, metadata }: Obj | Desired): string => `${kind}/${metadata.name}`;
+
+export function isReady(pod: Pod): boolean {
+  return pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
+}

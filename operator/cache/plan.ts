@@ -1,0 +1,130 @@
+/** What must be done so that what is there becomes what is wanted. Pure. */
+import { parseQuantity } from '../../crds/index.ts';
+import { type AnyObj, applies, type Desired, withHash } from '../runtime/index.ts';
+import type { SecretNeed } from './keys.ts';
+import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
+import { childKey, type Observed } from './observed.ts';
+import { restartReasons } from './restarts.ts';
+import type { Cache } from './types.ts';
+
+export type Step =
+  /** Makes a Secret with random content, once. */
+  | { readonly do: 'generate'; readonly need: SecretNeed; readonly because: string }
+  /** Makes a Secret of keys go with the cache, or stay. */
+  | { readonly do: 'own'; readonly need: SecretNeed; readonly because: string }
+  /** `isNew`: nothing of ours has this name yet; something of others may. */
+  | { readonly do: 'apply'; readonly object: Desired; readonly isNew: boolean; readonly because: string }
+  | { readonly do: 'delete'; readonly object: AnyObj; readonly because: string }
+  /** Something must happen first that is not ours to do. Nothing after it is done. */
+  | { readonly do: 'wait'; readonly because: string };
+
+export function plan(cache: Cache, want: readonly Desired[], observed: Observed): Step[] {
+  // Hashes and public keys of what is generated are needed for all else: the next look finds them.
+  const secrets = generateSteps(cache, observed);
+  if (secrets.length > 0) return secrets;
+  const steps = ownSteps(cache, observed);
+  for (const object of want) {
+    const live = observed.children.get(childKey(object));
+    if (live?.metadata.deletionTimestamp !== undefined) {
+      steps.push({ do: 'wait', because: `${live.kind} ${live.metadata.name} is still being deleted` });
+      return steps;
+    }
+    const step = applyStep(object, live);
+    if (step) steps.push(step);
+  }
+  return [...steps, ...deleteSteps(cache, want, observed)];
+}
+
+/** Keys first: a token's Secret tells clients the public key. */
+function generateSteps(cache: Cache, { secrets, children }: Observed): Step[] {
+  const missing = secrets.problems.filter(({ need, reason }) => need.isGenerated && reason === 'SecretMissing');
+  const isKey = ({ need }: { need: SecretNeed }) => need.use !== 'token';
+  const keys = hasLivedBefore(cache, children) ? [] : missing.filter(isKey);
+  const next = keys.length > 0 ? keys : missing.filter((it) => !isKey(it));
+  return next.map(({ need }) => ({ do: 'generate', need, because: `there is no Secret ${need.name} yet` }));
+}
+
+/**
+ * Whether this cache, or an earlier one of its name whose volume was kept, has had keys: they are never generated a
+ * second time, since clients trust the first.
+ */
+export function hasLivedBefore(cache: Cache, children: Observed['children']): boolean {
+  const names = namesOf(cache);
+  return (
+    children.has(`PersistentVolumeClaim/${names.database}`) ||
+    children.has(`StatefulSet/${names.workload}`) ||
+    (cache.status?.publicKeys ?? []).length > 0
+  );
+}
+
+function ownSteps(cache: Cache, { secrets }: Observed): Step[] {
+  const wanted = cache.spec.reclaimPolicy === 'Delete';
+  return [...secrets.owners].flatMap(([need, owners]): Step[] => {
+    const isOwned = owners.includes(cache.metadata.uid ?? '');
+    if (isOwned === wanted && (wanted || owners.length === 0)) return [];
+    return [{ do: 'own', need, because: `reclaimPolicy is ${cache.spec.reclaimPolicy}` }];
+  });
+}
+
+function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
+  if (!live)
+    return { do: 'apply', object: withHash(want, APPLIED_ANNOTATION), isNew: true, because: 'it does not exist' };
+  const object = withHash(want.kind === 'PersistentVolumeClaim' ? grown(want, live) : want, APPLIED_ANNOTATION);
+  if (applies(live, object)) return undefined;
+  const because = isAsApplied(live, object) ? 'something else has changed it' : 'what is wanted has changed';
+  const restart = want.kind === 'StatefulSet' ? restartReasons(live, object) : [];
+  return {
+    do: 'apply',
+    object,
+    isNew: false,
+    because: restart.length > 0 ? `${because}; pods restart because of ${restart.join(', ')}` : because,
+  };
+}
+
+const isAsApplied = (live: AnyObj, { metadata }: Desired): boolean =>
+  live.metadata.annotations?.[APPLIED_ANNOTATION] === metadata.annotations?.[APPLIED_ANNOTATION];
+
+interface VolumeSpec {
+  readonly accessModes: readonly string[];
+  readonly storageClassName?: string;
+  readonly resources: { readonly requests: { readonly storage: string } };
+}
+
+/** A volume grows and does nothing else; of one that was kept from an earlier cache, what cannot change stays. */
+function grown(want: Desired, live: AnyObj): Desired {
+  const wanted = want.spec as unknown as VolumeSpec;
+  const { accessModes, storageClassName, resources } = live.spec as unknown as VolumeSpec;
+  const storage = atLeast(wanted.resources.requests.storage, resources.requests.storage);
+  return {
+    ...want,
+    spec: {
+      accessModes,
+      ...(wanted.storageClassName !== undefined && { storageClassName: storageClassName ?? wanted.storageClassName }),
+      resources: { requests: { storage } },
+    },
+  };
+}
+
+function atLeast(wanted: string, live: string): string {
+  try {
+    return parseQuantity(wanted) < parseQuantity(live) ? live : wanted;
+  } catch {
+    // A volume that someone else made may have a size in a form that ours never have.
+    return live;
+  }
+}
+
+function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }: Observed): Step[] {
+  const wanted = new Set(want.map(childKey));
+  const claimed = new Set(pods.flatMap(({ spec }) => spec?.volumes?.map((it) => it.persistentVolumeClaim?.claimName)));
+  return [...children.values()].flatMap((object): Step[] => {
+    const { metadata, kind } = object;
+    if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
+    if (kind !== 'PersistentVolumeClaim')
+      return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
+    // Only after the pods have let go of it: a claim that waits for its end could not be used again.
+    const isKept = cache.spec.reclaimPolicy === 'Retain' || claimed.has(metadata.name);
+    if (isKept || metadata.labels?.[STORAGE_LABEL] === 'db') return [];
+    return [{ do: 'delete', object, because: 'its storage is drained and removed, and reclaimPolicy is Delete' }];
+  });
+}

@@ -1,0 +1,65 @@
+/** Types and reasons of the conditions of a BinaryCache. docs/troubleshooting.md says what to do about each. */
+
+/** The sum of all: what the manifest asks for is there and works. */
+export const READY = 'Ready';
+/** At least one pod answers. */
+export const AVAILABLE = 'Available';
+/** Every Secret that the cache needs is there and can be used. */
+export const KEYS_READY = 'KeysReady';
+/** Every storage takes part as its mode says. */
+export const STORAGES_READY = 'StoragesReady';
+/** The cache answers under its public name. */
+export const EXPOSED = 'Exposed';
+/** A storage is being emptied. Only there while it is. */
+export const DRAINING = 'Draining';
+/** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
+export const PAUSED = 'Paused';
+/** The ServiceMonitor that was asked for is there. Only there when asked for. */
+export const MONITORED = 'Monitored';
+
+/** Nothing is wrong. */
+export const OK = 'Ready';
+/** The annotation narwhal.dev/paused is "true". */
+export const IS_PAUSED = 'Paused';
+/** The manifest asks for something that this version cannot do yet. */
+export const UNSUPPORTED = 'Unsupported';
+/** The pods may not run as the ServiceAccount that the manifest names. */
+export const SERVICE_ACCOUNT_NOT_ALLOWED = 'ServiceAccountNotAllowed';
+/** An object of the name that is needed exists and belongs to someone else. */
+export const NAME_CONFLICT = 'NameConflict';
+/** A Secret, or a key in it, is missing. */
+export const SECRET_MISSING = 'SecretMissing';
+/** A Secret holds something else than it should. */
+export const SECRET_INVALID = 'SecretInvalid';
+/** The API server refused something that the operator asked for. */
+export const APPLY_FAILED = 'ApplyFailed';
+/** The installed CRD is older than the operator. */
+export const CRD_OUTDATED = 'CrdOutdated';
+/** The servers refuse the manifest and go on with the last good one. */
+export const CONFIG_REJECTED = 'ConfigRejected';
+/** Something that must end by itself is under way: a roll of the pods, a deletion. */
+export const PROGRESSING = 'Progressing';
+/** A pod cannot start or does not stay up. */
+export const POD_FAILING = 'PodFailing';
+/** The cache is scaled to zero. */
+export const NO_REPLICAS = 'NoReplicas';
+/** No server has told its state yet. */
+export const UNKNOWN = 'Unknown';
+/** A storage cannot be used now. */
+export const STORAGE_UNAVAILABLE = 'StorageUnavailable';
+/** Draining stands still: nothing is lost, and nothing moves. */
+export const DRAIN_PAUSED = 'DrainPaused';
+/** The StorageClass of a volume does not let it grow. */
+export const EXPANSION_NOT_ALLOWED = 'ExpansionNotAllowed';
+/** A volume is growing. */
+export const RESIZING = 'Resizing';
+/** Another namespace has a cache of this name, and had it first. */
+export const NAME_TAKEN = 'NameTaken';
+/** Caches of this namespace may not have a public name. */
+export const NAMESPACE_NOT_ALLOWED = 'NamespaceNotAllowed';
+/** The gateway does not run the routing table with this cache yet. */
+export const GATEWAY_PENDING = 'GatewayPending';
+/** The kind of an object that was asked for is not known to this cluster. */
+export const NOT_SERVED = 'NotServed';
+/** A storage is being emptied. */
+export const MOVING = 'Moving';

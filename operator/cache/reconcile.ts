@@ -1,0 +1,182 @@
+/** One look at one cache: observe, desired, plan, act, status. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import { type Api, ApiError, type Events, kinds, type Ref, type Outcome as Requeue } from '../runtime/index.ts';
+import { type ActInit, act, type Outcome, StepError } from './act.ts';
+import { isPaused } from './conditions.ts';
+import { configHash } from './config.ts';
+import { desired } from './desired.ts';
+import type { Inputs } from './inputs.ts';
+import { RECONCILE_ANNOTATION } from './names.ts';
+import { type ObserveInit, observe } from './observe.ts';
+import type { Observed } from './observed.ts';
+import { plan, type Step } from './plan.ts';
+import * as reasons from './reasons.ts';
+import { differsInSubstance, status } from './status.ts';
+import { BINARY_CACHE, type Cache } from './types.ts';
+
+export interface CacheSettings {
+  readonly image: string;
+  readonly apiUrl: string | undefined;
+  readonly trustedProxies: readonly string[];
+  readonly operatorNamespace: string;
+  /** Between two looks while something is under way. */
+  readonly pollMs: number;
+  /** Between two looks at a cache that is well: how old the numbers in its status get. */
+  readonly steadyMs: number;
+  /** Between two writes of nothing but numbers. */
+  readonly numbersMs: number;
+}
+
+export interface ReconcilerInit extends ObserveInit {
+  readonly api: Api;
+  readonly settings: CacheSettings;
+  readonly events: Events;
+  readonly logger: Logger;
+  readonly afterStep?: (count: number) => void;
+}
+
+/** Secrets, then tokens, then all else: each look needs what the one before has made. */
+const MOST_LOOKS = 4;
+
+export class Reconciler {
+  readonly #init: ReconcilerInit;
+  readonly #act: ActInit;
+  /** What was last written of a cache and when, and for which annotation its Secrets were looked at anew. */
+  readonly #known = new Map<string, { uid: string; wroteAt: number; forced: string | undefined; generation: number }>();
+
+  constructor(init: ReconcilerInit) {
+    this.#init = init;
+    const { api, secrets, afterStep } = init;
+    this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep: (cache, step) => this.#tell(cache, step) };
+  }
+
+  async reconcile(ref: Ref, signal: AbortSignal): Promise<Requeue> {
+    const cache = this.#init.stores.caches.get(ref);
+    const key = `${ref.namespace}/${ref.name}`;
+    if (!cache || cache.metadata.deletionTimestamp !== undefined) {
+      this.#known.delete(key);
+      return {};
+    }
+    const known = this.#knownOf(key, cache);
+    const forced = cache.metadata.annotations?.[RECONCILE_ANNOTATION];
+    const generation = cache.metadata.generation ?? 0;
+    let isFresh = forced !== known.forced || generation !== known.generation;
+    known.forced = forced;
+    known.generation = generation;
+    for (let looks = 1; ; looks++) {
+      const observed = await observe(this.#init, cache, isFresh, signal);
+      const inputs = await this.#inputs(observed, signal);
+      const outcome = await this.#act_(cache, inputs, observed, signal);
+      isFresh = false;
+      const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
+      if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
+      return this.#report(cache, inputs, observed, outcome, known, signal);
+    }
+  }
+
+  #knownOf(key: string, { metadata }: Cache) {
+    let known = this.#known.get(key);
+    if (known?.uid !== metadata.uid) {
+      known = { uid: metadata.uid, wroteAt: 0, forced: undefined, generation: -1 };
+      this.#known.set(key, known);
+    }
+    return known;
+  }
+
+  async #inputs({ secrets, publicName }: Observed, signal: AbortSignal): Promise<Inputs> {
+    const { api, settings } = this.#init;
+    const { image, apiUrl, trustedProxies, operatorNamespace } = settings;
+    const { holder } = publicName;
+    const [httpRoute, serviceMonitor] = await Promise.all([
+      api.served(kinds.HTTPRoute, { signal }),
+      api.served(kinds.ServiceMonitor, { signal }),
+    ]);
+    return {
+      image,
+      apiUrl,
+      hasPublicName: holder === undefined ? undefined : holder === 'this cache',
+      trustedProxies,
+      operatorNamespace,
+      tokenHashes: secrets.tokenHashes,
+      served: { httpRoute, serviceMonitor },
+    };
+  }
+
+  async #act_(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
+    const nothing = { steps: [], notGrown: new Map() };
+    const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
+    if (isPaused(cache) || isHindered) return nothing;
+    // The name of the signing key follows from it, and a key is for ever.
+    if (inputs.apiUrl !== undefined && inputs.hasPublicName === undefined)
+      return { ...nothing, steps: [{ do: 'wait', because: 'its public name is being decided' }] };
+    const steps = plan(cache, desired(cache, inputs), observed);
+    return act(this.#act, cache, inputs, observed, steps, signal);
+  }
+
+  async #report(
+    cache: Cache,
+    inputs: Inputs,
+    observed: Observed,
+    outcome: Outcome,
+    known: { wroteAt: number },
+    signal: AbortSignal,
+  ): Promise<Requeue> {
+    const { api, settings, events, logger } = this.#init;
+    const next = status(cache, inputs, observed, outcome, configHash(cache, inputs), new Date());
+    const { error } = outcome;
+    // Nothing can be written any more, and all of it goes.
+    if (error instanceof ApiError && error.isNamespaceTerminating) return {};
+    const sinceWrite = Date.now() - known.wroteAt;
+    const isNews = differsInSubstance(cache.status, next);
+    if (isNews || (!isDeepStrictEqual(cache.status, next) && sinceWrite >= settings.numbersMs)) {
+      const { apiVersion, kind, metadata } = cache;
+      const { name, namespace, uid } = metadata;
+      await api.apply(
+        BINARY_CACHE,
+        { apiVersion, kind, metadata: { name, namespace, uid }, status: next },
+        { sub: 'status', signal },
+      );
+      known.wroteAt = Date.now();
+      const before = cache.status?.conditions?.find(({ type }) => type === reasons.READY);
+      const ready = next.conditions?.find(({ type }) => type === reasons.READY);
+      if (ready && (before?.reason !== ready.reason || before.status !== ready.status)) {
+        logger.info(
+          { cache: `${namespace}/${name}`, reason: ready.reason, message: ready.message },
+          `Ready is ${ready.status}`,
+        );
+        const isFine = ready.status === 'True' || ready.reason === reasons.PROGRESSING;
+        const { reason, message: note } = ready;
+        events.record(cache, { type: isFine ? 'Normal' : 'Warning', reason, action: 'Reconcile', note });
+      }
+    }
+    // The API server may come round; a foreign object may go.
+    if (error !== undefined && !(error instanceof StepError)) throw error;
+    return { requeueAfterMs: this.#pause(next, outcome) };
+  }
+
+  #pause(next: ReturnType<typeof status>, { steps, error }: Outcome): number {
+    const { pollMs, numbersMs, steadyMs } = this.#init.settings;
+    const conditions = next.conditions ?? [];
+    const isUnderWay = (type: string) =>
+      conditions.some((it) => it.type === type && it.status !== 'True' && it.reason === reasons.PROGRESSING);
+    if (error === undefined && (steps.some((step) => step.do === 'wait') || isUnderWay(reasons.READY))) return pollMs;
+    return conditions.some(({ type }) => type === reasons.DRAINING) ? numbersMs : steadyMs;
+  }
+
+  #tell(cache: Cache, step: Step): void {
+    const { events, logger } = this.#init;
+    if (step.do === 'wait') return;
+    const what =
+      step.do === 'apply' || step.do === 'delete'
+        ? `${step.object.kind} ${step.object.metadata.name}`
+        : `Secret ${step.need.name}`;
+    const { namespace, name } = cache.metadata;
+    logger.info({ cache: `${namespace}/${name}`, object: what, because: step.because }, WORDS[step.do]);
+    const reason = step.do === 'apply' && step.isNew ? 'Created' : EVENTS[step.do];
+    events.record(cache, { type: 'Normal', reason, action: 'Reconcile', note: `${what}: ${step.because}` });
+  }
+}
+
+const WORDS = { generate: 'made', own: 'changed owner', apply: 'applied', delete: 'deleted' } as const;
+const EVENTS = { generate: 'Created', own: 'Updated', apply: 'Updated', delete: 'Deleted' } as const;

@@ -1,0 +1,45 @@
+/** Why pods would restart: the places where two pod templates differ. */
+import { isDeepStrictEqual } from 'node:util';
+import type { AnyObj, Desired } from '../runtime/index.ts';
+
+/** Places of the template that the wanted StatefulSet gives another value, as `spec.containers[server].image`. */
+export function restartReasons(live: AnyObj, want: Desired): string[] {
+  return differences(template(live), template(want), '');
+}
+
+const template = (object: AnyObj | Desired): unknown => (object.spec as { template?: unknown } | undefined)?.template;
+
+/** Only what is wanted is compared: the API server fills in much that nobody asked for. */
+function differences(live: unknown, want: unknown, at: string): string[] {
+  if (Array.isArray(want)) {
+    const found = named(live);
+    const wanted = named(want);
+    const gone = [...found.keys()].filter((name) => !wanted.has(name));
+    return [
+      ...[...wanted].flatMap(([name, item]) => differences(found.get(name), item, `${at}[${name}]`)),
+      ...gone.map((name) => `${at}[${name}] (removed)`),
+    ];
+  }
+  if (isMapping(want) && isMapping(live)) {
+    return Object.entries(want).flatMap(([field, value]) =>
+      differences(live[field], value, at === '' ? field : `${at}.${field}`),
+    );
+  }
+  if (isMapping(want) && live === undefined) return [`${at} (added)`];
+  return isDeepStrictEqual(live, want) ? [] : [live === undefined ? `${at} (added)` : at];
+}
+
+/** Items of a list by what tells them apart; without a name, by their place. */
+function named(list: unknown): Map<string, unknown> {
+  const items = Array.isArray(list) ? list : [];
+  return new Map(
+    items.map((item, index) => {
+      const { name, mountPath, containerPort } = isMapping(item) ? item : {};
+      return [String(mountPath ?? name ?? containerPort ?? index), item];
+    }),
+  );
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

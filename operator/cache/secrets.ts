@@ -1,0 +1,178 @@
+/**
+ * Reads the Secrets that a cache needs, and keeps of their content only what may be known: hashes and public keys. The
+ * operator may get a Secret by name, never list them, so what it learnt is kept for a while.
+ */
+import { hasConnection, hashToken, Secret } from '../../crds/index.ts';
+import { parseSecretKey } from '../../server/nix/index.ts';
+import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
+import { type SecretNeed, secretNeeds } from './keys.ts';
+import { isOurs } from './names.ts';
+import type { Cache } from './types.ts';
+
+/** What is kept of a value. */
+interface ValueFacts {
+  /** Hex SHA-256 of the text without white space around it. */
+  readonly hash: string;
+  readonly isRootKey: boolean;
+  /** `name:base64`, where the value is a signing key. */
+  readonly publicKey: string | undefined;
+}
+
+interface SecretFacts {
+  readonly values: ReadonlyMap<string, ValueFacts>;
+  readonly object: Obj;
+}
+
+export interface SecretProblem {
+  readonly need: SecretNeed;
+  readonly reason: 'SecretMissing' | 'SecretInvalid';
+  readonly message: string;
+}
+
+export interface SecretsView {
+  /** What is missing or cannot be used, in the order of the needs. */
+  readonly problems: readonly SecretProblem[];
+  /** Generated Secrets of keys that are there and ours, with the uids of their owners. */
+  readonly owners: ReadonlyMap<SecretNeed, readonly string[]>;
+  /** By name of the token. */
+  readonly tokenHashes: ReadonlyMap<string, string>;
+  /** Of the signing keys, in their order. */
+  readonly publicKeys: readonly string[];
+}
+
+export interface SecretsInit {
+  readonly api: Api;
+  /** How long what was read counts as true. */
+  readonly ttlMs: number;
+}
+
+export class Secrets {
+  readonly #init: SecretsInit;
+  readonly #known = new Map<string, { readonly facts: SecretFacts | undefined; readonly until: number }>();
+
+  constructor(init: SecretsInit) {
+    this.#init = init;
+  }
+
+  /** @param isFresh asks again for what is known */
+  async view(cache: Cache, isFresh: boolean, signal: AbortSignal): Promise<SecretsView> {
+    const { namespace = '' } = cache.metadata;
+    const needs = secretNeeds(cache);
+    const found = new Map<string, SecretFacts | undefined>();
+    for (const name of new Set(needs.map((need) => need.name)))
+      found.set(name, await this.#read(namespace, name, isFresh, signal));
+    return viewOf(cache, needs, found);
+  }
+
+  /** Forgets what is known of a Secret, after it was made or changed. */
+  forget(namespace: string, name: string): void {
+    this.#known.delete(`${namespace}/${name}`);
+  }
+
+  async #read(
+    namespace: string,
+    name: string,
+    isFresh: boolean,
+    signal: AbortSignal,
+  ): Promise<SecretFacts | undefined> {
+    const key = `${namespace}/${name}`;
+    const known = this.#known.get(key);
+    // What is missing may come any moment: only what was there is believed without a look.
+    if (!isFresh && known?.facts !== undefined && Date.now() < known.until) return known.facts;
+    const secret = await this.#init.api.get(kinds.Secret, { namespace, name }, { signal });
+    const facts = secret && factsOf(secret);
+    this.#known.set(key, { facts, until: Date.now() + this.#init.ttlMs });
+    return facts;
+  }
+}
+
+function factsOf(secret: SecretObject): SecretFacts {
+  const { data = {} } = secret;
+  const { apiVersion, kind, metadata } = secret;
+  return {
+    object: { apiVersion, kind, metadata },
+    values: new Map(Object.entries(data).map(([key, base64]) => [key, valueFacts(Buffer.from(base64, 'base64'))])),
+  };
+}
+
+function valueFacts(bytes: Buffer): ValueFacts {
+  const text = bytes.toString('utf8').trim();
+  return {
+    hash: hashToken(text),
+    isRootKey: bytes.length === 32 || Buffer.from(text, 'base64').length === 32,
+    publicKey: publicKeyOf(text),
+  };
+}
+
+function publicKeyOf(text: string): string | undefined {
+  try {
+    return parseSecretKey(text).publicKey;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where there is no Secret at all. */
+export function viewOfNothing(cache: Cache): SecretsView {
+  return viewOf(cache, secretNeeds(cache), new Map());
+}
+
+/** Pure. */
+function viewOf(
+  cache: Cache,
+  needs: readonly SecretNeed[],
+  found: ReadonlyMap<string, SecretFacts | undefined>,
+): SecretsView {
+  const problems: SecretProblem[] = [];
+  const owners = new Map<SecretNeed, readonly string[]>();
+  const tokenHashes = new Map<string, string>();
+  const publicKeys: string[] = [];
+  for (const need of needs) {
+    const facts = found.get(need.name);
+    const problem = problemOf(need, facts);
+    if (problem || !facts) {
+      if (problem) problems.push({ need, ...problem });
+      continue;
+    }
+    const value = facts.values.get(need.keys[0] ?? '');
+    if (need.token !== undefined && value) tokenHashes.set(need.token, value.hash);
+    if (need.use === 'signing' && value?.publicKey) publicKeys.push(value.publicKey);
+    const isKey = need.use === 'root' || need.use === 'signing';
+    if (isKey && need.isGenerated && isOurs(cache, facts.object))
+      owners.set(
+        need,
+        (facts.object.metadata.ownerReferences ?? []).map(({ uid }) => uid),
+      );
+  }
+  return { problems, owners, tokenHashes, publicKeys };
+}
+
+function problemOf(need: SecretNeed, facts: SecretFacts | undefined): Omit<SecretProblem, 'need'> | undefined {
+  const what = `Secret ${need.name} (${WORDS[need.use]}${need.token === undefined ? '' : ` ${need.token}`})`;
+  if (!facts) return { reason: 'SecretMissing', message: `${what} is missing` };
+  const has = new Secret({ name: need.name }, new Map([...facts.values.keys()].map((key) => [key, new Uint8Array()])));
+  const [key = ''] = need.keys;
+  const lacking = need.keys.filter((it) => !facts.values.has(it));
+  const isComplete = need.use === 'database' ? hasConnection(has, key) : lacking.length === 0;
+  if (!isComplete) return { reason: 'SecretMissing', message: `${what} has no key ${lacking.join(', ')}` };
+  const value = facts.values.get(key);
+  if (need.use === 'signing' && value?.publicKey === undefined)
+    return {
+      reason: 'SecretInvalid',
+      message: `${what}: ${key} is not a signing key in the form of Nix (name:base64)`,
+    };
+  if (need.use === 'root' && !value?.isRootKey)
+    return { reason: 'SecretInvalid', message: `${what}: ${key} is neither 32 bytes nor their base64` };
+  if (need.use === 'token' && value?.hash === hashToken(''))
+    return { reason: 'SecretInvalid', message: `${what}: ${key} is empty` };
+  return undefined;
+}
+
+const WORDS: Readonly<Record<SecretNeed['use'], string>> = {
+  root: 'root key',
+  signing: 'signing key',
+  token: 'token',
+  storage: 'credentials of a bucket',
+  database: 'connection to PostgreSQL',
+  ca: 'CA of PostgreSQL',
+};

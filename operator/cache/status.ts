@@ -1,0 +1,67 @@
+/** What is reported of a cache. Pure: `now` is an argument. */
+import { isDeepStrictEqual } from 'node:util';
+import type { BinaryCacheStatus } from '../../crds/index.ts';
+import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
+import type { Outcome } from './act.ts';
+import { bestUrl } from './addresses.ts';
+import { type Facts, findings } from './conditions.ts';
+import type { Inputs } from './inputs.ts';
+import { namesOf, selectorOf } from './names.ts';
+import type { Observed } from './observed.ts';
+import { storageStatus } from './storage-status.ts';
+import type { Cache } from './types.ts';
+
+export function status(
+  cache: Cache,
+  inputs: Inputs,
+  observed: Observed,
+  outcome: Outcome,
+  expectedHash: string,
+  now: Date,
+): BinaryCacheStatus {
+  const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
+  const storages = storageStatus(cache, observed);
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages };
+  const generation = cache.metadata.generation ?? 0;
+  const before = (cache.status?.conditions ?? []) as readonly Condition[];
+  const publicKeys = publicKeysOf(observed);
+  const image = workload?.spec.template.spec.containers[0]?.image;
+  return {
+    observedGeneration: generation,
+    replicas: workload?.status?.replicas ?? 0,
+    readyReplicas: workload?.status?.readyReplicas ?? 0,
+    selector: Object.entries(selectorOf(cache))
+      .map(([name, value]) => `${name}=${value}`)
+      .join(','),
+    url: bestUrl(cache, inputs),
+    ...(image !== undefined && { image }),
+    // Clients trust these: while nobody tells them, they do not vanish.
+    publicKeys: publicKeys.length > 0 ? publicKeys : (cache.status?.publicKeys ?? []),
+    storages,
+    conditions: [...mergeConditions(before, findings(facts), generation, now)],
+  };
+}
+
+/** Of the servers, who know keys that clients registered too; before they run, of the Secrets. */
+function publicKeysOf({ reports, secrets }: Observed): string[] {
+  const told = [...reports.values()].flatMap(({ caches }) => caches.flatMap(({ publicKeys }) => publicKeys));
+  return told.length > 0 ? [...new Set(told)] : [...secrets.publicKeys];
+}
+
+/** Whether two reports differ in more than numbers that rise and fall by themselves. */
+export function differsInSubstance(before: Partial<BinaryCacheStatus> | undefined, next: BinaryCacheStatus): boolean {
+  return !isDeepStrictEqual(substance(before ?? {}), substance(next));
+}
+
+function substance({ storages = [], conditions = [], ...rest }: Partial<BinaryCacheStatus>): unknown {
+  return {
+    ...rest,
+    storages: storages.map(({ name, phase }) => ({ name, phase })),
+    conditions: conditions.map(({ type, status, reason, observedGeneration }) => ({
+      type,
+      status,
+      reason,
+      observedGeneration,
+    })),
+  };
+}

@@ -1,0 +1,86 @@
+/** `status.storages`: what the servers say of each storage, and what the volumes say. Pure. */
+import { parseQuantity, type ServerStatus } from '../../crds/index.ts';
+import type { PersistentVolumeClaim } from '../runtime/index.ts';
+import { volumeName } from './names.ts';
+import type { Observed } from './observed.ts';
+import { roundBytes } from './sizes.ts';
+import type { Cache, StorageStatus } from './types.ts';
+
+export type StorageReport = ServerStatus['caches'][number]['storages'][number];
+
+/** What the servers say of this cache's storages, one report a name. Where pods differ, the worst counts. */
+export function storageReports(observed: Pick<Observed, 'reports'>): ReadonlyMap<string, StorageReport> {
+  const reports = new Map<string, StorageReport>();
+  for (const status of observed.reports.values()) {
+    for (const report of status.caches.flatMap(({ storages }) => storages)) {
+      const other = reports.get(report.name);
+      if (!other || RANK[report.phase] > RANK[other.phase]) reports.set(report.name, report);
+    }
+  }
+  return reports;
+}
+
+/** Drained is the best that may be said of a storage only if every server says it. */
+const RANK: Readonly<Record<StorageReport['phase'], number>> = {
+  Drained: 0,
+  Ready: 1,
+  Abandoned: 2,
+  Draining: 3,
+  Paused: 4,
+  Unavailable: 5,
+};
+
+/** An entry for each storage of the manifest, and for those that the servers still have. */
+export function storageStatus(cache: Cache, observed: Observed): StorageStatus[] {
+  const reports = storageReports(observed);
+  const wanted = cache.spec.storages.map(({ name }) => name);
+  const before = new Map((cache.status?.storages ?? []).map((it) => [it.name, it]));
+  const gone = [...before.keys(), ...reports.keys()].filter((name) => !wanted.includes(name));
+  return [...wanted, ...new Set(gone)].flatMap((name): StorageStatus[] => {
+    const report = reports.get(name);
+    if (report) return [withVolume(statusOf(report), volumeOf(cache, observed, name))];
+    const isWanted = wanted.includes(name);
+    // Servers that answer and do not know a storage have let go of it; servers that do not answer say nothing.
+    if (!isWanted && observed.reports.size > 0) return [];
+    const known = before.get(name);
+    return [known ?? { name, phase: 'Pending' }];
+  });
+}
+
+function statusOf(report: StorageReport): StorageStatus {
+  const { name, phase, usedBytes, capacityBytes, objects, movedObjects } = report;
+  return {
+    name,
+    phase,
+    ...(usedBytes !== undefined && { used: roundBytes(usedBytes) }),
+    ...(capacityBytes !== undefined && { capacity: roundBytes(capacityBytes) }),
+    ...(objects !== undefined && { objects }),
+    ...(movedObjects !== undefined && { movedObjects }),
+  };
+}
+
+export function volumeOf(cache: Cache, { children }: Observed, storage: string): PersistentVolumeClaim | undefined {
+  return children.get(`PersistentVolumeClaim/${volumeName(cache, storage)}`) as PersistentVolumeClaim | undefined;
+}
+
+/** A server without statistics of its own has those of its volume. */
+function withVolume(status: StorageStatus, volume: PersistentVolumeClaim | undefined): StorageStatus {
+  const size = volume?.status?.capacity?.storage;
+  return status.capacity === undefined && size !== undefined ? { ...status, capacity: size } : status;
+}
+
+/** Whether a volume is on its way to another size. */
+export function isResizing(volume: PersistentVolumeClaim): boolean {
+  const { spec, status } = volume;
+  if (status?.conditions?.some(({ type, status }) => /Resiz/.test(type) && status === 'True')) return true;
+  const [wanted, real] = [spec.resources?.requests?.storage, status?.capacity?.storage];
+  return wanted !== undefined && real !== undefined && bytesOf(wanted) > bytesOf(real);
+}
+
+function bytesOf(quantity: string): number {
+  try {
+    return parseQuantity(quantity);
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,250 @@
+/** The command line of the operator: its flags, their environment variables, and how errors end it. */
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import process from 'node:process';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { OperatorOptions } from './options.ts';
+import { PlanError, printPlan } from './plan.ts';
+import { runOperator } from './run.ts';
+
+interface Flags {
+  image?: string;
+  apiUrl?: string;
+  namespace: string;
+  identity: string;
+  watchNamespaces: string[];
+  gatewayNamespaces: string[];
+  gatewaySelector: string;
+  names: string;
+  routes: string;
+  trustedProxies: string[];
+  lease: string;
+  leaseDuration: number;
+  renewDeadline: number;
+  leaseRetry: number;
+  listen: OperatorOptions['listen'];
+  workers: number;
+  resync: number;
+  poll: number;
+  statusInterval: number;
+  numbersInterval: number;
+  secretsInterval: number;
+  serverTimeout: number;
+  logLevel: string;
+}
+
+/** Runs one command and sets the exit code. */
+export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
+  const program = new Command('narwhal-operator')
+    .description('Makes Nix binary caches out of the BinaryCache resources of a Kubernetes cluster.')
+    .showHelpAfterError('(narwhal-operator --help lists what there is)');
+  program.addCommand(runCommand(env), { isDefault: true });
+  program.addCommand(planCommand());
+  // `| head` has read enough.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    console.error(error instanceof PlanError ? `narwhal-operator: ${error.message}` : error);
+    process.exitCode = 1;
+  }
+}
+
+function runCommand(env: NodeJS.ProcessEnv): Command {
+  const command = new Command('run').description('look after the caches (the default command)');
+  for (const option of sharedOptions()) command.addOption(option);
+  return command
+    .addOption(variable('--namespace <name>', 'where the operator and the gateway run', 'NARWHAL_NAMESPACE', 'default'))
+    .addOption(variable('--identity <name>', 'of this process among its replicas', 'NARWHAL_IDENTITY', hostname()))
+    .addOption(
+      names('--watch-namespaces <names>', 'whose caches are looked after. Default: all', 'NARWHAL_WATCH_NAMESPACES'),
+    )
+    .addOption(
+      names(
+        '--gateway-namespaces <names>',
+        'whose caches may have a public name. Default: all',
+        'NARWHAL_GATEWAY_NAMESPACES',
+      ),
+    )
+    .addOption(
+      variable(
+        '--gateway-selector <labels>',
+        'of the pods of the gateway',
+        'NARWHAL_GATEWAY_SELECTOR',
+        'app.kubernetes.io/name=narwhal,app.kubernetes.io/component=gateway',
+      ),
+    )
+    .addOption(variable('--names <configmap>', 'that records whose public names are', 'NARWHAL_NAMES', 'narwhal-names'))
+    .addOption(variable('--routes <configmap>', 'with the table of the gateway', 'NARWHAL_ROUTES', 'narwhal-routes'))
+    .addOption(variable('--lease <name>', 'by which one replica leads', 'NARWHAL_LEASE', 'narwhal-operator'))
+    .addOption(
+      seconds('--lease-duration <seconds>', 'after which a silent leader is replaced', 'NARWHAL_LEASE_DURATION', 15),
+    )
+    .addOption(
+      seconds('--renew-deadline <seconds>', 'after which a leader gives up by itself', 'NARWHAL_RENEW_DEADLINE', 10),
+    )
+    .addOption(seconds('--lease-retry <seconds>', 'between two looks at the lease', 'NARWHAL_LEASE_RETRY', 2))
+    .addOption(
+      variable(
+        '--listen <address>',
+        'of /livez, /readyz and /metrics, as :port or host:port',
+        'NARWHAL_OPERATOR_LISTEN',
+        ':9090',
+      )
+        .argParser(listenAddress)
+        .default(listenAddress(':9090'), ':9090'),
+    )
+    .addOption(
+      new Option('--workers <count>', 'caches that are looked at side by side')
+        .env('NARWHAL_WORKERS')
+        .argParser(wholeNumber)
+        .default(4),
+    )
+    .addOption(seconds('--resync <seconds>', 'between two looks at a cache at most', 'NARWHAL_RESYNC', 600))
+    .addOption(seconds('--poll <seconds>', 'between two looks while something is under way', 'NARWHAL_POLL', 3))
+    .addOption(
+      seconds('--status-interval <seconds>', 'between two questions to well caches', 'NARWHAL_STATUS_INTERVAL', 60),
+    )
+    .addOption(
+      seconds(
+        '--numbers-interval <seconds>',
+        'between two writes of a status whose numbers alone differ',
+        'NARWHAL_NUMBERS_INTERVAL',
+        15,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--secrets-interval <seconds>',
+        'after which a known Secret is read again',
+        'NARWHAL_SECRETS_INTERVAL',
+        300,
+      ),
+    )
+    .addOption(seconds('--server-timeout <seconds>', 'for the answer of a pod', 'NARWHAL_SERVER_TIMEOUT', 3))
+    .addOption(
+      new Option('--log-level <level>', 'least important lines to log')
+        .env('NARWHAL_LOG_LEVEL')
+        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+        .default('info'),
+    )
+    .addHelpText('after', '\nThe API server is found by KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod.')
+    .action(async (flags: Flags) => {
+      process.exitCode = await runOperator(optionsOf(flags), env);
+    });
+}
+
+function planCommand(): Command {
+  const command = new Command('plan')
+    .description(
+      'print what would be applied for the caches of a manifest, and why pods would restart; changes nothing',
+    )
+    .requiredOption('-f, --file <path>', 'manifest with BinaryCache resources')
+    .option('-n, --namespace <name>', 'of resources that name none', 'default')
+    .option('--kubeconfig <path>', 'of the cluster to compare with. Default: as kubectl finds it')
+    .option('--offline', 'compare with nothing: everything is new', false);
+  for (const option of sharedOptions()) command.addOption(option);
+  return command.action(async ({ file, ...flags }: PlanFlags) => {
+    const { changes } = await printPlan({ ...flags, file, text: await readFile(file, 'utf8') }, process.stdout);
+    // As diff does, so that a script can tell.
+    if (changes > 0) process.exitCode = 2;
+  });
+}
+
+interface PlanFlags {
+  file: string;
+  namespace: string;
+  kubeconfig?: string;
+  offline: boolean;
+  image?: string;
+  apiUrl?: string;
+  trustedProxies: string[];
+}
+
+/** What the objects of a cache follow from. */
+function sharedOptions(): Option[] {
+  return [
+    new Option('--image <image>', 'of the servers, where a cache names none').env('NARWHAL_IMAGE'),
+    new Option('--api-url <url>', 'of the gateway; without it caches are found by their Services only')
+      .env('NARWHAL_API_URL')
+      .argParser(apiUrl),
+    names(
+      '--trusted-proxies <networks>',
+      'addresses and networks whose X-Forwarded-* headers the servers believe',
+      'NARWHAL_TRUSTED_PROXIES',
+    ),
+  ];
+}
+
+function variable(flags: string, description: string, name: string, value: string): Option {
+  return new Option(flags, description).env(name).default(value);
+}
+
+function names(flags: string, description: string, name: string): Option {
+  return new Option(flags, `${description}; with commas between them`)
+    .env(name)
+    .argParser((text) => text.split(',').filter((it) => it !== ''))
+    .default([], 'none');
+}
+
+function seconds(flags: string, description: string, name: string, value: number): Option {
+  const parse = (text: string) => {
+    const number = Number(text);
+    if (!(number > 0)) throw new InvalidArgumentError('expected a number of seconds above 0');
+    return number;
+  };
+  return new Option(flags, description).env(name).argParser(parse).default(value);
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
+  return Number(text);
+}
+
+function apiUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain =
+    url && /^https?:$/.test(url.protocol) && url.pathname === '/' && url.search === '' && url.username === '';
+  if (!isPlain) throw new InvalidArgumentError('expected http://host or https://host, without a path');
+  return url.origin;
+}
+
+function listenAddress(text: string): OperatorOptions['listen'] {
+  const [, host, port = ''] = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d{1,5})$/.exec(text) ?? [];
+  if (port === '' || Number(port) > 65535) throw new InvalidArgumentError('expected host:port or :port');
+  return { host: host?.replace(/^\[|\]$/g, '') || undefined, port: Number(port) };
+}
+
+function optionsOf(flags: Flags): OperatorOptions {
+  const { image = 'narwhal:latest', namespace, identity, watchNamespaces, gatewayNamespaces, gatewaySelector } = flags;
+  return {
+    image,
+    apiUrl: flags.apiUrl,
+    namespace,
+    identity,
+    watchNamespaces,
+    gatewayNamespaces,
+    gatewaySelector,
+    namesConfigMap: flags.names,
+    routesConfigMap: flags.routes,
+    trustedProxies: flags.trustedProxies,
+    lease: {
+      name: flags.lease,
+      leaseMs: flags.leaseDuration * 1000,
+      renewMs: flags.renewDeadline * 1000,
+      retryMs: flags.leaseRetry * 1000,
+    },
+    listen: flags.listen,
+    workers: flags.workers,
+    resyncMs: flags.resync * 1000,
+    pollMs: flags.poll * 1000,
+    steadyMs: flags.statusInterval * 1000,
+    numbersMs: flags.numbersInterval * 1000,
+    secretsMs: flags.secretsInterval * 1000,
+    serverTimeoutMs: flags.serverTimeout * 1000,
+    logLevel: flags.logLevel,
+  };
+}

@@ -1,0 +1,39 @@
+/** What the operator is started with. Read from argv and the environment in cli.ts, nowhere else. */
+
+export interface OperatorOptions {
+  /** Image of the servers, where a cache names none. */
+  readonly image: string;
+  /** URL of the gateway; undefined: there is none. */
+  readonly apiUrl: string | undefined;
+  /** Where the operator itself runs. */
+  readonly namespace: string;
+  /** Name of this process among the replicas. */
+  readonly identity: string;
+  /** Namespaces whose caches are looked after; empty: all. */
+  readonly watchNamespaces: readonly string[];
+  /** Namespaces whose caches may have a public name; empty: all. */
+  readonly gatewayNamespaces: readonly string[];
+  readonly gatewaySelector: string;
+  readonly namesConfigMap: string;
+  readonly routesConfigMap: string;
+  readonly trustedProxies: readonly string[];
+  readonly lease: {
+    readonly name: string;
+    /** After so long a silence another process takes over. */
+    readonly leaseMs: number;
+    /** A leader that could not renew for this long gives up by itself. */
+    readonly renewMs: number;
+    readonly retryMs: number;
+  };
+  readonly listen: { readonly host: string | undefined; readonly port: number };
+  readonly workers: number;
+  readonly resyncMs: number;
+  /** The times of CacheSettings. */
+  readonly pollMs: number;
+  readonly steadyMs: number;
+  readonly numbersMs: number;
+  /** How long what was read of a Secret counts. */
+  readonly secretsMs: number;
+  readonly serverTimeoutMs: number;
+  readonly logLevel: string;
+}

@@ -1,0 +1,131 @@
+/** `narwhal-operator plan`: what would be done for the caches of a manifest, without doing it. */
+import type { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { stringify } from 'yaml';
+import { formatManifestError, loadManifests } from '../crds/index.ts';
+import {
+  API_URL,
+  type Cache,
+  desired,
+  type Inputs,
+  namesOf,
+  type Observed,
+  observeOnce,
+  plan,
+  type Step,
+  serviceHost,
+} from './cache/index.ts';
+import { Api, kubeConfig, Metrics, type StatefulSet } from './runtime/index.ts';
+
+/** A plan that cannot be made; the message is for people. */
+export class PlanError extends Error {
+  override readonly name = 'PlanError';
+}
+
+export interface PlanInit {
+  readonly file: string;
+  readonly text: string;
+  /** Of resources that name none. */
+  readonly namespace: string;
+  readonly kubeconfig?: string;
+  readonly offline: boolean;
+  readonly image?: string;
+  readonly apiUrl?: string;
+  readonly trustedProxies: readonly string[];
+}
+
+/** Prints the objects as YAML, with the reasons as comments; how many would change. */
+export async function printPlan(init: PlanInit, out: Writable): Promise<{ changes: number }> {
+  const { documents, errors } = loadManifests([{ file: init.file, text: init.text }]);
+  if (errors.length > 0) throw new PlanError(errors.map(formatManifestError).join('\n'));
+  if (documents.binaryCaches.length === 0) throw new PlanError(`${init.file}: no BinaryCache in it`);
+  let changes = 0;
+  for (const { apiVersion, metadata, spec } of documents.binaryCaches) {
+    const { name, namespace = init.namespace } = metadata;
+    const wanted: Cache = {
+      apiVersion,
+      kind: 'BinaryCache',
+      metadata: { name, namespace, uid: NEW_UID, resourceVersion: '', creationTimestamp: '', generation: 1 },
+      spec,
+    };
+    const api = init.offline ? undefined : connect(init.kubeconfig);
+    const { cache, observed } = await observeOnce(api, wanted, AbortSignal.timeout(60_000));
+    const steps = allSteps(init, cache, observed);
+    out.write(
+      `# BinaryCache ${namespace}/${name}: ${steps.length === 0 ? 'nothing to do' : `${steps.length} steps`}\n`,
+    );
+    for (const step of steps) out.write(textOf(step));
+    changes += steps.length;
+  }
+  return { changes };
+}
+
+/** What the operator does in several looks, since what it generates decides about the rest. */
+function allSteps(init: PlanInit, cache: Cache, observed: Observed): Step[] {
+  const steps = (view: Observed) => plan(cache, desired(cache, inputsOf(init, cache, view)), view);
+  const first = steps(observed);
+  const generated = first.filter((step) => step.do === 'generate');
+  if (generated.length === 0) return first;
+  const needs = observed.secrets.problems.filter(({ need }) => need.isGenerated).map(({ need }) => need);
+  const tokens = needs.flatMap(({ token }) => (token === undefined ? [] : [[token, UNKNOWN_HASH] as const]));
+  const secrets: Observed['secrets'] = {
+    ...observed.secrets,
+    problems: [],
+    tokenHashes: new Map([...observed.secrets.tokenHashes, ...tokens]),
+  };
+  const because = 'there is none yet';
+  return [...needs.map((need) => ({ do: 'generate', need, because }) as const), ...steps({ ...observed, secrets })];
+}
+
+/** Stands for the hash of a token that is not generated yet. */
+const UNKNOWN_HASH = '0'.repeat(64);
+
+/** Stands where the API server would put the uid of a cache that is new. */
+const NEW_UID = '00000000-0000-0000-0000-000000000000';
+
+function connect(file: string | undefined): Api {
+  return new Api({
+    load: kubeConfig(file),
+    manager: 'narwhal-operator',
+    logger: pino({ enabled: false }),
+    metrics: new Metrics(),
+  });
+}
+
+/** Where nothing is said, what the running pods have: the operator is taken to run with the same. */
+function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed): Inputs {
+  const workload = children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
+  const server = workload?.spec.template.spec.containers[0];
+  const running = (server?.env as { name: string; value?: string }[] | undefined)?.find((it) => it.name === API_URL);
+  const ownUrl = `http://${serviceHost(cache)}`;
+  const { image = server?.image ?? 'narwhal:latest', trustedProxies } = init;
+  const apiUrl = init.apiUrl ?? (running?.value === ownUrl ? undefined : running?.value);
+  const { tokenHashes } = secrets;
+  return {
+    image,
+    apiUrl,
+    hasPublicName: apiUrl !== undefined,
+    trustedProxies,
+    operatorNamespace: 'narwhal-system',
+    tokenHashes,
+    served: { httpRoute: true, serviceMonitor: true },
+  };
+}
+
+/** A script or a file of several lines stays readable. */
+const LAYOUT = { lineWidth: 0, blockQuote: 'literal', aliasDuplicateObjects: false } as const;
+
+function textOf(step: Step): string {
+  switch (step.do) {
+    case 'apply':
+      return `---\n# ${step.isNew ? 'create' : 'change'} ${step.object.kind} ${step.object.metadata.name}: ${step.because}\n${stringify(step.object, LAYOUT)}`;
+    case 'delete':
+      return `---\n# delete ${step.object.kind} ${step.object.metadata.name}: ${step.because}\n`;
+    case 'generate':
+      return `---\n# generate Secret ${step.need.name}: ${step.because}\n`;
+    case 'own':
+      return `---\n# change the owner of Secret ${step.need.name}: ${step.because}\n`;
+    case 'wait':
+      return `---\n# wait: ${step.because}\n`;
+  }
+}
