@@ -7,15 +7,19 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-/** What a program says and how it ends; an end with another code than 0 is no error. @param env is all that it gets */
-export function runToEnd(
-  words: readonly string[],
-  init: { env: NodeJS.ProcessEnv; input?: string | undefined },
-): Promise<RunResult> {
+export interface RunInit {
+  /** All that the program gets. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly input?: string | undefined;
+  readonly cwd?: string;
+}
+
+/** What a program says and how it ends; an end with another code than 0 is no error. */
+export function runToEnd(words: readonly string[], { input, ...init }: RunInit): Promise<RunResult> {
   const [program = '', ...args] = words;
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: init.env });
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], ...init });
   child.stdin.on('error', () => {});
-  child.stdin.end(init.input ?? '');
+  child.stdin.end(input ?? '');
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text;
