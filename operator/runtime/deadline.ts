@@ -29,6 +29,11 @@ export class Deadline {
     this.#timer = setTimeout(this.#end, ms);
   }
 
+  /** Ends it now. */
+  abort(reason: Error): void {
+    this.#controller.abort(reason);
+  }
+
   /** To be called in any case: parents live long, and would remember every request. */
   clear(): void {
     clearTimeout(this.#timer);
