@@ -5,7 +5,7 @@
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metrics } from './metrics.ts';
 
 export interface ProbeInit {
@@ -25,7 +25,7 @@ interface Answer {
 
 export class Probe {
   readonly #init: ProbeInit;
-  readonly #lag: IntervalHistogram = monitorEventLoopDelay({ resolution: 20 });
+  readonly #lag = monitorEventLoopDelay({ resolution: 20 });
   readonly #server: Server;
 
   constructor(init: ProbeInit) {
