@@ -37,7 +37,7 @@ export class Probe {
     });
   }
 
-  async listen(host: string, port: number): Promise<AddressInfo> {
+  async listen(host: string | undefined, port: number): Promise<AddressInfo> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(port, host, resolve);
