@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
 import { schemaHash } from '../crds/index.ts';
 import { type Cache, cacheKeyOf, MANAGER, Reconciler, Secrets, Stores } from './cache/index.ts';
-import { PublicNames } from './gateway/public-names.ts';
+import { PublicNames } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import {
   type AnyObj,

@@ -167,13 +167,16 @@ export class Reconciler {
   #tell(cache: Cache, step: Step): void {
     const { events, logger } = this.#init;
     if (step.do === 'wait') return;
+    const isNew = step.do === 'apply' && step.isNew;
     const what =
       step.do === 'apply' || step.do === 'delete'
         ? `${step.object.kind} ${step.object.metadata.name}`
         : `Secret ${step.need.name}`;
     const { namespace, name } = cache.metadata;
     logger.info({ cache: `${namespace}/${name}`, object: what, because: step.because }, WORDS[step.do]);
-    const reason = step.do === 'apply' && step.isNew ? 'Created' : EVENTS[step.do];
+    // That a new cache gets what every cache has is no news.
+    if (isNew) return;
+    const reason = EVENTS[step.do];
     events.record(cache, { type: 'Normal', reason, action: 'Reconcile', note: `${what}: ${step.because}` });
   }
 }
