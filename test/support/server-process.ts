@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
+import path from 'node:path';
 
 const START_MS = 60_000;
 const ASK_MS = 5000;
@@ -30,6 +31,11 @@ const left = new Map<ChildProcess, NodeJS.Signals>();
 process.on('exit', () => {
   for (const [child, signal] of left) child.kill(signal);
 });
+
+/** Where a process in `folder` logs to: where `npm test` looks for secrets afterwards, else into the folder. */
+export function logFile(folder: string, name: string): string {
+  return path.join(process.env.NARWHAL_TEST_LOGS ?? folder, `${path.basename(folder)}-${name}.log`);
+}
 
 /** The server could not take its port, because another process has it. */
 export class PortTakenError extends Error {}

@@ -1,0 +1,111 @@
+/** A real narwhal-operator in a process of its own, with timers short enough for tests. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { logFile, onFreePort, ServerProcess } from './server-process.ts';
+
+const MAIN = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+
+export interface OperatorInit {
+  /** Of a user who may do what the operator does. */
+  readonly kubeconfig: string;
+  /** Where its lease and its ConfigMaps are. */
+  readonly namespace: string;
+  /** Further flags of `run`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export class Operator {
+  readonly #init: OperatorInit;
+  readonly #folder: string;
+  #port = 0;
+  #process: ServerProcess | undefined;
+
+  private constructor(init: OperatorInit, folder: string) {
+    this.#init = init;
+    this.#folder = folder;
+  }
+
+  static async start(init: OperatorInit): Promise<Operator> {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-'));
+    const operator = new Operator(init, folder);
+    await operator.restart();
+    return operator;
+  }
+
+  /** Starts it (again), with further variables or flags from now on. Resolves when its probe port answers. */
+  async restart(more: Pick<OperatorInit, 'args' | 'env'> = {}): Promise<void> {
+    await this.kill();
+    await onFreePort((port) => this.#startOn(port, more));
+  }
+
+  get process(): ServerProcess {
+    if (!this.#process) throw new Error('the operator was never started');
+    return this.#process;
+  }
+
+  /** Everything that all its processes have logged. */
+  get log(): string {
+    return logFile(this.#folder, 'operator');
+  }
+
+  /** `/metrics`, `/readyz` or `/livez`. */
+  async probe(name: string): Promise<{ readonly status: number; readonly text: string }> {
+    const answer = await fetch(`http://127.0.0.1:${this.#port}/${name}`);
+    return { status: answer.status, text: await answer.text() };
+  }
+
+  /** Sum of a series over all labels that match. */
+  async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    const { text } = await this.probe('metrics');
+    const fits = (line: string) =>
+      Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`));
+    return text
+      .split('\n')
+      .filter((line) => (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) && fits(line))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  }
+
+  /** Ends it as the kubelet does. The exit code. */
+  async stop(): Promise<number | null> {
+    return (await this.#process?.stop('SIGTERM')) ?? null;
+  }
+
+  async kill(): Promise<void> {
+    await this.#process?.stop('SIGKILL');
+  }
+
+  /** Ends it. Its log stays where the run's logs are searched. */
+  async remove(): Promise<void> {
+    await this.kill();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #startOn(port: number, more: Pick<OperatorInit, 'args' | 'env'>): Promise<void> {
+    this.#port = port;
+    const { kubeconfig, namespace, args = [], env = {} } = this.#init;
+    const flags = {
+      '--namespace': namespace,
+      '--listen': `127.0.0.1:${port}`,
+      '--image': 'narwhal:test',
+      '--poll': '0.2',
+      '--status-interval': '2',
+      '--numbers-interval': '1',
+      '--secrets-interval': '1',
+      '--lease-duration': '3',
+      '--renew-deadline': '2',
+      '--lease-retry': '0.2',
+    };
+    this.#process = new ServerProcess({
+      words: [process.execPath, MAIN, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
+      env: { PATH: process.env.PATH, HOME: this.#folder, KUBECONFIG: kubeconfig, ...env, ...more.env },
+      log: this.log,
+      cwd: this.#folder,
+    });
+    await this.#process.untilReady(async () => {
+      if ((await this.probe('readyz')).status !== 200) throw new Error('not ready');
+    });
+  }
+}
