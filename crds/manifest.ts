@@ -144,7 +144,7 @@ function readManifest<K extends Kind>(
   ];
   // A place with a mistake of its own is not judged further: the rules rely on what the schema promises.
   const sound = kind.rules.filter(({ at }) => at !== '' || name.ok);
-  issues.push(...brokenRules(sound, { metadata: name.value, spec: spec.value }, issues));
+  issues.push(...brokenRules(sound, { metadata: name.value, spec: spec.value }, { known: issues }));
   if (issues.length > 0 || !name.ok || !spec.ok) return { issues };
   return { document: { apiVersion, kind: kind.kind, metadata: name.value, spec: spec.value }, issues };
 }
