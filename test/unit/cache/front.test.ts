@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { BinaryCache, Caches } from '../../../server/cache/index.ts';
+import { decodePath, hostnameOf } from '../../../server/http/address.ts';
 import { tokenOf } from '../../../server/http/credentials.ts';
-import { decodePath, Front, hostnameOf } from '../../../server/http/front.ts';
+import { Front } from '../../../server/http/front.ts';
 import { parseRange } from '../../../server/http/range.ts';
 import { Urls } from '../../../server/http/urls.ts';
 

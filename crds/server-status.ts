@@ -1,0 +1,68 @@
+/** What a server answers to `GET /status` on its admin port: the contract between it and whoever watches over it. */
+import type { BinaryCacheSpec } from './binary-cache.ts';
+import type { StorageSpec } from './storage.ts';
+
+export interface ServerStatus {
+  readonly version: string;
+  /** False until the first configuration runs, and again once the server stops. */
+  readonly ready: boolean;
+  readonly config: {
+    /** The manifests that run: after a change that could not be applied, those from before it. */
+    readonly files: readonly ConfigFile[];
+    /** Why the files that are there now do not run; null: they do. */
+    readonly error: string | null;
+  };
+  readonly caches: readonly CacheStatus[];
+}
+
+export interface ConfigFile {
+  /** Without its folder. */
+  readonly name: string;
+  /** Of the file's bytes, in hex. */
+  readonly sha256: string;
+}
+
+export interface CacheStatus {
+  readonly name: string;
+  readonly access: BinaryCacheSpec['access'];
+  /** Store paths that are served. */
+  readonly paths: number;
+  /** `name:base64`, the one that new clients are told of first. */
+  readonly publicKeys: readonly string[];
+  /** Which key is missing, so that no pushes are taken; null: none. */
+  readonly keysLost: string | null;
+  /** Uploads that hold a file open. */
+  readonly uploads: number;
+  readonly storages: readonly StorageStatus[];
+}
+
+export type StoragePhase = 'Ready' | 'Unavailable' | 'Draining' | 'Paused' | 'Drained' | 'Abandoned';
+
+export interface StorageStatus {
+  readonly name: string;
+  readonly mode: StorageSpec['mode'];
+  /** Whether it can be used now. */
+  readonly state: 'Ready' | 'Unavailable';
+  readonly phase: StoragePhase;
+  /** Why it is unavailable, in words, or why nothing is moved, in one word. */
+  readonly reason?: string;
+  /** Of all objects. */
+  readonly usedBytes: number;
+  /** What may still be written; absent for buckets and where the medium cannot be asked. */
+  readonly freeBytes?: number;
+  /** `capacity` of the manifest, else the size of the file system; absent where neither is known. */
+  readonly capacityBytes?: number;
+  /** Writes under way here. */
+  readonly writes: number;
+  /** Of a storage that is drained or given up: what is left. */
+  readonly objects?: number;
+  readonly bytes?: number;
+  /** Moved already, and waiting until nobody reads them here. */
+  readonly tombstones?: number;
+  readonly uploads?: number;
+  readonly movedObjects?: number;
+  readonly movedBytes?: number;
+  readonly bytesPerSecond?: number;
+  readonly failedObjects?: number;
+  readonly lastError?: string;
+}
