@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { roundBytes } from '../../operator/cache/sizes.ts';
 import { CachixClient } from '../support/cachix-client.ts';
 import { pushable } from '../support/cachix-paths.ts';
 import { LivingCache, Watcher } from '../support/living-cache.ts';
@@ -115,10 +116,12 @@ describeWith('kubernetes', 'the life of a cache: from nothing', () => {
   });
 
   it('reports what is stored', async () => {
-    await until('the bytes are counted', async () => !['0', 0, undefined].includes((await cache.storage('disk'))?.used));
-    const { phase, used, capacity } = (await cache.storage('disk')) ?? {};
-    assert.equal(phase, 'Ready');
-    assert.match(`${used} ${capacity}`, /^[\d.]+Ki [\d.]+[KMGT]i$/);
+    const [report] = (await cache.server()).caches[0]?.storages ?? [];
+    assert.ok(report !== undefined && report.usedBytes > 0);
+    const used = roundBytes(report.usedBytes);
+    await until('all bytes are counted', async () => (await cache.storage('disk'))?.used === used);
+    const { phase, capacity } = (await cache.storage('disk')) ?? {};
+    assert.deepEqual([phase, capacity], ['Ready', roundBytes(report.capacityBytes ?? 0)]);
     const { status } = await cache.object();
     assert.deepEqual([status?.replicas, status?.readyReplicas, status?.image], [1, 1, 'narwhal:test']);
     const pods = await cache.kubectl('get', 'pods', '-o', 'name', '-l', status?.selector ?? 'none');

@@ -91,7 +91,7 @@ export class LivingCache implements PushTarget {
 
   /** Values of a Secret. */
   async secret(name: string): Promise<Readonly<Record<string, string>>> {
-    const { data = {} } = (await this.#get('/api/v1', 'secrets', name)) as { data?: Record<string, string> };
+    const { data = {} } = (await this.#get('secrets', name)) as { data?: Record<string, string> };
     return Object.fromEntries(Object.entries(data).map(([key, text]) => [key, Buffer.from(text, 'base64').toString()]));
   }
 
@@ -154,7 +154,7 @@ export class LivingCache implements PushTarget {
   }
 
   async pod(ordinal = 0): Promise<Pod> {
-    return (await this.#get('/api/v1', 'pods', `${this.name}-${ordinal}`)) as unknown as Pod;
+    return (await this.#get('pods', `${this.name}-${ordinal}`)) as unknown as Pod;
   }
 
   /** What makes a pod the same one: uid, starts of its container, process id. */
@@ -187,13 +187,23 @@ export class LivingCache implements PushTarget {
   /** Ends the operator and deletes the namespace; resolves when no pod of it runs any more. */
   async remove(): Promise<void> {
     await this.operator.remove();
-    await this.cluster.kubernetes.request(`/api/v1/namespaces/${this.namespace}`, { method: 'DELETE' });
+    // The namespace controller waits for five seconds before it deletes anything.
+    for (const path of [
+      `/apis/apps/v1/${this.#place}/statefulsets`,
+      `/api/v1/${this.#place}/pods`,
+      `/api/v1/${this.#place}`,
+    ])
+      await this.cluster.kubernetes.request(path, { method: 'DELETE' });
     const { pods } = this.cluster.watched;
     await until('the pods are gone', () => [...pods.all(this.namespace)].length === 0, 60_000);
   }
 
-  #get(group: string, plural: string, name: string) {
-    return this.cluster.kubernetes.expect(`${group}/namespaces/${this.namespace}/${plural}/${name}`);
+  get #place(): string {
+    return `namespaces/${this.namespace}`;
+  }
+
+  #get(plural: string, name: string) {
+    return this.cluster.kubernetes.expect(`/api/v1/${this.#place}/${plural}/${name}`);
   }
 }
 
