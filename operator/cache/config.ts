@@ -57,7 +57,8 @@ function podManifest(cache: Cache, inputs: Inputs): string {
         }),
       },
     },
-    { lineWidth: 0, aliasDuplicateObjects: false },
+    // An API server and a file have fields in different orders: the same content must be the same bytes.
+    { lineWidth: 0, aliasDuplicateObjects: false, sortMapEntries: true },
   );
   return `# Written by the operator. Edit the BinaryCache ${metadata.name} instead.\n${text}`;
 }
