@@ -1,4 +1,6 @@
 /** One cache in a cluster as its owner sees it: applied, looked at, pushed to and pulled from. */
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ServerStatus } from '../../crds/index.ts';
 import type { Cache, StorageStatus } from '../../operator/cache/types.ts';
@@ -82,6 +84,11 @@ export class LivingCache implements PushTarget {
 
   async auth(token = 'push'): Promise<Record<string, string>> {
     return { authorization: `Bearer ${await this.token(token)}` };
+  }
+
+  /** The same cache for the holder of another token than `push`. */
+  with(token: string): PushTarget {
+    return { url: this.url, api: () => this.api(), auth: () => this.auth(token) };
   }
 
   /** Text of a token that the operator has generated. */
@@ -175,13 +182,13 @@ export class LivingCache implements PushTarget {
   }
 
   /** `narwhal-operator plan -f` of a manifest, as its owner runs it before applying it. */
-  plan(spec: Value): Promise<RunResult> {
+  async plan(spec: Value): Promise<RunResult> {
     const { kubeconfig, folder } = this.cluster.kubernetes;
-    const words = ['plan', '-f', '/dev/stdin', '-n', this.namespace, '--kubeconfig', kubeconfig];
-    return runToEnd([process.execPath, OPERATOR, ...words], {
-      input: this.manifest(spec),
-      env: { PATH: process.env.PATH, HOME: folder },
-    });
+    const file = path.join(folder, `${this.namespace}.json`);
+    await writeFile(file, this.manifest(spec));
+    // The image that the operator has been told of, too.
+    const words = ['plan', '-f', file, '-n', this.namespace, '--kubeconfig', kubeconfig, '--image', 'narwhal:test'];
+    return runToEnd([process.execPath, OPERATOR, ...words], { env: { PATH: process.env.PATH, HOME: folder } });
   }
 
   /** Ends the operator and deletes the namespace; resolves when no pod of it runs any more. */
