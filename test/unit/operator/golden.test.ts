@@ -65,7 +65,15 @@ function explanation(file: string, before: string, now: string): string {
     before !== '' && !isDeepStrictEqual(templateIn(before), templateIn(now))
       ? ' THE POD TEMPLATE IS ANOTHER: with this change an upgrade of the operator restarts every pod of such caches. Is it worth that?'
       : '';
-  return `the objects are not those of test/golden/${file}.${restarts} If they are to be so, write the file anew with ${UPDATE}=1 and read the difference.`;
+  return `the objects are not those of test/golden/${file}, from ${firstDifference(before, now)}.${restarts} If they are to be so, write the file anew with ${UPDATE}=1 and read the whole difference.`;
+}
+
+function firstDifference(before: string, now: string): string {
+  const old = before.split('\n');
+  const lines = now.split('\n');
+  let at = 0;
+  while (lines[at] === old[at] && at < lines.length) at++;
+  return `line ${at + 1} on: ${JSON.stringify(lines[at])} instead of ${JSON.stringify(old[at])}`;
 }
 
 describe('the objects of a cache', () => {
@@ -78,7 +86,7 @@ describe('the objects of a cache', () => {
         writeFileSync(path.join(GOLDEN, file), now);
       }
       const before = read(file);
-      assert.equal(now, before, before === now ? undefined : explanation(file, before, now));
+      assert.ok(now === before, explanation(file, before, now));
     });
   }
 
