@@ -1,5 +1,5 @@
 /** What must be done so that what is there becomes what is wanted. Pure. */
-import { type AnyObj, applies, type Desired, wholeUnits, withHash } from '../runtime/index.ts';
+import { type AnyObj, applies, type Desired, isOwnedBy, wholeUnits, withHash } from '../runtime/index.ts';
 import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
@@ -113,6 +113,9 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
+    // What only carries our labels may be a copy that somebody has made, or a volume of an earlier cache of this name,
+    // which nobody has drained.
+    if (!isOwnedBy(object, cache.metadata.uid)) return [];
     if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
     // Only after the pods have let go of it: a claim that waits for its end could not be used again.
