@@ -180,17 +180,17 @@ function podDefaults(pod: Fields): Fields {
 }
 
 /** Quantities that come back in another form. */
-const FORMS: Readonly<Record<string, string>> = {
-  '1000m': '1',
-  '1024Mi': '1Gi',
-  '0.5Ti': '512Gi',
-  '1.1Gi': '1181116006400m',
-  '1.5Gi': '1536Mi',
-};
+const FORMS: ReadonlyMap<string, string> = new Map([
+  ['1000m', '1'],
+  ['1024Mi', '1Gi'],
+  ['0.5Ti', '512Gi'],
+  ['1.1Gi', '1181116006400m'],
+  ['1.5Gi', '1536Mi'],
+]);
 
 /** Quantities in the server's own form; maps and lists that are empty are left out. */
 function canonical(value: unknown, field = ''): unknown {
-  if (typeof value === 'string' && ['cpu', 'memory', 'storage'].includes(field)) return FORMS[value] ?? value;
+  if (typeof value === 'string' && ['cpu', 'memory', 'storage'].includes(field)) return FORMS.get(value) ?? value;
   if (Array.isArray(value)) return value.map((item) => canonical(item));
   if (typeof value !== 'object' || value === null) return value;
   const entries = Object.entries(value).flatMap(([name, inner]): [string, unknown][] => {
