@@ -129,7 +129,7 @@ function contentOf({ use, name, keys: [key = ''] }: SecretNeed): Record<string, 
     case 'token':
       return { [key]: generateToken() };
     case 'storage':
-      return { accessKeyId: `id-of-${name}`, secretAccessKey: `secret-of-${name}` };
+      return { accessKeyId: `(access key of ${name})`, secretAccessKey: `(secret key of ${name})` };
     case 'database':
       return { [key]: `postgresql://narwhal:password-in-${name}@db.example.org/narwhal` };
     case 'ca':
