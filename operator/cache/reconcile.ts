@@ -6,6 +6,7 @@ import { type ActInit, act, type Outcome, StepError } from './act.ts';
 import { isPaused } from './conditions.ts';
 import { configHash } from './config.ts';
 import { desired } from './desired.ts';
+import { held } from './held.ts';
 import type { Inputs } from './inputs.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import { type ObserveInit, observe } from './observe.ts';
@@ -66,7 +67,7 @@ export class Reconciler {
     known.generation = generation;
     for (let looks = 1; ; looks++) {
       const observed = await observe(this.#init, cache, isFresh, signal);
-      const inputs = await this.#inputs(observed, signal);
+      const inputs = await this.#inputs(cache, observed, signal);
       const outcome = await this.#act_(cache, inputs, observed, signal);
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
@@ -86,7 +87,8 @@ export class Reconciler {
     return known;
   }
 
-  async #inputs({ secrets, publicName }: Observed, signal: AbortSignal): Promise<Inputs> {
+  async #inputs(cache: Cache, observed: Observed, signal: AbortSignal): Promise<Inputs> {
+    const { secrets, publicName } = observed;
     const { api, settings } = this.#init;
     const { image, apiUrl, trustedProxies, operatorNamespace } = settings;
     const { holder } = publicName;
@@ -101,6 +103,7 @@ export class Reconciler {
       trustedProxies,
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
+      held: held(cache, observed),
       served: { httpRoute, serviceMonitor },
     };
   }

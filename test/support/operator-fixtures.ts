@@ -7,6 +7,7 @@ import {
   type ServerStatus,
   type StorageStatus,
 } from '../../crds/index.ts';
+import { NOTHING_HELD } from '../../operator/cache/held.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
 import { generateSecret, type SecretNeed, secretNeeds } from '../../operator/cache/keys.ts';
 import { labelsOf } from '../../operator/cache/names.ts';
@@ -64,6 +65,7 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
     hasPublicName: true,
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
+    held: NOTHING_HELD,
     tokenHashes: new Map(),
     served: { httpRoute: true, serviceMonitor: true },
     ...more,
