@@ -43,6 +43,7 @@ export class LivingCache implements PushTarget {
   readonly operator: Operator;
   /** A port of this machine that leads to the Service. */
   readonly url: string;
+  #looks = 0;
 
   private constructor(parts: Pick<LivingCache, 'cluster' | 'namespace' | 'name' | 'operator' | 'url'>) {
     this.cluster = parts.cluster;
@@ -154,6 +155,15 @@ export class LivingCache implements PushTarget {
     });
     if (!found) throw new Error('unreachable');
     return found;
+  }
+
+  /** Has the operator look at it, and waits until it has. */
+  async looked(): Promise<void> {
+    const count = () => this.operator.metric('narwhal_operator_reconcile_seconds_count', { controller: 'caches' });
+    const before = await count();
+    this.#looks += 1;
+    await this.kubectl('annotate', '--overwrite', 'bc', this.name, `narwhal.dev/reconcile=${this.#looks}`);
+    await until('the operator has looked', async () => (await count()) > before);
   }
 
   kubectl(...args: readonly string[]): Promise<string> {
