@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { pathOf } from '../support/crds.ts';
-import { LivingCache } from '../support/living-cache.ts';
+import { LivingCache, Watcher } from '../support/living-cache.ts';
 import type { Value } from '../support/manifests.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { describeWith } from '../support/needs.ts';
@@ -39,7 +39,7 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     await cache.applied(both);
     const before = await cache.life();
     // Whoever may write statuses, at a moment when nobody writes better ones.
-    await cache.operator.kill();
+    await cache.killOperator();
     const status = {
       storages: [
         { name: 'first', phase: 'Drained' },
@@ -63,6 +63,79 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     assert.match(await cache.kubectl('get', 'pvc', 'main-first'), /Bound/);
     await cache.applied(both);
     assert.deepEqual(await cache.life(), before);
+    await assertServed();
+  });
+
+  it('a drain into a target without room pauses, loses nothing, and goes on when there is room', async () => {
+    poller = Poller.start(cache, paths);
+    const full = [disk('first', { mode: 'Drain' }), disk('second', { capacity: '100Ki' })];
+    await cache.apply({ storages: full });
+    const { message } = await cache.until('Ready', 'False', 'DrainPaused');
+    assert.match(message, /^storage first is not drained further \(NoSpace\): no storage of this cache has room for/);
+    const { phase, objects } = await cache.untilStorage('first', 'Paused');
+    assert.deepEqual([phase, objects], ['Paused', 2]);
+    assert.equal((await cache.condition('StoragesReady'))?.reason, 'DrainPaused');
+    await assertServed();
+    await cache.applied({ storages: [disk('first', { mode: 'Drain' }), disk('second')] });
+    await cache.untilStorage('first', 'Drained');
+    await assertServed();
+  });
+
+  const serverSide = async (storage: string) =>
+    (await cache.server()).caches[0]?.storages.find(({ name }) => name === storage);
+
+  /** Begins to empty a storage into another, slowly; returns the manifest that ends it soon. */
+  async function beginDrain(from: string, to: string): Promise<Value> {
+    const storages = [disk(from, { mode: 'Drain' }), disk(to)];
+    await cache.apply({ storages, limits: { moveRate: '500Ki' } });
+    await until('some of it is moved', async () => ((await serverSide(from))?.movedObjects ?? 0) > 0);
+    return { storages };
+  }
+
+  it('a server that is killed in the middle of a drain goes on with it', async () => {
+    const rest = await beginDrain('second', 'first');
+    poller = Poller.start(cache, paths, { isPatient: true });
+    const before = await cache.life();
+    cache.process()?.signal('SIGKILL');
+    await until('it runs again', async () => (await cache.life()).restarts > before.restarts);
+    await cache.until('Available', 'True');
+    await cache.applied(rest);
+    await cache.untilStorage('second', 'Drained');
+    const { uid, restarts } = await cache.life();
+    assert.deepEqual([uid, restarts], [before.uid, before.restarts + 1]);
+    await assertServed();
+  });
+
+  it('an operator that is killed in the middle of a drain is not missed by it', async () => {
+    await beginDrain('first', 'second');
+    poller = Poller.start(cache, paths);
+    await cache.killOperator();
+    await until('all is moved', async () => (await serverSide('first'))?.phase === 'Drained', 60_000);
+    assert.notEqual((await cache.storage('first'))?.phase, 'Drained', 'nobody has told yet');
+    await cache.operator.restart();
+    await cache.untilStorage('first', 'Drained');
+    await assertServed();
+  });
+
+  it('an operator that is killed between any two steps of adding a storage adds it all the same', async () => {
+    const before = await cache.life();
+    poller = Poller.start(cache, paths, { isPatient: true });
+    const watcher = new Watcher(cache);
+    await cache.killOperator();
+    const storages = [disk('first'), disk('second'), disk('third')];
+    await cache.apply({ storages });
+    // The manifest for the servers, the volume, the pods: each time one step further.
+    for (let steps = 0; steps < 3; steps++) {
+      await cache.operator.restart({ env: { NARWHAL_OPERATOR_CRASH_AFTER: '1' } });
+      await cache.operator.process.ended;
+      await cache.killOperator();
+    }
+    await cache.operator.restart();
+    await cache.applied({ storages });
+    watcher.stop();
+    assert.equal(watcher.pods.size, 1);
+    assert.notEqual((await cache.life()).uid, before.uid);
+    assert.equal((await cache.storage('third'))?.phase, 'Ready');
     await assertServed();
   });
 });

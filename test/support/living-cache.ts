@@ -25,6 +25,9 @@ const QUICK: Readonly<Record<string, string>> = {
   NARWHAL_LOG_LEVEL: 'debug',
 };
 
+/** Flags of an operator that keeps its lease on a busy machine. */
+const PATIENT = ['--lease-duration', '15', '--renew-deadline', '10', '--lease-retry', '0.2'];
+
 export interface LivingCacheInit {
   readonly name?: string;
   /** Documents that are there before the cache, such as Secrets. */
@@ -54,9 +57,9 @@ export class LivingCache implements PushTarget {
   }
 
   /** A namespace with an operator that looks after it, and no cache yet. */
-  static async prepare(cluster: Cluster, { name = 'main', args }: LivingCacheInit = {}): Promise<LivingCache> {
+  static async prepare(cluster: Cluster, { name = 'main', args = [] }: LivingCacheInit = {}): Promise<LivingCache> {
     const namespace = await cluster.kubernetes.namespace('life');
-    const operator = await cluster.operator(namespace, args && { args });
+    const operator = await cluster.operator(namespace, { args: [...PATIENT, ...args] });
     const url = await cluster.services.open({ namespace, name });
     return new LivingCache({ cluster, namespace, name, operator, url });
   }
@@ -155,6 +158,12 @@ export class LivingCache implements PushTarget {
     });
     if (!found) throw new Error('unreachable');
     return found;
+  }
+
+  /** Ends the operator at once. Nobody waits until its lease has run out. */
+  async killOperator(): Promise<void> {
+    await this.operator.kill();
+    await this.kubectl('delete', 'lease', 'narwhal-operator', '--ignore-not-found');
   }
 
   /** Has the operator look at it, and waits until it has. */
