@@ -1,7 +1,6 @@
 // Storages when something is wrong: a lie in the status, a target without room, processes that are killed in the middle.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { pathOf } from '../support/crds.ts';
 import { LivingCache, Watcher } from '../support/living-cache.ts';
 import type { Value } from '../support/manifests.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
@@ -38,19 +37,8 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     const both = { reclaimPolicy: 'Delete', storages: [disk('first'), disk('second')] };
     await cache.applied(both);
     const before = await cache.life();
-    // Whoever may write statuses, at a moment when nobody writes better ones.
     await cache.killOperator();
-    const status = {
-      storages: [
-        { name: 'first', phase: 'Drained' },
-        { name: 'second', phase: 'Ready' },
-      ],
-    };
-    await cache.cluster.kubernetes.expect(`${pathOf('BinaryCache', cache.namespace, 'main')}/status`, {
-      method: 'PATCH',
-      type: 'application/merge-patch+json',
-      body: { status },
-    });
+    await cache.forge({ first: 'Drained', second: 'Ready' });
     await cache.apply({ ...both, storages: [disk('second')] });
     poller = Poller.start(cache, paths);
     await cache.operator.restart();
