@@ -202,6 +202,19 @@ export class LivingCache implements PushTarget {
     return this.cluster.kubelet.processOf(this.namespace, `${this.name}-${ordinal}`);
   }
 
+  /** Deletes a pod and waits until its successor is ready. */
+  async replacePod(ordinal = 0): Promise<void> {
+    const { uid } = await this.life(ordinal);
+    await this.kubectl('delete', 'pod', `${this.name}-${ordinal}`);
+    const isNew = ({ metadata, status }: Pod) =>
+      metadata.uid !== uid && status?.conditions?.some((it) => it.type === 'Ready' && it.status === 'True');
+    await until(
+      'the new pod is ready',
+      async () => (await this.pod(ordinal).then(isNew, () => false)) ?? false,
+      45_000,
+    );
+  }
+
   /** What the server in a pod says of itself. */
   async server(ordinal = 0): Promise<ServerStatus> {
     const ip = this.cluster.kubelet.ipOf(this.namespace, `${this.name}-${ordinal}`);
