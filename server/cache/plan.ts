@@ -77,6 +77,8 @@ export function planCache(
       mode: storage.mode,
       weight: storage.weight ?? 0,
       capacityBytes: storage.capacity === undefined ? undefined : parseQuantity(storage.capacity),
+      // In a pod, whoever made the mistake does not look on, and a pod that ends takes along what works.
+      isAwaited: volumes !== undefined,
       at:
         storage.s3 === undefined
           ? {

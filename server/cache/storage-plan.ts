@@ -22,6 +22,8 @@ export interface StoragePlan {
   readonly mode: StorageMode;
   readonly weight: number;
   readonly capacityBytes: number | undefined;
+  /** Whether the cache goes on without it while it cannot be opened for the first time. Otherwise the manifest is wrong. */
+  readonly isAwaited: boolean;
   readonly at: LocalPlace | { readonly kind: 's3'; readonly config: S3Config };
 }
 
@@ -74,11 +76,6 @@ export function createStorage({ name, at }: StoragePlan, parts: StorageParts): S
     onRequest: (request) => metrics.s3Request(cache, name, request),
     onWarning: (text) => logger.warn({ storage: name }, text),
   });
-}
-
-/** Whether a new storage that is not there is waited for; any other is a mistake in the manifest. */
-export function isAwaited({ at }: StoragePlan): boolean {
-  return at.kind === 'local' && at.isMounted;
 }
 
 /** Takes over what may change while a storage is open. */

@@ -23,7 +23,6 @@ import {
 import {
   configureStorage,
   createStorage,
-  isAwaited,
   placeOfPlan,
   type StorageMode,
   type StorageParts,
@@ -169,7 +168,7 @@ export class Storages {
     };
     if (plan.mode === 'Abandoned') return entry;
     const health = await this.#tryOpen(entry);
-    if (health.state === 'Unavailable' && !entry.known && !isAwaited(plan)) {
+    if (health.state === 'Unavailable' && !entry.known && !plan.isAwaited) {
       await storage.close();
       throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
     }
