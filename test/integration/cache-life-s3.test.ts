@@ -29,10 +29,10 @@ describeWith(['kubernetes', 'versitygw'], 'the life of a cache: in a bucket', ()
     await s3?.remove();
   });
 
-  const bucket = (): Value => ({
-    name: 'bucket',
+  const bucket = (name = 'bucket', of = BUCKET): Value => ({
+    name,
     s3: {
-      bucket: BUCKET,
+      bucket: of,
       endpoint: s3.endpoint,
       prefix: 'main',
       forcePathStyle: true,
@@ -113,6 +113,30 @@ describeWith(['kubernetes', 'versitygw'], 'the life of a cache: in a bucket', ()
     await assertServed();
     await cache.applied(both);
     assert.deepEqual(await cache.life(), before);
+  });
+
+  it('goes on without a bucket that is not there, and takes it once it is', async () => {
+    const disk = { name: 'disk', local: {} };
+    // What was moved out of a bucket stays there for an hour where it has given out URLs.
+    const wrong = (mode: string) => {
+      const { s3, ...rest } = bucket('wrong', 'not-yet');
+      return { ...rest, mode, s3: { ...(s3 as object), reads: 'Proxy' } };
+    };
+    await cache.apply({ storages: [wrong('ReadWrite'), bucket(), disk] });
+    const { message } = await cache.until('Ready', 'False', 'StorageUnavailable');
+    assert.match(message, /^storage wrong: there is no bucket not-yet/);
+    await push();
+    await assertServed();
+    await cache.replacePod();
+    await assertServed();
+    await s3.createBucket('not-yet');
+    await cache.until('Ready', 'True');
+    await push();
+    assert.ok((await s3.keys('not-yet', 'main/objects/')).length > 0);
+    await cache.applied({ storages: [wrong('Drain'), bucket(), disk] });
+    await cache.untilStorage('wrong', 'Drained');
+    await cache.applied({ storages: [bucket(), disk] });
+    await assertServed();
   });
 
   it('leaves the bucket as it is when it is deleted with everything else', async () => {
