@@ -1,6 +1,6 @@
 /** Why pods would restart: the places where two pod templates differ. */
 import { isDeepStrictEqual } from 'node:util';
-import type { AnyObj, Desired } from '../runtime/index.ts';
+import { type AnyObj, type Desired, sameQuantity } from '../runtime/index.ts';
 
 /** Places of the template that the wanted StatefulSet gives another value, as `spec.containers[server].image`. */
 export function restartReasons(live: AnyObj, want: Desired): string[] {
@@ -25,8 +25,14 @@ function differences(live: unknown, want: unknown, at: string): string[] {
       differences(live[field], value, at === '' ? field : `${at}.${field}`),
     );
   }
-  if (isMapping(want) && live === undefined) return [`${at} (added)`];
-  return isDeepStrictEqual(live, want) ? [] : [live === undefined ? `${at} (added)` : at];
+  if (isSame(live, want, at)) return [];
+  return [live === undefined ? `${at} (added)` : at];
+}
+
+/** The API server writes `0.25` as `250m`, and drops the empty value of a variable. */
+function isSame(live: unknown, want: unknown, at: string): boolean {
+  if (live === undefined && want === '') return true;
+  return isDeepStrictEqual(live, want) || (at.includes('.resources.') && sameQuantity(live, want));
 }
 
 /** Items of a list by what tells them apart; without a name, by their place. */
