@@ -1,9 +1,9 @@
 /** A cluster in which caches live: API server, controllers, our CRDs, and a kubelet that runs the real servers. */
+import { type CacheCondition, conditionOf, untilCondition } from './cache-conditions.ts';
 import { installCrds } from './crds.ts';
 import { Kubelet, type KubeletInit } from './kubelet.ts';
 import { Kubernetes, type KubernetesInit } from './kubernetes.ts';
 import { Operator, type OperatorInit } from './operator.ts';
-import { until } from './server.ts';
 
 /** All but those that need real nodes and volumes. */
 const CONTROLLERS = [
@@ -13,13 +13,6 @@ const CONTROLLERS = [
   '-taint-eviction-controller',
   '-pod-garbage-collector-controller',
 ];
-
-interface Condition {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-}
 
 export class Cluster {
   readonly kubernetes: Kubernetes;
@@ -63,26 +56,13 @@ export class Cluster {
     return this.kubernetes.kubectl(['-n', namespace, 'apply', '-f', '-'], { input: manifest });
   }
 
-  async condition(namespace: string, cache: string, type: string): Promise<Condition | undefined> {
-    const { body } = await this.kubernetes.request(
-      `/apis/narwhal.dev/v1alpha1/namespaces/${namespace}/binarycaches/${cache}`,
-    );
-    const { conditions = [] } = (body.status ?? {}) as { conditions?: Condition[] };
-    return conditions.find((condition) => condition.type === type);
+  condition(namespace: string, cache: string, type: string): Promise<CacheCondition | undefined> {
+    return conditionOf(this.kubernetes, namespace, cache, type);
   }
 
   /** Waits until a condition of a cache has a status, and a reason where one is given. */
-  async until(namespace: string, cache: string, type: string, status: string, reason?: string): Promise<Condition> {
-    let found: Condition | undefined;
-    const isSo = async () => {
-      found = await this.condition(namespace, cache, type);
-      return found?.status === status && (reason === undefined || found.reason === reason);
-    };
-    await until(`${type} of ${cache} is ${status} ${reason ?? ''}`, isSo, 60_000).catch((error: Error) => {
-      throw new Error(`${error.message}; it is ${JSON.stringify(found)}`);
-    });
-    if (!found) throw new Error('unreachable');
-    return found;
+  until(namespace: string, cache: string, type: string, status: string, reason?: string): Promise<CacheCondition> {
+    return untilCondition(this.kubernetes, namespace, cache, type, status, reason);
   }
 
   async remove(): Promise<void> {
