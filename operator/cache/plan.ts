@@ -1,6 +1,6 @@
 /** What must be done so that what is there becomes what is wanted. Pure. */
 import { parseQuantity } from '../../crds/index.ts';
-import { type AnyObj, applies, type Desired, withHash } from '../runtime/index.ts';
+import { type AnyObj, applies, type Desired, isOwnedBy, withHash } from '../runtime/index.ts';
 import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
@@ -120,8 +120,11 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
-    if (kind !== 'PersistentVolumeClaim')
+    if (kind !== 'PersistentVolumeClaim') {
+      // Labels can be copied; what an earlier cache of this name owned is the garbage collector's.
+      if (!isOwnedBy(object, cache.metadata.uid)) return [];
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
+    }
     // Only after the pods have let go of it: a claim that waits for its end could not be used again.
     const isKept = cache.spec.reclaimPolicy === 'Retain' || claimed.has(metadata.name);
     if (isKept || metadata.labels?.[STORAGE_LABEL] === 'db') return [];
