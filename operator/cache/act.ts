@@ -21,11 +21,19 @@ export class StepError extends Error {
 }
 
 /** What came of a plan. */
-export interface Outcome {
+export interface Acted {
   readonly steps: readonly Step[];
   /** Storages whose volume may not grow, with the API server's words. All else goes on. */
   readonly notGrown: ReadonlyMap<string, string>;
   readonly error?: unknown;
+}
+
+/** What came of looking at a cache: of the plan, and of what was put off because others undo it each time. */
+export interface Outcome extends Acted {
+  /** What had to be done again and again, a sentence each. */
+  readonly contested: readonly string[];
+  /** When the first of what was put off is due; undefined: nothing was. */
+  readonly heldMs: number | undefined;
 }
 
 export interface ActInit {
@@ -33,7 +41,8 @@ export interface ActInit {
   readonly secrets: Secrets;
   /** Tests end the process here, after each step. */
   readonly afterStep?: (count: number) => void;
-  readonly onStep: (cache: Cache, step: Step) => void;
+  /** `version` of what came of it: it changes only if something has. */
+  readonly onStep: (cache: Cache, step: Step, version: string) => void;
 }
 
 export async function act(
@@ -43,12 +52,11 @@ export async function act(
   observed: Observed,
   steps: readonly Step[],
   signal: AbortSignal,
-): Promise<Outcome> {
+): Promise<Acted> {
   const notGrown = new Map<string, string>();
   for (const [index, step] of steps.entries()) {
     try {
-      await run(init, cache, inputs, observed, step, signal);
-      init.onStep(cache, step);
+      init.onStep(cache, step, await run(init, cache, inputs, observed, step, signal));
     } catch (error) {
       const storage = step.do === 'apply' && !step.isNew ? step.object.metadata.labels?.[STORAGE_LABEL] : undefined;
       // The class of the volume decides, and the pods do not need the room to run.
@@ -68,31 +76,31 @@ async function run(
   observed: Observed,
   step: Step,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const { namespace = '' } = cache.metadata;
   switch (step.do) {
     case 'generate': {
       const secret = generateSecret(step.need, cache, inputs, observed.secrets.publicKeys);
       // Whoever was first has made it: the next look takes that one.
-      await api.create(kinds.Secret, secret, { signal });
+      const made = await api.create(kinds.Secret, secret, { signal });
       secrets.forget(namespace, step.need.name);
-      return;
+      return made === 'exists' ? made : made.metadata.uid;
     }
-    case 'own':
-      await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
+    case 'own': {
+      const { metadata } = await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
       secrets.forget(namespace, step.need.name);
-      return;
+      return metadata.resourceVersion;
+    }
     case 'apply': {
       const kind = kindOf(step.object);
       if (step.isNew) refuseForeign(cache, await api.get(kind, step.object.metadata, { signal }));
-      await api.apply(kind, step.object, { signal });
-      return;
+      return (await api.apply(kind, step.object, { signal })).metadata.resourceVersion;
     }
     case 'delete':
       await api.delete(kindOf(step.object), step.object.metadata, { signal });
-      return;
+      return step.object.metadata.uid;
     case 'wait':
-      return;
+      return '';
   }
 }
 

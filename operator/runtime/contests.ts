@@ -19,6 +19,7 @@ interface Deed {
   at: number;
   /** How long the next one waits after that. */
   waitMs: number;
+  version: string;
   note: string;
 }
 
@@ -32,7 +33,11 @@ export class Contests {
   /** By who does it, and what it is. */
   readonly #deeds = new Map<string, Map<string, Deed>>();
 
-  constructor({ free = 3, backoff = { baseMs: 1000, maxMs: 300_000 }, clock = () => performance.now() }: ContestsInit = {}) {
+  constructor({
+    free = 3,
+    backoff = { baseMs: 1000, maxMs: 300_000 },
+    clock = () => performance.now(),
+  }: ContestsInit = {}) {
     this.#free = free;
     this.#backoff = backoff;
     this.#clock = clock;
@@ -44,12 +49,18 @@ export class Contests {
     return known === undefined ? 0 : Math.max(0, known.at + known.waitMs - this.#clock());
   }
 
-  /** It was done. @param note why, for people */
-  done(owner: string, deed: string, note: string): void {
+  /**
+   * It was done.
+   * @param version of what came of it: the same again means that nobody has undone it, and it does not count
+   * @param note why, for people
+   */
+  done(owner: string, deed: string, version: string, note: string): void {
     const deeds = this.#recent(owner);
-    const times = (deeds.get(deed)?.times ?? 0) + 1;
+    const known = deeds.get(deed);
+    if (known?.version === version) return;
+    const times = (known?.times ?? 0) + 1;
     const waitMs = times < this.#free ? 0 : backoffMs(this.#backoff, times - this.#free + 1);
-    deeds.set(deed, { times, at: this.#clock(), waitMs, note });
+    deeds.set(deed, { times, at: this.#clock(), waitMs, version, note });
     this.#deeds.set(owner, deeds);
   }
 

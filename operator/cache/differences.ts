@@ -1,10 +1,15 @@
-/** Why pods would restart: the places where two pod templates differ. */
+/** Where what is there differs from what is wanted, in words. */
 import { isDeepStrictEqual } from 'node:util';
 import { type AnyObj, type Desired, sameQuantity } from '../runtime/index.ts';
 
 /** Places of the template that the wanted StatefulSet gives another value, as `spec.containers[server].image`. */
 export function restartReasons(live: AnyObj, want: Desired): string[] {
   return differences(template(live), template(want), '');
+}
+
+/** Places of an object that are not as wanted. */
+export function changedPlaces(live: AnyObj, want: Desired): string[] {
+  return differences(live, want, '');
 }
 
 const template = (object: AnyObj | Desired): unknown => (object.spec as { template?: unknown } | undefined)?.template;
