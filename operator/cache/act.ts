@@ -40,7 +40,7 @@ export interface ActInit {
   readonly api: Api;
   readonly secrets: Secrets;
   /** Tests end the process here, after each step. */
-  readonly afterStep?: (count: number) => void;
+  readonly afterStep?: () => void;
   /** `version` of what came of it: it changes only if something has. */
   readonly onStep: (cache: Cache, step: Step, version: string) => void;
 }
@@ -54,7 +54,7 @@ export async function act(
   signal: AbortSignal,
 ): Promise<Acted> {
   const notGrown = new Map<string, string>();
-  for (const [index, step] of steps.entries()) {
+  for (const step of steps) {
     try {
       init.onStep(cache, step, await run(init, cache, inputs, observed, step, signal));
     } catch (error) {
@@ -64,7 +64,7 @@ export async function act(
         notGrown.set(storage, error.message);
       else return { steps, notGrown, error };
     }
-    init.afterStep?.(index + 1);
+    init.afterStep?.();
   }
   return { steps, notGrown };
 }

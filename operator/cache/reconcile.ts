@@ -43,7 +43,7 @@ export interface ReconcilerInit extends ObserveInit {
   readonly settings: CacheSettings;
   readonly events: Events;
   readonly logger: Logger;
-  readonly afterStep?: (count: number) => void;
+  readonly afterStep?: () => void;
 }
 
 /** Secrets, then tokens, then all else: each look needs what the one before has made. */
