@@ -55,6 +55,7 @@ describeWith('kubernetes', 'an operator that is killed after each of its steps',
       secrets = now;
     }
     assert.deepEqual([...(await namespace.objects()).keys()], wanted);
+    assert.equal(Object.keys(secrets).length, 3);
 
     await killed.restart({ args: ['--lease', 'last-life'] });
     await namespace.settled('main');

@@ -124,14 +124,13 @@ export class CacheNamespace {
   /** All objects that are labelled as this cache's, by `Kind/name`; those of the whole namespace if none is named. */
   async objects(cache?: string): Promise<Map<string, Found>> {
     const query = cache === undefined ? '' : `?labelSelector=narwhal.dev/cache=${cache}`;
-    const lists = await Promise.all(
-      KINDS.map(async (kind) => {
-        const { status, body } = await this.kubernetes.request(this.path(kind) + query);
-        return status === 404
-          ? []
-          : ((body.items ?? []) as Found[]).map((it) => [`${kind.kind}/${it.metadata.name}`, it] as const);
-      }),
-    );
+    const list = async (kind: Kind<Obj>): Promise<[string, Found][]> => {
+      const { status, body } = await this.kubernetes.request(this.path(kind) + query);
+      const items = status === 404 ? [] : ((body.items ?? []) as Found[]);
+      // What is in a list does not say its kind.
+      return items.map((it) => [`${kind.kind}/${it.metadata.name}`, { ...it, kind: kind.kind }]);
+    };
+    const lists = await Promise.all(KINDS.map(list));
     return new Map(lists.flat());
   }
 
