@@ -12,7 +12,7 @@ export const bundleFile = path.join(root, 'charts/bundle.yaml');
 const NAMESPACE = 'narwhal-system';
 
 const HEAD = `# Made by hack/bundle.mjs from charts/narwhal: operator and CRDs, without the gateway.
-#   kubectl apply --server-side -f bundle.yaml
+#   kubectl apply -f bundle.yaml
 apiVersion: v1
 kind: Namespace
 metadata:

@@ -1,6 +1,8 @@
 // The chart without a cluster: what helm makes of values, and what it refuses.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { bundleFile, renderBundle } from '../../hack/bundle.mjs';
 import {
   chartFolder,
@@ -8,12 +10,14 @@ import {
   find,
   helm,
   type Manifest,
+  type PodSpec,
   podSpecOf,
   render,
   tryRender,
   type Values,
 } from '../support/chart.ts';
 import { describeWith } from '../support/needs.ts';
+import { runToEnd } from '../support/run.ts';
 import { chartRefusals } from '../tables/chart-refusals.ts';
 import { chartValues } from '../tables/chart-values.ts';
 
@@ -198,8 +202,30 @@ describeWith('kubernetes', 'the chart', () => {
     assert.ok(!kinds.includes('CustomResourceDefinition'));
   });
 
+  it('leaves Secrets to RBAC alone where the policy is switched off', async () => {
+    const kinds = (await render({ admissionPolicy: { enabled: false } })).map(({ kind }) => kind);
+    assert.ok(!kinds.some((kind) => kind.startsWith('ValidatingAdmissionPolicy')));
+  });
+
   it('takes the values of a chart that it is part of', async () => {
     await render({ global: { imageRegistry: 'registry.example.org' } });
+  });
+
+  it('asks operator and gateway in `helm test` whether they are ready, and fails where one is not', async () => {
+    const [{ command }] = podSpecIn(find(await withGateway(), 'Pod', 'narwhal-test')).containers;
+    const [, ...args] = command as string[];
+    const urls = args.splice(args.indexOf('--') + 1);
+    assert.deepEqual(urls, ['http://narwhal-operator:9090/readyz', 'http://narwhal-gateway-admin:9090/readyz']);
+    await using server = await listen((request) => (request.url === '/well' ? 200 : 503));
+    for (const [paths, code] of [
+      [['well', 'well'], 0],
+      [['well', 'ill'], 1],
+    ] as const) {
+      const words = [process.execPath, ...args, ...paths.map((name) => `${server.url}/${name}`)];
+      const result = await runToEnd(words, { env: {} });
+      assert.equal(result.code, code, result.stderr);
+      assert.match(result.stdout, new RegExp(`${code === 0 ? 200 : 503} ${server.url}/`));
+    }
   });
 
   it('is the bundle, with its defaults', async () => {
@@ -207,6 +233,22 @@ describeWith('kubernetes', 'the chart', () => {
     assert.ok(kept === (await renderBundle()), 'charts/bundle.yaml is out of date: run node hack/bundle.mjs');
   });
 });
+
+function podSpecIn(pod: Manifest): PodSpec {
+  return pod.spec as PodSpec;
+}
+
+/** A server that answers with nothing but a status. */
+async function listen(statusOf: (request: http.IncomingMessage) => number) {
+  const server = http.createServer((request, response) => void response.writeHead(statusOf(request)).end());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: () =>
+      new Promise<void>((resolve) => void server.close(() => resolve()).closeAllConnections()),
+  };
+}
 
 function portOf(manifests: readonly Manifest[]): number | undefined {
   const { ports } = find(manifests, 'Service', 'narwhal-gateway').spec as { ports: { port: number }[] };
