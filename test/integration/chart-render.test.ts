@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { parse } from 'yaml';
 import { bundleFile, renderBundle } from '../../hack/bundle.mjs';
+import { root } from '../../hack/lib/places.mjs';
 import {
   chartFolder,
   environmentOf,
@@ -205,6 +208,15 @@ describeWith('kubernetes', 'the chart', () => {
   it('leaves Secrets to RBAC alone where the policy is switched off', async () => {
     const kinds = (await render({ admissionPolicy: { enabled: false } })).map(({ kind }) => kind);
     assert.ok(!kinds.some((kind) => kind.startsWith('ValidatingAdmissionPolicy')));
+  });
+
+  it('takes every example of the page about installing', async () => {
+    const page = await readFile(path.join(root, 'docs/install.md'), 'utf8');
+    const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = '']) => parse(text) as Values);
+    // The others are manifests.
+    const values = examples.filter((example) => !('apiVersion' in example));
+    assert.ok(values.length > 5);
+    for (const example of values) await render(example);
   });
 
   it('takes the values of a chart that it is part of', async () => {

@@ -20,6 +20,10 @@ export const chartRefusals: Readonly<Record<string, readonly [Values, RegExp]>> 
     { gateway: { enabled: true } },
     /gateway\.enabled needs gateway\.apiUrl: set it to the URL/,
   ],
+  'a URL without a gateway': [
+    { gateway: { apiUrl } },
+    /gateway\.apiUrl is set, but there is no gateway: set gateway\.enabled/,
+  ],
   'a URL with a path': withUrl(`${apiUrl}/nix`),
   'a URL with a slash at the end': withUrl(`${apiUrl}/`),
   'a URL without a scheme': withUrl('cache.example.org'),

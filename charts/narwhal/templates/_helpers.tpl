@@ -133,6 +133,11 @@ livenessProbe:
 {{- define "narwhal.validateGateway" -}}
 {{- $gateway := .Values.gateway -}}
 {{- $url := $gateway.apiUrl -}}
+{{- if not $gateway.enabled -}}
+{{- if $url -}}
+{{- fail "gateway.apiUrl is set, but there is no gateway: set gateway.enabled to true, or leave gateway.apiUrl empty" -}}
+{{- end -}}
+{{- else -}}
 {{- $label := "[a-z0-9]([-a-z0-9]*[a-z0-9])?" -}}
 {{- if not $url -}}
 {{- fail "gateway.enabled needs gateway.apiUrl: set it to the URL that clients will use, such as https://cache.example.org" -}}
@@ -151,5 +156,6 @@ livenessProbe:
 {{- end -}}
 {{- if and $gateway.tls.secretName (hasPrefix "http:" $url) -}}
 {{- fail (printf "gateway.tls.secretName is set, but gateway.apiUrl is %s: write https:// there, since clients get URLs that begin like it" $url) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
