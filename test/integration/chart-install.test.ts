@@ -4,9 +4,11 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { bundleFile } from '../../hack/bundle.mjs';
+import { ensureKubernetes } from '../../hack/components/kubernetes.mjs';
 import { chartFolder, type HelmInit, helm, tryHelm, type Values } from '../support/chart.ts';
 import { makeNamespace } from '../support/chart-cluster.ts';
 import { describeWithOwnKubernetes, Kubernetes } from '../support/kubernetes.ts';
+import { runToEnd } from '../support/run.ts';
 
 const START_MS = 120_000;
 const SYSTEM = 'narwhal-system';
@@ -54,10 +56,14 @@ describeWithOwnKubernetes('an installation by helm', () => {
 
   it('ends with notes whose commands work', async () => {
     const notes = await install({ watchNamespaces: ['team-a'] });
-    const [, manifest] = /kubectl apply -n team-a -f - <<'END'\n(.*?)\n {2}END\n/s.exec(notes) ?? [];
-    assert.ok(manifest, notes);
+    const [command] = /^kubectl apply .*?^END$/ms.exec(notes) ?? [];
+    assert.ok(command, notes);
     await kubernetes.kubectl(['wait', '--for=condition=Established', '--timeout=30s', 'crd/binarycaches.narwhal.dev']);
-    await kubernetes.kubectl(['apply', '--validate=strict', '-n', 'team-a', '-f', '-'], { input: manifest });
+    // As a person pastes it.
+    const { bin } = await ensureKubernetes();
+    const env = { PATH: `${bin}:${process.env.PATH}`, HOME: folder, KUBECONFIG: kubernetes.kubeconfig };
+    const pasted = await runToEnd(['sh'], { input: command, env });
+    assert.equal(pasted.code, 0, pasted.stderr);
     assert.equal(await cacheStatus(), 200);
     assert.match(notes, /kubectl wait -n team-a --for=condition=Ready binarycache\/main/);
     assert.match(notes, /kubectl get secret -n team-a main-token-push -o jsonpath='{\.data\.token}'/);
