@@ -5,7 +5,6 @@ import {
   applies,
   type ConfigMap,
   type Controller,
-  Events,
   type Informer,
   kinds,
   mergeConditions,
@@ -21,7 +20,6 @@ import type { Kubernetes } from '../support/kubernetes.ts';
 import { describeWith } from '../support/needs.ts';
 import {
   closeRuntimes,
-  counted,
   installWidgets,
   type Runtime,
   requests,
@@ -329,33 +327,5 @@ describeWith('kubernetes', 'a controller', () => {
     await create('two');
     await until('it is seen', () => seen.includes('two 1'));
     assert.deepEqual(seen, ['one 1', 'two 1']);
-  });
-
-  it('tells users by events, of which many make a series', async () => {
-    await create('one');
-    await widgetStore.synced;
-    await until('it is there', () => widgetStore.get({ namespace, name: 'one' }) !== undefined);
-    const widget = widgetStore.get({ namespace, name: 'one' });
-    assert.ok(widget !== undefined);
-    const events = new Events({ ...runtime, controller: 'test.example.org/operator', instance: 'pod-1', seriesMs: 0 });
-    const happening = { type: 'Warning', reason: 'Failed', action: 'Reconcile', note: 'it did not work' } as const;
-    for (let count = 0; count < 3; count += 1) {
-      events.record(widget, happening);
-      await events.flush();
-    }
-    events.record(widget, { ...happening, note: 'x'.repeat(3000) });
-    await events.flush();
-    const { items } = await runtime.api.list(kinds.Event, { namespace });
-    const [series] = items.filter(({ note }) => note === happening.note);
-    assert.equal(items.length, 2);
-    assert.partialDeepStrictEqual(series, { series: { count: 3 } });
-    const described = await kubernetes.kubectl(['describe', 'widget', 'one', '-n', namespace]);
-    assert.match(described, /Warning\s+Failed\s.*it did not work/);
-    assert.equal(await counted(runtime.metrics, 'test_events_dropped_total'), 0);
-    // In a namespace that does not exist: nothing fails.
-    const lost = { ...widget, metadata: { ...widget.metadata, namespace: 'none', uid: 'other' } };
-    events.record(lost, happening);
-    await events.flush();
-    assert.equal(await counted(runtime.metrics, 'test_events_dropped_total'), 1);
   });
 });
