@@ -119,13 +119,15 @@ describeWith('kubernetes', 'the API client', () => {
       const { api } = runtimeFor(kubernetes, { servedMs: 0 });
       assert.equal(await api.served(later), false);
       assert.equal(await runtime.api.served(later), false);
+      const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
       const { definition } = crd('widgets', 'Widget', group);
-      await kubernetes.expect('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
-        method: 'POST',
-        body: definition,
-      });
-      await until('the kind is served', () => api.served(later));
-      assert.equal(await runtime.api.served(later), false, 'the answer is believed for five minutes');
+      await kubernetes.expect(definitions, { method: 'POST', body: definition });
+      try {
+        await until('the kind is served', () => api.served(later));
+        assert.equal(await runtime.api.served(later), false, 'the answer is believed for five minutes');
+      } finally {
+        await kubernetes.expect(`${definitions}/widgets.${group}`, { method: 'DELETE' });
+      }
     });
   });
 
