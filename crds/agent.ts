@@ -1,4 +1,13 @@
-import { conditions, dnsLabel, objectName, observedGeneration, sha256, stringMap, tokenSecretRef } from './fields.ts';
+import {
+  conditions,
+  dnsLabel,
+  objectName,
+  observedGeneration,
+  sha256,
+  stringMap,
+  time,
+  tokenSecretRef,
+} from './fields.ts';
 import { resources } from './pod.ts';
 import type { Of, Schema } from './schema.ts';
 
@@ -68,7 +77,7 @@ export const agentStatus = {
   properties: {
     observedGeneration,
     tokenSecretName: { ...objectName, description: 'Secret that holds the token of the machine.' },
-    lastSeenTime: { type: 'string', format: 'date-time', description: 'When the machine was last connected, roughly.' },
+    lastSeenTime: { ...time, description: 'When the machine was last connected, roughly.' },
     version: { type: 'string', maxLength: 128, description: 'Version of the agent.' },
     deployment: {
       type: 'object',
@@ -81,8 +90,8 @@ export const agentStatus = {
           enum: ['Pending', 'InProgress', 'Succeeded', 'Failed', 'Cancelled'],
           description: 'How it went.',
         },
-        startTime: { type: 'string', format: 'date-time', description: 'When it began.' },
-        endTime: { type: 'string', format: 'date-time', description: 'When it ended.' },
+        startTime: { ...time, description: 'When it began.' },
+        endTime: { ...time, description: 'When it ended.' },
       },
     },
     conditions,

@@ -10,6 +10,8 @@ export const bytes = {
   'x-kubernetes-int-or-string': true,
   pattern: quantityPattern,
   maxLength: 32,
+  // For an API server, which asks a number for no pattern.
+  minimum: 0,
   allowed: quantityForms,
   bytes: true,
 } as const satisfies Schema;
@@ -77,11 +79,15 @@ export const sha256 = {
   description: 'SHA-256 of the token. The manifest then holds nothing secret.',
 } as const satisfies Schema;
 
-export const expiresAt = {
+export const time = {
   type: 'string',
   format: 'date-time',
   maxLength: 64,
   allowed: 'a time such as 2030-01-31T00:00:00Z',
+} as const satisfies Schema;
+
+export const expiresAt = {
+  ...time,
   description: 'From this moment on the token is refused.',
 } as const satisfies Schema;
 
@@ -114,7 +120,7 @@ export const conditions = {
         minimum: 0,
         description: 'Generation of the spec that this is about.',
       },
-      lastTransitionTime: { type: 'string', format: 'date-time', description: 'When the status last changed.' },
+      lastTransitionTime: { ...time, description: 'When the status last changed.' },
       reason: { type: 'string', minLength: 1, maxLength: 1024, description: 'One word for programs.' },
       message: { type: 'string', maxLength: 32768, description: 'A sentence for people.' },
     },

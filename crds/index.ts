@@ -36,6 +36,7 @@ export {
   SecretError,
   type SecretErrorCode,
   type SecretRef,
+  type SecretSources,
 } from './secret.ts';
 export type { CacheStatus, ConfigFile, ServerStatus, StoragePhase, StorageStatus } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';

@@ -45,6 +45,8 @@ export interface Documents {
   workspaces: Workspace[];
   agents: Agent[];
   secrets: Secret[];
+  /** Secrets that lie in files, by name; undefined where they are all among the manifests. */
+  mounted: ReadonlyMap<string, Secret> | undefined;
   /** File and lines of each document, for errors that show later. */
   origins: ReadonlyMap<object, Origin>;
 }
@@ -52,6 +54,8 @@ export interface Documents {
 export interface LoadOptions {
   /** `server` also refuses what this version of the server cannot do, and Secrets that are missing. */
   target?: 'server';
+  /** Secrets that lie in files, as Kubernetes mounts them: asked where the manifests have none of that name. */
+  mounted?: ReadonlyMap<string, Secret> | undefined;
 }
 
 export interface Loaded {
@@ -65,7 +69,7 @@ export interface Loaded {
 export function loadManifests(sources: readonly ManifestSource[], options: LoadOptions = {}): Loaded {
   const read = sources.flatMap(({ file, text }) => parseYaml(text).map((yaml) => readDocument(file, yaml)));
   const errors = [...read.flatMap((result) => result.errors), ...repeatedNames(read)];
-  const documents = sortByKind(read);
+  const documents = { ...sortByKind(read), mounted: options.mounted };
   const notes: string[] = [];
   if (options.target === 'server') {
     const support = checkSupport(documents);
@@ -144,7 +148,7 @@ function readManifest<K extends Kind>(
   ];
   // A place with a mistake of its own is not judged further: the rules rely on what the schema promises.
   const sound = kind.rules.filter(({ at }) => at !== '' || name.ok);
-  issues.push(...brokenRules(sound, { metadata: name.value, spec: spec.value }, issues));
+  issues.push(...brokenRules(sound, { metadata: name.value, spec: spec.value }, { known: issues }));
   if (issues.length > 0 || !name.ok || !spec.ok) return { issues };
   return { document: { apiVersion, kind: kind.kind, metadata: name.value, spec: spec.value }, issues };
 }
@@ -160,7 +164,7 @@ function errorAt(origin: Origin, path: Path, message: string): ManifestError {
   return { file: origin.file, line: origin.lineOf(path), path: formatPath(path), message };
 }
 
-function sortByKind(read: readonly ReadResult[]): Documents {
+function sortByKind(read: readonly ReadResult[]): Omit<Documents, 'mounted'> {
   const found = read.flatMap(({ document }) => document ?? []);
   return {
     binaryCaches: found.filter((document) => document.kind === 'BinaryCache'),
@@ -212,10 +216,19 @@ const resolveConnection: Resolve = (documents, ref, namespace) => {
   if (!hasConnection(secret, ref.key)) resolveSecret(documents, ref, namespace);
 };
 
-/** Every place of a BinaryCache that names a Secret; `keys` where the reference has no key of its own. */
-const secretPlaces: readonly { at: string; keys?: readonly string[]; resolve?: Resolve }[] = [
-  { at: 'spec.rootSecretRef' },
-  { at: 'spec.signing.secretRefs[]' },
+interface SecretPlace {
+  at: string;
+  /** Where the reference has no key of its own. */
+  keys?: readonly string[];
+  resolve?: Resolve;
+  /** Whether a cache goes on without it where Secrets are mounted: it serves what is signed and takes no pushes. */
+  isOwnKey?: boolean;
+}
+
+/** Every place of a BinaryCache that names a Secret. */
+const secretPlaces: readonly SecretPlace[] = [
+  { at: 'spec.rootSecretRef', isOwnKey: true },
+  { at: 'spec.signing.secretRefs[]', isOwnKey: true },
   { at: 'spec.tokens[].secretRef' },
   { at: 'spec.storages[].s3.credentialsSecretRef', keys: s3Keys },
   { at: 'spec.database.postgres.secretRef', resolve: resolveConnection },
@@ -224,8 +237,9 @@ const secretPlaces: readonly { at: string; keys?: readonly string[]; resolve?: R
 ];
 
 function missingSecrets(documents: Documents): ManifestError[] {
+  const places = secretPlaces.filter(({ isOwnKey }) => documents.mounted === undefined || isOwnKey !== true);
   return documents.binaryCaches.flatMap((cache) =>
-    secretPlaces.flatMap(({ at, keys, resolve = resolveSecret }) =>
+    places.flatMap(({ at, keys, resolve = resolveSecret }) =>
       select(cache, at).flatMap(({ path, value }) => {
         const origin = documents.origins.get(cache);
         const message = secretProblem(() => {

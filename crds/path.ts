@@ -17,6 +17,28 @@ export function isWithin(path: Path, outer: Path): boolean {
   return outer.every((step, index) => path[index] === step);
 }
 
+/** What stood at a path of an object in an older one of it: entries of lists are found again by their names. */
+export function earlierValue(old: unknown, object: unknown, path: Path): unknown {
+  let [now, then] = [object, old];
+  for (const step of path) {
+    now = inside(now, step);
+    then =
+      typeof step === 'number' && Array.isArray(then)
+        ? then.find((item) => nameOf(item) === nameOf(now))
+        : inside(then, step);
+  }
+  return then;
+}
+
+function inside(value: unknown, step: string | number): unknown {
+  if (typeof step === 'number') return Array.isArray(value) ? value[step] : undefined;
+  return isMapping(value) && Object.hasOwn(value, step) ? value[step] : undefined;
+}
+
+function nameOf(value: unknown): unknown {
+  return inside(value, 'name');
+}
+
 /** Everything in an object at a place such as `spec.storages[].local`. */
 export function select(object: unknown, at: string): { path: Path; value: unknown }[] {
   let found: { path: Path; value: unknown }[] = [{ path: [], value: object }];

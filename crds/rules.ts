@@ -1,18 +1,19 @@
-import type { AgentSpec } from './agent.ts';
-import type { BinaryCacheSpec, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
-import { isWithin, type Path, select } from './path.ts';
+import type { BinaryCacheSpec, BinaryCacheStatus, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
+import { earlierValue, isWithin, type Path, select } from './path.ts';
+import { parseQuantity } from './quantity.ts';
 import type { StorageSpec } from './storage.ts';
 import type { Issue } from './validate.ts';
 
 /**
  * A rule over several fields, written twice side by side: in CEL for the API server, and as a function for a process
- * without one. A rule without a function compares with the object as it was before, which only the API server has.
+ * without one. The function names the field at fault, from the place of the rule on; nothing when the rule holds.
  */
 export interface Rule<T> {
   cel: string;
   message: string;
-  /** The field at fault, from the place of the rule on; nothing when the rule holds. */
   broken?(self: T): Path | undefined;
+  /** Instead, for a rule of changes: `old` is what stood at the same place before. */
+  brokenSince?(self: T, old: T): Path | undefined;
 }
 
 /** The rules of one place. `storages[]` means each entry; an empty text means the whole object. */
@@ -28,8 +29,6 @@ function rulesAt<T>(at: string, rules: readonly Rule<T>[]): RuleSet {
 interface Named {
   metadata: { name: string };
 }
-
-const fixed = 'cannot change';
 
 const nameRules: readonly Rule<Named>[] = [
   {
@@ -49,12 +48,23 @@ const nameRules: readonly Rule<Named>[] = [
   },
 ];
 
-const removalRule: Rule<Named> = {
+interface Stored {
+  spec: BinaryCacheSpec;
+  status?: BinaryCacheStatus;
+}
+
+const removalRule: Rule<Stored> = {
   cel: `oldSelf.spec.storages.all(o, self.spec.storages.exists(s, s.name == o.name) || o.mode == 'Abandoned'
     || (has(oldSelf.status) && has(oldSelf.status.storages)
       && oldSelf.status.storages.exists(t, t.name == o.name && t.phase == 'Drained')))`,
   message:
     'a storage can be removed once status.storages says Drained (set its mode to Drain first), or after mode Abandoned',
+  brokenSince: ({ spec }, old) => {
+    const drained = old.status?.storages?.filter(({ phase }) => phase === 'Drained').map(({ name }) => name);
+    const mayGo = ({ name, mode }: StorageSpec): boolean => mode === 'Abandoned' || drained?.includes(name) === true;
+    const stays = ({ name }: StorageSpec): boolean => spec.storages.some((storage) => storage.name === name);
+    return old.spec.storages.every((storage) => stays(storage) || mayGo(storage)) ? undefined : ['spec', 'storages'];
+  },
 };
 
 const sharedByAll = (storage: StorageSpec): boolean =>
@@ -153,20 +163,19 @@ const storageRules: readonly Rule<StorageSpec>[] = [
   {
     cel: 'has(self.local) == has(oldSelf.local)',
     message: 'the kind of a storage cannot change: add one under another name and drain this one',
+    brokenSince: (storage, old) => (Boolean(storage.local) === Boolean(old.local) ? undefined : []),
   },
 ];
 
-const onlyGrows: Rule<unknown> = {
+const onlyGrows: Rule<{ size: string | number }> = {
   cel: 'quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0',
   message: 'size can only grow',
+  brokenSince: ({ size }, old) => (parseQuantity(size) < parseQuantity(old.size) ? ['size'] : undefined),
 };
-const fixedClass: Rule<unknown> = {
-  cel: 'has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)',
-  message: `storageClassName ${fixed}`,
-};
-const fixedValue = (field: string): Rule<unknown> => ({
+const fixed = (field: string): Rule<Record<string, unknown>> => ({
   cel: `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`,
-  message: `${field} ${fixed}`,
+  message: `${field} cannot change`,
+  brokenSince: (self, old) => (JSON.stringify(self[field]) === JSON.stringify(old[field]) ? undefined : [field]),
 });
 
 const oneSource: Rule<{ sha256?: string; secretRef?: unknown }> = {
@@ -176,12 +185,12 @@ const oneSource: Rule<{ sha256?: string; secretRef?: unknown }> = {
 };
 
 export const binaryCacheRules: readonly RuleSet[] = [
-  rulesAt('', [...nameRules, removalRule]),
+  rulesAt<Named & Stored>('', [...nameRules, removalRule]),
   rulesAt('spec', specRules),
   rulesAt('spec.storages[]', storageRules),
-  rulesAt('spec.storages[].local', [onlyGrows, fixedClass]),
-  rulesAt('spec.storages[].s3', [fixedValue('bucket'), fixedValue('endpoint'), fixedValue('prefix')]),
-  rulesAt('spec.database.sqlite', [onlyGrows, fixedClass]),
+  rulesAt('spec.storages[].local', [onlyGrows, fixed('storageClassName')]),
+  rulesAt('spec.storages[].s3', [fixed('bucket'), fixed('endpoint'), fixed('prefix')]),
+  rulesAt('spec.database.sqlite', [onlyGrows, fixed('storageClassName')]),
   rulesAt('spec.database.postgres.tls', tlsRules),
   rulesAt<SigningSpec>('spec.signing', [
     {
@@ -220,29 +229,35 @@ export const binaryCacheRules: readonly RuleSet[] = [
 ];
 
 export const workspaceRules: readonly RuleSet[] = [
-  rulesAt('spec', [{ cel: 'self.cacheRef == oldSelf.cacheRef', message: `cacheRef ${fixed}` }]),
+  rulesAt('spec', [fixed('cacheRef')]),
   rulesAt('spec.tokens[]', [oneSource]),
 ];
 
 export const agentRules: readonly RuleSet[] = [
-  rulesAt<AgentSpec>('spec', [
-    { cel: 'self.workspaceRef == oldSelf.workspaceRef', message: `workspaceRef ${fixed}` },
-    fixedValue('agentName'),
-  ]),
+  rulesAt('spec', [fixed('workspaceRef'), fixed('agentName')]),
   rulesAt('spec.token', [oneSource]),
 ];
 
-/** Every rule that an object breaks, except at places where something is known to be wrong already. */
-export function brokenRules(sets: readonly RuleSet[], object: unknown, known: readonly Issue[] = []): Issue[] {
+/**
+ * Every rule that an object breaks, except at places where something is known to be wrong already. With the object as it
+ * was before, the rules of changes too; as for an API server, only at places that were there already.
+ */
+export function brokenRules(
+  sets: readonly RuleSet[],
+  object: unknown,
+  { known = [], old }: { known?: readonly Issue[]; old?: unknown } = {},
+): Issue[] {
   return sets.flatMap(({ at, rules }) =>
     select(object, at)
       .filter(({ path }) => path.length === 0 || !known.some((issue) => isWithin(issue.path, path)))
-      .flatMap(({ path, value }) =>
-        rules.flatMap((rule) => {
-          // The schema has established that the value at this place is what the rule takes.
-          const broken = rule.broken?.(value as never);
+      .flatMap(({ path, value }) => {
+        const earlier = old === undefined ? undefined : earlierValue(old, object, path);
+        return rules.flatMap((rule) => {
+          // The schema has established that the values at this place are what the rule takes.
+          const since = earlier === undefined ? undefined : rule.brokenSince?.(value as never, earlier as never);
+          const broken = rule.broken?.(value as never) ?? since;
           return broken ? [{ path: [...path, ...broken], message: rule.message }] : [];
-        }),
-      ),
+        });
+      }),
   );
 }

@@ -80,12 +80,15 @@ function entries(value: Record<string, unknown>, field: string, issues: Issue[])
   return texts;
 }
 
+/** Where Secrets are looked for: among the manifests, then among those that lie in files. */
+export interface SecretSources {
+  readonly secrets: readonly Secret[];
+  /** By name, whatever the namespace; undefined where nobody keeps Secrets in files. */
+  readonly mounted: ReadonlyMap<string, Secret> | undefined;
+}
+
 /** The bytes that a reference of an object points at. Throws a `SecretError` that names what is missing. */
-export function resolveSecret(
-  documents: { readonly secrets: readonly Secret[] },
-  ref: SecretRef,
-  namespace?: string,
-): Uint8Array {
+export function resolveSecret(documents: SecretSources, ref: SecretRef, namespace?: string): Uint8Array {
   const secret = resolveWholeSecret(documents, ref.name, namespace);
   const bytes = secret.get(ref.key);
   if (bytes) return bytes;
@@ -97,14 +100,11 @@ export function resolveSecret(
 }
 
 /** The Secret that an object names, for references to several of its keys. Throws a `SecretError` where there is none. */
-export function resolveWholeSecret(
-  documents: { readonly secrets: readonly Secret[] },
-  name: string,
-  namespace?: string,
-): Secret {
-  const secret = findSecret(documents.secrets, name, namespace);
+export function resolveWholeSecret({ secrets, mounted }: SecretSources, name: string, namespace?: string): Secret {
+  const secret = findSecret(secrets, name, namespace) ?? mounted?.get(name);
   if (secret) return secret;
-  throw new SecretError('SecretMissing', `there is no Secret ${JSON.stringify(name)} among the manifests`);
+  const where = mounted ? 'among the manifests or the mounted Secrets' : 'among the manifests';
+  throw new SecretError('SecretMissing', `there is no Secret ${JSON.stringify(name)} ${where}`);
 }
 
 /**

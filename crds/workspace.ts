@@ -1,4 +1,13 @@
-import { conditions, dnsLabel, expiresAt, objectName, observedGeneration, sha256, tokenSecretRef } from './fields.ts';
+import {
+  conditions,
+  dnsLabel,
+  expiresAt,
+  objectName,
+  observedGeneration,
+  sha256,
+  time,
+  tokenSecretRef,
+} from './fields.ts';
 import type { Of, Schema } from './schema.ts';
 
 /** A group of machines that are deployed to from one cache. */
@@ -67,7 +76,7 @@ export const workspaceStatus = {
         required: ['name'],
         properties: {
           name: { ...objectName, description: 'Name of the agent.' },
-          lastSeenTime: { type: 'string', format: 'date-time', description: 'When it was last connected, roughly.' },
+          lastSeenTime: { ...time, description: 'When it was last connected, roughly.' },
         },
       },
     },

@@ -104,7 +104,6 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
   return {
     image,
     apiUrl,
-    hasPublicName: apiUrl !== undefined,
     trustedProxies,
     operatorNamespace: 'narwhal-system',
     tokenHashes,

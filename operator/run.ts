@@ -63,7 +63,7 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
         api,
         stores,
         secrets: new Secrets({ api, ttlMs: options.secretsMs }),
-        publicNameOf: (cache) => gateway?.names.of(cache) ?? { holder: undefined, isServed: false },
+        publicNameOf: (cache) => gateway?.names.of(cache),
         serverTimeoutMs: options.serverTimeoutMs,
         settings: { ...options, operatorNamespace: namespace },
         events,

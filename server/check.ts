@@ -6,6 +6,8 @@ import { Progress } from './progress.ts';
 export interface CheckOptions {
   readonly files: readonly string[];
   readonly data: string;
+  readonly secrets: string | undefined;
+  readonly storages: string | undefined;
   readonly cache: string | undefined;
   readonly contents: boolean;
   readonly repair: boolean;

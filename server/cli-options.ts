@@ -17,6 +17,21 @@ export function dataOption(env: NodeJS.ProcessEnv): Option {
     .default(defaultDataFolder(env));
 }
 
+/** Of Secrets as Kubernetes mounts them. */
+export function secretsOption(): Option {
+  return new Option(
+    '--secrets <folder>',
+    'a folder with one for each Secret, in it a file for each key; asked for Secrets that no manifest has',
+  ).env('NARWHAL_SECRETS');
+}
+
+export function storagesOption(): Option {
+  return new Option(
+    '--storages <folder>',
+    'where a volume is mounted for each local storage without a path, under its name; no folder of a storage is made',
+  ).env('NARWHAL_STORAGES');
+}
+
 /** How long a database is waited for, and a statement in it. */
 export function databaseWaitOption(): Option {
   return seconds(

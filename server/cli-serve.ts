@@ -2,7 +2,16 @@
 import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
 import { defaultSettings } from './cache/index.ts';
-import { databaseWaitOption, dataOption, fileOption, list, seconds, wholeNumber } from './cli-options.ts';
+import {
+  databaseWaitOption,
+  dataOption,
+  fileOption,
+  list,
+  seconds,
+  secretsOption,
+  storagesOption,
+  wholeNumber,
+} from './cli-options.ts';
 import { defaultTimeouts } from './http/index.ts';
 import { createLogger } from './log.ts';
 import { parseListen, type ServeOptions } from './options.ts';
@@ -11,6 +20,8 @@ import { serve } from './serve.ts';
 interface ServeFlags {
   file: string[];
   data: string;
+  secrets?: string;
+  storages?: string;
   listen: string[];
   adminListen: string;
   apiUrl: string;
@@ -45,6 +56,8 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
     .description('run the caches that the manifests describe (the default command)')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(secretsOption())
+    .addOption(storagesOption())
     .addOption(
       new Option('--listen <address...>', 'host:port for all caches, or cache=host:port for one; repeatable')
         .env('NARWHAL_LISTEN')
@@ -62,7 +75,10 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         .default('', 'http://localhost and the port of the first --listen'),
     )
     .addOption(
-      new Option('--alias <host...>', 'further host (or URL) that is the API host too; repeatable')
+      new Option(
+        '--alias <host...>',
+        'further host (or URL) that is the API host too, or with cache=host the address of one cache; repeatable',
+      )
         .env('NARWHAL_ALIAS')
         .argParser(list)
         .default([]),
@@ -70,7 +86,7 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
     .addOption(
       new Option(
         '--trusted-proxies <address...>',
-        'IP addresses or networks whose X-Forwarded-For and -Proto count; repeatable. This version reads neither',
+        'IP addresses or networks whose X-Forwarded-For and X-Forwarded-Proto count; repeatable',
       )
         .env('NARWHAL_TRUSTED_PROXIES')
         .argParser(list)
@@ -264,6 +280,8 @@ function serveOptions(flags: ServeFlags): ServeOptions {
   return {
     files: flags.file,
     data: flags.data,
+    secrets: flags.secrets,
+    storages: flags.storages,
     listen: flags.listen.map(parseListen),
     adminListen: parseListen(flags.adminListen),
     apiUrl: flags.apiUrl,

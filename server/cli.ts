@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { generateToken, hashToken } from '../crds/index.ts';
 import { runCheck } from './check.ts';
-import { dataOption, fileOption, size } from './cli-options.ts';
+import { dataOption, fileOption, secretsOption, size, storagesOption } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
@@ -66,6 +66,8 @@ function hint(error: Error): string {
 interface CheckFlags {
   file: string[];
   data: string;
+  secrets?: string;
+  storages?: string;
   cache?: string;
   contents: boolean;
   rate?: number;
@@ -77,14 +79,16 @@ function checkCommand(env: Environment): Command {
     .description('compare every row with its bytes and every file with its row; the server must not be running')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(secretsOption())
+    .addOption(storagesOption())
     .option('--cache <name>', 'only this cache')
     .option('--contents', 'read every NAR and compare its hash too', false)
     .addOption(new Option('--rate <size>', 'bytes per second that --contents reads').argParser(size))
     .option('--repair', 'unpublish what has no bytes, remove files without rows', false)
     .action(async (flags: CheckFlags) => {
       const terminal = process.stderr.isTTY === true;
-      const { file: files, cache, rate: bytesPerSecond } = flags;
-      const clean = await runCheck({ ...flags, files, cache, bytesPerSecond, terminal });
+      const { file: files, secrets, storages, cache, rate: bytesPerSecond } = flags;
+      const clean = await runCheck({ ...flags, files, secrets, storages, cache, bytesPerSecond, terminal });
       if (!clean) process.exitCode = 1;
     });
 }

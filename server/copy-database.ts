@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { copyDatabase } from './cache/index.ts';
 import { createLogger } from './log.ts';
-import { readManifests } from './manifests.ts';
+import { readConfiguration } from './manifests.ts';
 import { OptionError } from './options.ts';
 import { Progress } from './progress.ts';
 import { load } from './serve.ts';
@@ -12,15 +12,16 @@ import { version } from './version.ts';
 export interface CopyOptions {
   readonly files: readonly string[];
   readonly data: string;
+  readonly secrets: string | undefined;
   readonly cache?: string;
   readonly waitMs: number;
   /** Whether a progress bar makes sense. */
   readonly terminal: boolean;
 }
 
-export async function runCopyDatabase({ files, data, cache, waitMs, terminal }: CopyOptions): Promise<void> {
+export async function runCopyDatabase({ files, data, secrets, cache, waitMs, terminal }: CopyOptions): Promise<void> {
   const logger = createLogger('warn', terminal);
-  const documents = load(await readManifests(files), logger);
+  const documents = load(await readConfiguration({ files, secrets }), logger);
   const chosen = documents.binaryCaches.filter(({ metadata }) => cache === undefined || metadata.name === cache);
   const [manifest, second] = chosen;
   if (manifest === undefined) throw new OptionError(`--cache ${cache}: no such BinaryCache in the manifests`);

@@ -1,12 +1,13 @@
 /** Commands for databases: bring them up to date, move one to PostgreSQL. */
 import { Command } from 'commander';
-import { databaseWaitOption, dataOption, fileOption } from './cli-options.ts';
+import { databaseWaitOption, dataOption, fileOption, secretsOption } from './cli-options.ts';
 import { runCopyDatabase } from './copy-database.ts';
 import { runMigrate } from './migrate.ts';
 
 interface Flags {
   file: string[];
   data: string;
+  secrets?: string;
   databaseWait: number;
   cache?: string;
 }
@@ -16,10 +17,11 @@ export function migrateCommand(env: NodeJS.ProcessEnv): Command {
     .description('bring the databases of the manifests up to date, as a server does when it starts')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(secretsOption())
     .addOption(databaseWaitOption())
     .option('--cache <name>', 'only this cache')
     .action(async (flags: Flags) => {
-      await runMigrate({ ...flags, files: flags.file, waitMs: flags.databaseWait * 1000 });
+      await runMigrate({ ...flags, secrets: flags.secrets, files: flags.file, waitMs: flags.databaseWait * 1000 });
     });
 }
 
@@ -28,10 +30,17 @@ export function copyDatabaseCommand(env: NodeJS.ProcessEnv): Command {
     .description('copy the SQLite file of a stopped cache into the PostgreSQL of its manifest; run again, it goes on')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(secretsOption())
     .addOption(databaseWaitOption())
     .option('--cache <name>', 'the cache, where the manifests have several')
     .action(async (flags: Flags) => {
       const terminal = process.stderr.isTTY === true;
-      await runCopyDatabase({ ...flags, files: flags.file, waitMs: flags.databaseWait * 1000, terminal });
+      await runCopyDatabase({
+        ...flags,
+        secrets: flags.secrets,
+        files: flags.file,
+        waitMs: flags.databaseWait * 1000,
+        terminal,
+      });
     });
 }

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { moveObjects } from './cache/index.ts';
-import { dataOption, fileOption } from './cli-options.ts';
+import { dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
 import { withCaches } from './offline.ts';
 import { OptionError } from './options.ts';
 import { Progress } from './progress.ts';
@@ -10,6 +10,8 @@ import { Progress } from './progress.ts';
 interface MoveFlags {
   file: string[];
   data: string;
+  secrets?: string;
+  storages?: string;
   cache: string;
   from: string;
   to: string;
@@ -22,6 +24,8 @@ export function moveCommand(env: NodeJS.ProcessEnv): Command {
     .description('move objects from one storage to another; with SQLite the server must not be running')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(secretsOption())
+    .addOption(storagesOption())
     .requiredOption('--cache <name>', 'the cache')
     .requiredOption('--from <storage>', 'where they are')
     .requiredOption('--to <storage>', 'where they go; its mode must be ReadWrite')
@@ -40,7 +44,8 @@ async function runMove(flags: MoveFlags): Promise<boolean> {
   // What was moved stays moved; what is under way is dropped.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort());
   let isDone = true;
-  await withCaches({ files: flags.file, data: flags.data, cache: flags.cache, terminal }, async (cache) => {
+  const { file: files, data, secrets, storages, cache: name } = flags;
+  await withCaches({ files, data, secrets, storages, cache: name, terminal }, async (cache) => {
     const progress = new Progress(terminal, true);
     const { from, to } = flags;
     const { signal } = stopping;

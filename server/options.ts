@@ -2,12 +2,16 @@
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Settings } from './cache/index.ts';
-import type { Listen, Timeouts } from './http/index.ts';
+import type { CacheListen, Listen, Timeouts } from './http/index.ts';
 
 export interface ServeOptions {
   readonly files: readonly string[];
   readonly data: string;
-  readonly listen: readonly Listen[];
+  /** Where Secrets are mounted; undefined: they are among the manifests. */
+  readonly secrets: string | undefined;
+  /** Where volumes are mounted, one for each local storage. */
+  readonly storages: string | undefined;
+  readonly listen: readonly CacheListen[];
   readonly adminListen: Listen;
   readonly apiUrl: string;
   readonly aliases: readonly string[];
@@ -37,12 +41,15 @@ export class OptionError extends Error {
   override readonly name = 'OptionError';
 }
 
-/** `[cache=]host:port`, `[cache=][v6]:port`, or a port alone. @throws OptionError that says what is expected */
-export function parseListen(text: string): Listen {
+/**
+ * `[cache=]host:port`, `[cache=][v6]:port`, or a port alone, which stands for this machine's own clients; `:port` is
+ * every address. @throws OptionError that says what is expected
+ */
+export function parseListen(text: string): CacheListen {
   const [, cache, host = '127.0.0.1', port = ''] =
     /^(?:([a-z0-9][a-z0-9-]*)=)?(?:(\[[0-9a-fA-F:.]+\]|[^:[\]=]*):)?(\d{1,5})$/.exec(text) ?? [];
   if (port === '' || Number(port) > 65535) throw new OptionError(`${text}: expected host:port or cache=host:port`);
-  return { host: host.replace(/^\[|\]$/g, '') || '0.0.0.0', port: Number(port), cache };
+  return { host: host.replace(/^\[|\]$/g, '') || undefined, port: Number(port), cache };
 }
 
 /** Where data lies when nothing is said: what the platform has for it. */
@@ -54,6 +61,7 @@ export function defaultDataFolder(env: NodeJS.ProcessEnv, platform: NodeJS.Platf
 
 /** The API URL that belongs to the first listener: `localhost`, since nix resolves `<cache>.localhost` by itself. */
 export function defaultApiUrl(listen: Listen, port: number): string {
-  const local = ['127.0.0.1', '0.0.0.0', '::1', '::', 'localhost'].includes(listen.host);
-  return `http://${local ? 'localhost' : listen.host}${port === 80 ? '' : `:${port}`}`;
+  const { host = '::' } = listen;
+  const local = ['127.0.0.1', '0.0.0.0', '::1', '::', 'localhost'].includes(host);
+  return `http://${local ? 'localhost' : host}${port === 80 ? '' : `:${port}`}`;
 }

@@ -1,11 +1,22 @@
 /** `narwhal-server serve`: wires the rooms, starts and stops them in order. */
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { type Documents, formatManifestError, loadManifests, type ManifestSource } from '../crds/index.ts';
+import { type Documents, formatManifestError, loadManifests } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import { AdminServer, type Doors, HttpServer, Metrics, Reader, TrustedProxies, Turns, Urls } from './http/index.ts';
-import { readManifests, watchManifests } from './manifests.ts';
+import {
+  AdminServer,
+  type Doors,
+  HttpServer,
+  hostPort,
+  Metrics,
+  Reader,
+  TrustedProxies,
+  Turns,
+  Urls,
+} from './http/index.ts';
+import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
+import { Reload } from './reload.ts';
 import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
 
@@ -28,8 +39,9 @@ export class ConfigurationError extends Error {
 }
 
 export async function serve(options: ServeOptions, logger: Logger): Promise<Running> {
-  const sources = await readManifests(options.files);
-  const documents = load(sources, logger);
+  const place: ConfigurationPlace = { files: options.files, secrets: options.secrets };
+  const configuration = await readConfiguration(place);
+  const documents = load(configuration, logger);
   await mkdir(options.data, { recursive: true, mode: 0o700 });
   const metrics = new Metrics(logger);
   const verifier = new Verifier({
@@ -45,6 +57,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const budget = new ByteBudget(options.s3BufferBytes);
   const caches = new Caches({
     data,
+    volumes: options.storages,
     host: urls.host,
     renameHost,
     version,
@@ -56,9 +69,10 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     graceMs,
     inspecting: false,
   });
-  let configError: string | undefined;
+  const apply = (next: Configuration) => caches.apply(load(next, logger));
+  const reload = new Reload({ place, intervalMs: options.reloadMs, apply, logger }, configuration);
   let ready = false;
-  const admin = new AdminServer({ caches, metrics, configError: () => configError, ready: () => ready, version });
+  const admin = new AdminServer({ caches, metrics, config: () => reload.status, ready: () => ready, version });
   const doors: Doors = {
     caches,
     urls,
@@ -75,49 +89,28 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     await caches.apply(documents);
     started.push(caches);
     metrics.watch(caches, verifier, doors, budget);
-    const adminAddress = await admin.listen(options.adminListen.host, options.adminListen.port);
+    const adminAddress = await admin.listen(options.adminListen);
     started.push(admin);
     const addresses: string[] = [];
     for (const server of servers) {
       const address = await server.listen();
-      addresses.push(hostPort(address.address, address.port));
+      addresses.push(hostPort(address));
       if (addresses.length === 1)
         urls.usePort(options.apiUrl === '' ? defaultApiUrl(first, address.port) : options.apiUrl);
     }
     ready = true;
-    const apply = async (next: ManifestSource[]) => {
-      try {
-        await caches.apply(load(next, logger));
-        configError = undefined;
-        logger.info('the changed manifests are applied');
-      } catch (error) {
-        configError = error instanceof Error ? error.message : String(error);
-        logger.error({ reason: configError }, 'the changed manifests are not applied; the last good ones stay');
-      }
-    };
-    const watcher = watchManifests(
-      {
-        files: options.files,
-        intervalMs: options.reloadMs,
-        onChange: apply,
-        onError: (error) => {
-          configError = error instanceof Error ? error.message : String(error);
-          logger.error({ err: error }, 'the manifests could not be read; the last good ones stay');
-        },
-      },
-      sources,
-    );
+    reload.start();
     let stopping: Promise<void> | undefined;
     return {
       caches,
       urls,
       addresses,
-      adminAddress: hostPort(adminAddress.address, adminAddress.port),
-      reload: () => watcher.check(),
+      adminAddress: hostPort(adminAddress),
+      reload: () => reload.check(),
       stop: () => {
         stopping ??= (async () => {
           ready = false;
-          await watcher.stop();
+          await reload.stop();
           const deadline = Date.now() + graceMs;
           await Promise.all(servers.map((server) => server.close(graceMs)));
           for (const it of started.reverse()) await it.close(Math.max(0, deadline - Date.now()));
@@ -133,15 +126,11 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
 }
 
 /** Checks manifests for this server. @throws ConfigurationError with all mistakes */
-export function load(sources: readonly ManifestSource[], logger: Logger): Documents {
-  const { documents, errors, notes } = loadManifests(sources, { target: 'server' });
+export function load({ sources, secrets }: Configuration, logger: Logger): Documents {
+  const { documents, errors, notes } = loadManifests(sources, { target: 'server', mounted: secrets });
   for (const note of notes) logger.info(note);
   if (errors.length > 0) throw new ConfigurationError(errors.map(formatManifestError).join('\n'));
   if (documents.binaryCaches.length === 0)
     throw new ConfigurationError(`no BinaryCache in ${sources.map((it) => it.file).join(', ') || 'the given folders'}`);
   return documents;
-}
-
-function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

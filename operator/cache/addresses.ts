@@ -9,8 +9,8 @@ export function serviceHost(cache: Cache): string {
 }
 
 /** `https://<cache>.<apihost>` where the gateway serves this name for the cache. */
-export function gatewayUrl(cache: Cache, { apiUrl, hasPublicName }: Inputs): string | undefined {
-  if (apiUrl === undefined || !hasPublicName) return undefined;
+export function gatewayUrl(cache: Cache, { apiUrl }: Inputs): string | undefined {
+  if (apiUrl === undefined) return undefined;
   const url = new URL(apiUrl);
   url.hostname = `${cache.metadata.name}.${url.hostname}`;
   return url.origin;

@@ -244,7 +244,7 @@ function available({ observed }: Facts): Finding | undefined {
 
 function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
   const routes = routeUrls(cache);
-  if (inputs.apiUrl === undefined) {
+  if (!observed.publicName) {
     const hole = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED && cache.spec.httpRoute);
     if (hole) return [condition(reasons.EXPOSED, '', hole)];
     return routes.length === 0 ? [] : [yes(reasons.EXPOSED, reasons.OK, `pulls at ${routes.join(', ')}`)];

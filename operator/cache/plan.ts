@@ -113,8 +113,8 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
-    // What only carries our labels may be a copy that somebody has made, or a volume of an earlier cache of this name,
-    // which nobody has drained.
+    // Labels can be copied. What an earlier cache of this name owned is the garbage collector's, and of a volume that it
+    // has left nobody knows whether it is drained.
     if (!isOwnedBy(object, cache.metadata.uid)) return [];
     if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];

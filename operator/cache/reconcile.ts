@@ -87,15 +87,13 @@ export class Reconciler {
   async #inputs({ secrets, publicName }: Observed, signal: AbortSignal): Promise<Inputs> {
     const { api, settings } = this.#init;
     const { image, apiUrl, trustedProxies, operatorNamespace } = settings;
-    const { holder } = publicName;
     const [httpRoute, serviceMonitor] = await Promise.all([
       api.served(kinds.HTTPRoute, { signal }),
       api.served(kinds.ServiceMonitor, { signal }),
     ]);
     return {
       image,
-      apiUrl,
-      hasPublicName: holder === undefined ? undefined : holder === 'this cache',
+      apiUrl: publicName?.holder === 'this cache' ? apiUrl : undefined,
       trustedProxies,
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
@@ -108,7 +106,7 @@ export class Reconciler {
     const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
     if (isPaused(cache) || isHindered) return nothing;
     // The name of the signing key follows from it, and a key is for ever.
-    if (inputs.apiUrl !== undefined && inputs.hasPublicName === undefined)
+    if (observed.publicName && observed.publicName.holder === undefined)
       return { ...nothing, steps: [{ do: 'wait', because: 'its public name is being decided' }] };
     const steps = plan(cache, desired(cache, inputs), observed);
     return act(this.#act, cache, inputs, observed, steps, signal);

@@ -128,10 +128,10 @@ export class Requests {
   }
 }
 
-/** Why a request really failed: its signal's reason, the server's answer, or the network. */
+/** Why a request really failed: its signal's reason, the server's answer, a mistake of the caller, or the network. */
 export function failureOf(what: string, error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
-  return error instanceof ApiError ? error : networkError(what, error);
+  return error instanceof ApiError || error instanceof TypeError ? error : networkError(what, error);
 }
 
 /** A call in words, without its body. */

@@ -4,6 +4,7 @@
  */
 import path from 'node:path';
 import type { Logger } from 'pino';
+import type { StorageStatus } from '../../crds/index.ts';
 import type { Database } from '../metadata/index.ts';
 import { parsePublicKey } from '../nix/index.ts';
 import { type ByteBudget, LocalStorage } from '../storage/index.ts';
@@ -22,7 +23,7 @@ import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
 import type { Settings } from './settings.ts';
-import { reportStorages, type StorageReport } from './storage-report.ts';
+import { reportStorages } from './storage-report.ts';
 import { StorageWork } from './storage-work.ts';
 import { Storages } from './storages.ts';
 import { Tokens } from './tokens.ts';
@@ -224,7 +225,7 @@ export class BinaryCache {
   }
 
   /** What is known of each storage, in the manifest's order. */
-  storageReport(): Promise<StorageReport[]> {
+  storageReport(): Promise<StorageStatus[]> {
     return reportStorages(this.storages, this.#work);
   }
 
@@ -314,6 +315,7 @@ function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): P
     renameHost: init.renameHost,
     signing: plan.signing,
     rootSecret: plan.rootSecret,
+    missing: plan.missingKeys,
     database,
   });
 }

@@ -14,6 +14,8 @@ import type { Verifier } from './verify/index.ts';
 export interface CachesInit {
   /** The data folder; each cache has a folder in it. */
   readonly data: string;
+  /** Where a volume is mounted for each local storage; undefined: storages are folders of their cache. */
+  readonly volumes: string | undefined;
   readonly host: string | undefined;
   readonly renameHost: boolean;
   /** Version of this server; a database may need a later one. */
@@ -104,7 +106,8 @@ export class Caches {
   #plan(name: string, documents: Documents): CachePlan {
     const manifest = documents.binaryCaches.find((it) => it.metadata.name === name);
     if (manifest === undefined) throw new CacheError('NotFound', `no manifest of cache ${name}`);
-    return planCache(manifest, documents, this.#folder(name), this.#init.settings);
+    const { volumes, settings } = this.#init;
+    return planCache(manifest, documents, { folder: this.#folder(name), volumes }, settings);
   }
 
   #folder(name: string): string {
@@ -112,7 +115,7 @@ export class Caches {
   }
 
   #openCache(plan: CachePlan): Promise<BinaryCache> {
-    const { data: _, settings: __, graceMs: ___, ...init } = this.#init;
+    const { data: _, volumes: __, settings: ___, graceMs: ____, ...init } = this.#init;
     return BinaryCache.open({ ...init, plan, folder: this.#folder(plan.name) });
   }
 

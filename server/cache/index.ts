@@ -15,6 +15,6 @@ export { MAX_PARTS, type PartClaim } from './part-claims.ts';
 export { type PartGrant, signPart, verifyPart } from './part-url.ts';
 export type { Narinfo } from './paths.ts';
 export { defaultSettings, type Settings } from './settings.ts';
-export { lineOf, type StorageReport } from './storage-report.ts';
+export { lineOf } from './storage-report.ts';
 export type { Permission } from './tokens.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

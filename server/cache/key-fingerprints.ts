@@ -33,9 +33,14 @@ export async function checkRootKey(database: Database, root: Buffer): Promise<vo
 /**
  * Notes new keys beside those that are known. At least one must be known already, unless there is none yet: a server
  * with a set of its own is a mistake, and whoever replaces a key has both for a while.
+ * @param isWhole false where some key is missing, perhaps the one that is known: then nothing new is noted
  * @throws CacheError Conflict
  */
-export async function checkSigningKeys(database: Database, signers: readonly SecretKey[]): Promise<void> {
+export async function checkSigningKeys(
+  database: Database,
+  signers: readonly SecretKey[],
+  isWhole: boolean,
+): Promise<void> {
   const ours = new Map(signers.map((key) => [key.name, keyFingerprint(key.publicKey)]));
   await database.write(async (sql) => {
     // The row serves as a lock: of two servers that start at the same moment with different keys, one is refused.
@@ -54,6 +59,7 @@ export async function checkSigningKeys(database: Database, signers: readonly Sec
             'all servers of a cache need the same keys, and a new key needs a new name',
         );
     }
+    if (!isWhole) return;
     if (known.size > 0 && ![...ours.keys()].some((name) => known.has(name)))
       throw new CacheError(
         'Conflict',

@@ -14,11 +14,14 @@ import { createSecretFile } from './secret-file.ts';
 
 export interface SigningPlan {
   readonly mode: 'Managed' | 'SelfSigned';
-  /** Secret keys in Nix's form, out of Secrets; none: one is generated. */
-  readonly secretKeys: readonly string[];
+  /** Secret keys in Nix's form, out of Secrets, undefined for one that is missing; none: one is generated. */
+  readonly secretKeys: readonly (string | undefined)[];
   /** Public keys that clients may sign with, `name:base64`. */
   readonly publicKeys: readonly string[];
 }
+
+/** 32 bytes out of a Secret, or what is done without them. */
+export type RootSecret = Buffer | 'generated' | 'missing';
 
 export interface KeysInit {
   /** Where generated keys lie; undefined: none may be generated, since other servers share the database. */
@@ -31,8 +34,9 @@ export interface KeysInit {
   readonly host: string | undefined;
   readonly renameHost: boolean;
   readonly signing: SigningPlan;
-  /** 32 bytes, out of a Secret; undefined: generated. */
-  readonly rootSecret: Buffer | undefined;
+  readonly rootSecret: RootSecret;
+  /** Sentences about Secrets with keys that are not there: the cache goes on without them, and takes no pushes. */
+  readonly missing: readonly string[];
   readonly database: Database;
 }
 
@@ -44,17 +48,20 @@ export class Keys {
   readonly signers: readonly SecretKey[];
   /** Keys of clients, for a self-signed cache. */
   readonly clients: readonly PublicKey[];
-  /** Why nothing can be signed: the secret of a known key is gone. */
+  /** Why no pushes are taken: a key is gone. For whoever runs the server. */
   readonly lost: string | undefined;
+  /** The same for clients, without a path of this machine. */
+  readonly refusal: string | undefined;
   readonly #root: Buffer;
   readonly #derived = new Map<string, KeyObject>();
 
-  private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost'>, root: Buffer) {
+  private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost' | 'refusal'>, root: Buffer) {
     this.mode = fields.mode;
     this.name = fields.name;
     this.signers = fields.signers;
     this.clients = fields.clients;
     this.lost = fields.lost;
+    this.refusal = fields.refusal;
     this.#root = root;
   }
 
@@ -68,16 +75,21 @@ export class Keys {
     const clients = [...signing.publicKeys, ...registered.map((row) => row.public_key)].map((text) =>
       parsePublicKey(text),
     );
-    const fields = { mode: signing.mode, name, clients };
-    if (database.isShared) await checkRootKey(database, root);
-    if (signing.mode === 'SelfSigned') return new Keys({ ...fields, signers: [], lost: undefined }, root);
+    const missing = init.missing.length > 0 ? init.missing.join('; ') : undefined;
+    const refusal = missing && `this cache takes no pushes: ${missing}. Ask its operator to bring it back; pulls work`;
+    const fields = { mode: signing.mode, name, clients, lost: missing, refusal };
+    // One that was made for the time being is nobody else's.
+    if (database.isShared && init.rootSecret !== 'missing') await checkRootKey(database, root);
+    if (signing.mode === 'SelfSigned') return new Keys({ ...fields, signers: [] }, root);
     if (signing.secretKeys.length > 0) {
-      const signers = signing.secretKeys.map((text) => parseSecretKey(text));
-      if (database.isShared) await checkSigningKeys(database, signers);
-      return new Keys({ ...fields, signers, lost: undefined }, root);
+      const signers = signing.secretKeys.flatMap((text) => (text === undefined ? [] : parseSecretKey(text)));
+      const isWhole = signers.length === signing.secretKeys.length;
+      if (database.isShared) await checkSigningKeys(database, signers, isWhole);
+      return new Keys({ ...fields, signers }, root);
     }
     const { signers, lost } = await managedKeys(init, folderOf(init, 'signing.secretRefs'), name);
-    return new Keys({ ...fields, signers, lost }, root);
+    if (lost === undefined) return new Keys({ ...fields, signers }, root);
+    return new Keys({ ...fields, signers, lost, refusal: KEY_FILE_GONE }, root);
   }
 
   /** `name:base64` of each key that readers should trust. */
@@ -96,8 +108,13 @@ export class Keys {
   }
 }
 
+/** The name of the file is in the log and in `/readyz?verbose`; a client only hears that it is not its fault. */
+const KEY_FILE_GONE =
+  'this cache cannot sign: its signing key is missing. Ask its operator to restore it; pulls still work';
+
 async function rootKey(init: KeysInit): Promise<Buffer> {
-  if (init.rootSecret !== undefined) return init.rootSecret;
+  if (init.rootSecret === 'missing') return randomBytes(32);
+  if (init.rootSecret !== 'generated') return init.rootSecret;
   const file = path.join(folderOf(init, 'rootSecretRef'), 'root.key');
   await createSecretFile(file, () => `${randomBytes(32).toString('base64')}\n`);
   const root = Buffer.from((await readFile(file, 'utf8')).trim(), 'base64');

@@ -12,7 +12,7 @@ import type { Compression } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
 import { type DatabasePlan, planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
-import type { SigningPlan } from './keys.ts';
+import type { RootSecret, SigningPlan } from './keys.ts';
 import { defaultSettings, type Settings } from './settings.ts';
 import type { StoragePlan } from './storage-plan.ts';
 import type { TokenPlan } from './tokens.ts';
@@ -29,24 +29,42 @@ export interface CachePlan {
   readonly storages: readonly StoragePlan[];
   readonly tokens: readonly TokenPlan[];
   readonly signing: SigningPlan;
-  readonly rootSecret: Buffer | undefined;
+  readonly rootSecret: RootSecret;
+  /** Sentences about Secrets with keys of the cache that are not there. */
+  readonly missingKeys: readonly string[];
   readonly settings: Settings;
   readonly limits: { readonly maxNarInfoBytes: number; readonly maxQueryHashes: number };
 }
 
-/**
- * @param folder of this cache, where storages without a path lie
- * @param overrides timers that only the process sets
- */
+export interface PlanPlaces {
+  /** Of this cache. */
+  readonly folder: string;
+  /** Where volumes are mounted, one for each local storage; undefined: they are folders of the cache. */
+  readonly volumes: string | undefined;
+}
+
+/** @param overrides timers that only the process sets */
 export function planCache(
   manifest: Manifest,
   documents: Documents,
-  folder: string,
+  { folder, volumes }: PlanPlaces,
   overrides: Partial<Settings> = {},
 ): CachePlan {
   const { spec } = manifest;
   const secret = (ref: { name: string; key: string }) =>
     Buffer.from(resolveSecret(documents, ref, manifest.metadata.namespace));
+  const missingKeys: string[] = [];
+  /** A key of the cache's own. One that is not mounted may come back, so the cache goes on without it. */
+  const ownKey = (field: string, ref: { name: string; key: string }) => {
+    try {
+      return secret(ref);
+    } catch (error) {
+      if (!(error instanceof SecretError) || documents.mounted === undefined) throw error;
+      missingKeys.push(`${field}: ${error.message}`);
+      return undefined;
+    }
+  };
+  const root = spec.rootSecretRef && ownKey('rootSecretRef', spec.rootSecretRef);
   return {
     name: manifest.metadata.name,
     isPublic: spec.access === 'Public',
@@ -61,7 +79,11 @@ export function planCache(
       capacityBytes: storage.capacity === undefined ? undefined : parseQuantity(storage.capacity),
       at:
         storage.s3 === undefined
-          ? { kind: 'local', root: storage.local?.path ?? path.join(folder, 'storages', storage.name) }
+          ? {
+              kind: 'local',
+              root: storage.local?.path ?? path.join(volumes ?? path.join(folder, 'storages'), storage.name),
+              isMounted: volumes !== undefined,
+            }
           : { kind: 's3', config: s3Config(storage.s3, secret) },
     })),
     tokens: (spec.tokens ?? []).map((token) => ({
@@ -73,10 +95,13 @@ export function planCache(
     })),
     signing: {
       mode: spec.signing.mode,
-      secretKeys: (spec.signing.secretRefs ?? []).map((ref) => secret(ref).toString('utf8').trim()),
+      secretKeys: (spec.signing.secretRefs ?? []).map((ref) =>
+        ownKey('signing.secretRefs', ref)?.toString('utf8').trim(),
+      ),
       publicKeys: spec.signing.publicKeys ?? [],
     },
-    rootSecret: spec.rootSecretRef === undefined ? undefined : rootKey(secret(spec.rootSecretRef)),
+    rootSecret: spec.rootSecretRef === undefined ? 'generated' : root === undefined ? 'missing' : rootKey(root),
+    missingKeys,
     settings: settingsOf(spec.limits, overrides),
     limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
   };

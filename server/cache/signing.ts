@@ -7,11 +7,11 @@ import type { Keys } from './keys.ts';
  * Keeps signatures of keys that we do not know, refuses false ones under names that we do, and adds our own.
  * @param fingerprint what is signed
  * @param claimed `name:base64` lines of the client
- * @throws CacheError Invalid, Unavailable (the signing key is lost)
+ * @throws CacheError Invalid, Conflict (a key is lost)
  */
 export function signaturesFor(keys: Keys, fingerprint: string, claimed: readonly string[]): string[] {
+  mustBeAbleToSign(keys);
   if (keys.mode === 'SelfSigned') return selfSigned(keys, fingerprint, claimed);
-  if (keys.lost !== undefined) throw keyLost();
   const own = keys.signers.map((key) => key.sign(fingerprint));
   const names = new Set(keys.signers.map((key) => key.name));
   for (const signature of claimed) {
@@ -40,9 +40,9 @@ export function namedSignatures(keys: Keys, fingerprint: string, signature: stri
   return [valid.text];
 }
 
-/** Refused before the body where the secret is lost: nothing could be published. */
+/** Refused before the body where a key is lost: nothing could be published. @throws CacheError Conflict */
 export function mustBeAbleToSign(keys: Keys): void {
-  if (keys.mode === 'Managed' && keys.lost !== undefined) throw keyLost();
+  if (keys.refusal !== undefined) throw new CacheError('Conflict', keys.refusal);
 }
 
 function selfSigned(keys: Keys, fingerprint: string, claimed: readonly string[]): string[] {
@@ -65,12 +65,4 @@ function selfSigned(keys: Keys, fingerprint: string, claimed: readonly string[])
 
 function nameOf(signature: string): string {
   return signature.slice(0, signature.indexOf(':'));
-}
-
-function keyLost(): CacheError {
-  // The operator reads the file's name in the log and in /readyz?verbose; a client only that it is not its fault.
-  return new CacheError(
-    'Conflict',
-    'this cache cannot sign: its signing key is missing. Ask its operator to restore it; pulls still work',
-  );
 }

@@ -1,9 +1,12 @@
 /** What a process knows of each storage of a cache, and the room in it that writes under way hold. */
-import type { Storage, StorageHealth } from '../storage/index.ts';
-import type { StorageMode, StoragePlan } from './storage-plan.ts';
+import type { StorageStatus } from '../../crds/index.ts';
+import type { Storage, StorageHealth, StorageUsage } from '../storage/index.ts';
+import type { StoragePlan } from './storage-plan.ts';
 
 export interface Entry {
   plan: StoragePlan;
+  /** Whether the database has a row for it: a volume that was never mounted has none yet. */
+  known: boolean;
   /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
   settled: boolean;
   readonly storage: Storage;
@@ -15,18 +18,11 @@ export interface Entry {
   fullUntil: number;
 }
 
-/** What this process knows of a storage. */
-export interface StorageFacts {
-  readonly name: string;
-  readonly mode: StorageMode;
-  readonly state: StorageHealth['state'];
-  /** Why it is unavailable. */
-  readonly reason?: string;
-  readonly usedBytes: number;
-  readonly freeBytes?: number;
-  /** Writes under way here. */
-  readonly writes: number;
-}
+type RoomFacts = Pick<StorageStatus, 'freeBytes' | 'capacityBytes'>;
+
+/** What this process knows of a storage. `reason`: why it is unavailable. */
+export type StorageFacts = RoomFacts &
+  Pick<StorageStatus, 'name' | 'mode' | 'state' | 'reason' | 'usedBytes' | 'writes'>;
 
 export const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data is given up (mode Abandoned)' };
 
@@ -52,5 +48,14 @@ export function reserve(entry: Entry, size: number): Placement {
       entry.reservedBytes -= size;
       entry.writes--;
     },
+  };
+}
+
+/** What is known of the room in a storage. */
+export function roomOf({ capacityBytes }: StoragePlan, usage: StorageUsage | undefined): RoomFacts {
+  const capacity = capacityBytes ?? usage?.totalBytes;
+  return {
+    ...(usage?.freeBytes !== undefined && { freeBytes: usage.freeBytes }),
+    ...(capacity !== undefined && { capacityBytes: capacity }),
   };
 }

@@ -22,7 +22,14 @@ export interface StoragePlan {
   readonly mode: StorageMode;
   readonly weight: number;
   readonly capacityBytes: number | undefined;
-  readonly at: { readonly kind: 'local'; readonly root: string } | { readonly kind: 's3'; readonly config: S3Config };
+  readonly at: LocalPlace | { readonly kind: 's3'; readonly config: S3Config };
+}
+
+export interface LocalPlace {
+  readonly kind: 'local';
+  readonly root: string;
+  /** Whether it is a mounted volume, which may come later than the manifest that names it. */
+  readonly isMounted: boolean;
 }
 
 /** Where a plan's bytes are, as `Storage.place` says it. */
@@ -53,6 +60,7 @@ export function createStorage({ name, at }: StoragePlan, parts: StorageParts): S
       cache,
       cacheId,
       isShared,
+      isMounted: at.isMounted,
       reserveBytes: settings.diskReserveBytes,
     });
   return createS3Storage({
@@ -66,6 +74,11 @@ export function createStorage({ name, at }: StoragePlan, parts: StorageParts): S
     onRequest: (request) => metrics.s3Request(cache, name, request),
     onWarning: (text) => logger.warn({ storage: name }, text),
   });
+}
+
+/** Whether a new storage that is not there is waited for; any other is a mistake in the manifest. */
+export function isAwaited({ at }: StoragePlan): boolean {
+  return at.kind === 'local' && at.isMounted;
 }
 
 /** Takes over what may change while a storage is open. */

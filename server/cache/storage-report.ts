@@ -1,26 +1,9 @@
 /** What people, probes and metrics want to know of each storage. */
+import type { StoragePhase, StorageStatus } from '../../crds/index.ts';
 import type { DrainProgress, PauseReason } from './drain-progress.ts';
 import { isEmpty, type Remains } from './storage-remains.ts';
 import type { StorageWork } from './storage-work.ts';
 import type { StorageFacts, Storages } from './storages.ts';
-
-export type StoragePhase = 'Ready' | 'Unavailable' | 'Draining' | 'Paused' | 'Drained' | 'Abandoned';
-
-/** `reason`: why it is unavailable, in words, or why nothing is moved, in one word. */
-export interface StorageReport extends StorageFacts {
-  readonly phase: StoragePhase;
-  /** Of a storage that is drained or given up: what is left. */
-  readonly objects?: number;
-  readonly bytes?: number;
-  /** Moved already, and waiting until nobody reads them here. */
-  readonly tombstones?: number;
-  readonly uploads?: number;
-  readonly movedObjects?: number;
-  readonly movedBytes?: number;
-  readonly bytesPerSecond?: number;
-  readonly failedObjects?: number;
-  readonly lastError?: string;
-}
 
 /** The state of a storage. @param remains of one that is drained */
 export function phaseOf(
@@ -35,7 +18,7 @@ export function phaseOf(
   return reason !== undefined || state === 'Unavailable' ? 'Paused' : 'Draining';
 }
 
-export async function reportStorages(storages: Storages, work: StorageWork): Promise<StorageReport[]> {
+export async function reportStorages(storages: Storages, work: StorageWork): Promise<StorageStatus[]> {
   return Promise.all(
     (await storages.report()).map(async (facts) => {
       if (facts.mode !== 'Drain' && facts.mode !== 'Abandoned')
@@ -52,7 +35,7 @@ function drainReport(
   facts: StorageFacts,
   remains: Remains | undefined,
   progress: DrainProgress | undefined,
-): StorageReport {
+): StorageStatus {
   const left = remains && {
     objects: remains.objects,
     bytes: remains.bytes,
@@ -78,7 +61,7 @@ function drainReport(
 }
 
 /** One line for a person. */
-export function lineOf(storage: StorageReport): string {
+export function lineOf(storage: StorageStatus): string {
   const { objects = 0, bytes = 0, tombstones = 0, uploads = 0, movedObjects = 0, movedBytes = 0 } = storage;
   const left = `${objects} objects, ${bytes} bytes left`;
   switch (storage.phase) {

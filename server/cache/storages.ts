@@ -11,10 +11,19 @@ import {
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Settings } from './settings.ts';
-import { type Entry, GIVEN_UP, isAbandoned, type Placement, reserve, type StorageFacts } from './storage-entry.ts';
+import {
+  type Entry,
+  GIVEN_UP,
+  isAbandoned,
+  type Placement,
+  reserve,
+  roomOf,
+  type StorageFacts,
+} from './storage-entry.ts';
 import {
   configureStorage,
   createStorage,
+  isAwaited,
   placeOfPlan,
   type StorageMode,
   type StorageParts,
@@ -141,32 +150,57 @@ export class Storages {
   }
 
   async #open(plan: StoragePlan): Promise<Entry> {
-    const { database } = this.#init;
-    const [row] = await database.query<{ kind: string }>('SELECT kind FROM storages WHERE name = ?', [plan.name]);
-    if (row !== undefined && row.kind !== plan.at.kind)
+    const kind = await this.#knownKind(plan.name);
+    if (kind !== undefined && kind !== plan.at.kind)
       throw new CacheError(
         'Conflict',
-        `storage ${plan.name} is of the kind ${row.kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
+        `storage ${plan.name} is of the kind ${kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
       );
     const storage = await createStorage(plan, this.#init);
-    if (plan.mode === 'Abandoned')
-      return { plan, storage, settled: false, usedBytes: 0, reservedBytes: 0, writes: 0, fullUntil: 0 };
-    const health = await storage.open(row !== undefined, () => this.#init.settle(storage));
-    if (row === undefined) {
-      if (health.state === 'Unavailable') {
-        await storage.close();
-        throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
-      }
-      await database.write((sql) =>
+    const entry: Entry = {
+      plan,
+      storage,
+      known: kind !== undefined,
+      settled: false,
+      usedBytes: 0,
+      reservedBytes: 0,
+      writes: 0,
+      fullUntil: 0,
+    };
+    if (plan.mode === 'Abandoned') return entry;
+    const health = await this.#tryOpen(entry);
+    if (health.state === 'Unavailable' && !entry.known && !isAwaited(plan)) {
+      await storage.close();
+      throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
+    }
+    if (health.state === 'Unavailable') this.#reportIll(plan.name, health.reason);
+    entry.usedBytes = await this.#usedBytes(plan.name);
+    return entry;
+  }
+
+  /** The kind of a storage of this name that the database knows. */
+  async #knownKind(name: string): Promise<string | undefined> {
+    const rows = await this.#init.database.query<{ kind: string }>('SELECT kind FROM storages WHERE name = ?', [name]);
+    return rows[0]?.kind;
+  }
+
+  /** Opens a storage; what must be done once is done before anything may use it. */
+  async #tryOpen(entry: Entry): Promise<StorageHealth> {
+    const { storage, plan } = entry;
+    entry.known ||= (await this.#knownKind(plan.name)) !== undefined;
+    const health = await storage.open(entry.known, async () => {
+      if (!entry.settled) await this.#init.settle(storage);
+      if (entry.known) return;
+      await this.#init.database.write((sql) =>
         sql.query(
           'INSERT INTO storages (name, kind, mode, location) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING',
           [plan.name, plan.at.kind, plan.mode, storage.place],
         ),
       );
-    }
-    if (health.state !== 'Ready') this.#reportIll(plan.name, health.reason);
-    const usedBytes = await this.#usedBytes(plan.name);
-    return { plan, storage, settled: health.state === 'Ready', usedBytes, reservedBytes: 0, writes: 0, fullUntil: 0 };
+      entry.known = true;
+    });
+    if (health.state === 'Ready') entry.settled = true;
+    return health;
   }
 
   async #usedBytes(storage: string): Promise<number> {
@@ -304,9 +338,8 @@ export class Storages {
           const { plan, storage, usedBytes, writes } = entry;
           const health: StorageHealth = isAbandoned(entry) ? GIVEN_UP : storage.health();
           const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes, writes };
-          if (health.state === 'Unavailable') return { ...base, reason: health.reason };
-          const { freeBytes } = await storage.usage().catch(() => ({ freeBytes: undefined }));
-          return freeBytes === undefined ? base : { ...base, freeBytes };
+          if (health.state === 'Unavailable') return { ...base, ...roomOf(plan, undefined), reason: health.reason };
+          return { ...base, ...roomOf(plan, await storage.usage().catch(() => undefined)) };
         }),
     );
   }
@@ -339,13 +372,9 @@ export class Storages {
   async #look(name: string): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined || isAbandoned(entry)) return;
-    const { storage } = entry;
-    if (storage.health().state === 'Ready') return this.suspect(name);
-    const health = await storage.open(true, async () => {
-      if (!entry.settled) await this.#init.settle(storage);
-    });
+    if (entry.storage.health().state === 'Ready') return this.suspect(name);
+    const health = await this.#tryOpen(entry);
     if (health.state !== 'Ready' || this.#closed) return;
-    entry.settled = true;
     this.#init.logger.info({ storage: name }, 'storage is available again');
   }
 

@@ -5,14 +5,15 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
+import type { ServerStatus } from '../../crds/index.ts';
 import { type Caches, lineOf } from '../cache/index.ts';
+import { type Listen, listenOn } from './listen.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface AdminInit {
   readonly caches: Caches;
   readonly metrics: Metrics;
-  /** What is wrong with the configuration file now, if the last good one runs on; undefined: nothing. */
-  readonly configError: () => string | undefined;
+  readonly config: () => ServerStatus['config'];
   /** False until the first configuration runs, and again once the server shuts down. */
   readonly ready: () => boolean;
   readonly version: string;
@@ -54,14 +55,8 @@ export class AdminServer {
     this.#server = createServer(app.callback());
   }
 
-  async listen(host: string, port: number): Promise<AddressInfo> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, resolve);
-    });
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new Error('no address');
-    return address;
+  listen(on: Listen): Promise<AddressInfo> {
+    return listenOn(this.#server, on);
   }
 
   async close(): Promise<void> {
@@ -85,8 +80,8 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   const checks: Check[] = [
     { name: 'running', ok: init.ready(), gates: true, text: init.ready() ? 'yes' : 'starting or stopping' },
   ];
-  const configError = init.configError();
-  checks.push({ name: 'configuration', ok: configError === undefined, gates: false, text: configError ?? 'loaded' });
+  const { error } = init.config();
+  checks.push({ name: 'configuration', ok: error === null, gates: false, text: error ?? 'loaded' });
   for (const cache of init.caches.list()) {
     const database = await cache.database.ping().then(
       () => undefined,
@@ -117,17 +112,18 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   return checks;
 }
 
-async function status(init: AdminInit): Promise<unknown> {
+async function status(init: AdminInit): Promise<ServerStatus> {
   return {
     version: init.version,
     ready: init.ready(),
-    configError: init.configError() ?? null,
+    config: init.config(),
     caches: await Promise.all(
       init.caches.list().map(async (cache) => ({
         name: cache.name,
         access: cache.isPublic ? 'Public' : 'Private',
         paths: cache.paths.count,
         publicKeys: cache.keys.publicKeys(),
+        keysLost: cache.keys.lost ?? null,
         uploads: cache.uploads.active,
         storages: await cache.storageReport(),
       })),

@@ -1,11 +1,12 @@
 /** The koa application: every route but the hot ones. */
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
+import { decodePath, rawPath } from './address.ts';
 import { closeBody } from './body.ts';
 import { cachixRoutes, knownToken, userRoutes } from './cachix.ts';
 import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
-import { decodePath, type Front } from './front.ts';
+import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
 import { requestIdOf, trace } from './request-log.ts';
 import { linger, sendText } from './respond.ts';
@@ -83,11 +84,4 @@ function nothing(ctx: Context): void {
     throw new CacheError('WrongMethod', `${ctx.method} is not possible here`);
   }
   throw new CacheError('NotFound', 'not found');
-}
-
-/** Path of a request line: origin form, or absolute form as proxies send it. */
-function rawPath(url: string): string {
-  const path = url.startsWith('/') ? url : (/^https?:\/\/[^/?#]*(\/[^?#]*)/.exec(url)?.[1] ?? '/');
-  const end = path.search(/[?#]/);
-  return end < 0 ? path : path.slice(0, end);
 }

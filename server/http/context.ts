@@ -2,7 +2,8 @@
 import type Koa from 'koa';
 import type { Logger } from 'pino';
 import type { Caches } from '../cache/index.ts';
-import { hostnameOf, type Target } from './front.ts';
+import { hostnameOf } from './address.ts';
+import type { Target } from './front.ts';
 import type { Metrics } from './metrics.ts';
 import type { Scheme, TrustedProxies } from './proxies.ts';
 import type { Reader } from './read.ts';

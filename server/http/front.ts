@@ -1,8 +1,6 @@
-/**
- * The front: from host and path to a cache and a path inside it. The Cachix client dictates the addresses:
- * `<cache>.<api host>/...`, `<api host>/api/v1/cache/<cache>/...`, `api.<api host>`, and any host where there is one cache.
- */
+/** The front: from host and path to a cache of this process. Any host is that of the only cache, if there is one. */
 import type { BinaryCache, Caches } from '../cache/index.ts';
+import { cachePath, hostnameOf } from './address.ts';
 import type { Urls } from './urls.ts';
 
 export interface Target {
@@ -14,7 +12,6 @@ export interface Target {
   readonly api: boolean;
 }
 
-const CACHE_PREFIX = '/api/v1/cache/';
 const REMEMBERED_HOSTS = 1000;
 
 export class Front {
@@ -33,11 +30,10 @@ export class Front {
 
   /** @param path decoded, without a query */
   resolve(host: string | undefined, path: string): Target {
-    if (path.startsWith(CACHE_PREFIX)) {
-      const slash = path.indexOf('/', CACHE_PREFIX.length);
-      const name = path.slice(CACHE_PREFIX.length, slash < 0 ? undefined : slash);
-      const cache = this.#bound === undefined || this.#bound === name ? this.#caches.get(name) : undefined;
-      return { cache, path: slash < 0 ? '/' : path.slice(slash), api: true };
+    const inside = cachePath(path);
+    if (inside !== undefined) {
+      const isOurs = this.#bound === undefined || this.#bound === inside.cache;
+      return { cache: isOurs ? this.#caches.get(inside.cache) : undefined, path: inside.path, api: true };
     }
     return { cache: this.byHost(host), path, api: path.startsWith('/api/') };
   }
@@ -57,33 +53,7 @@ export class Front {
   }
 
   #lookUp(host: string): BinaryCache | undefined {
-    const name = hostnameOf(host);
-    for (const apiHost of this.#urls.hosts) {
-      if (!name.endsWith(`.${apiHost}`)) continue;
-      const cache = this.#caches.get(name.slice(0, -apiHost.length - 1));
-      if (cache !== undefined) return cache;
-    }
-    return this.#caches.only;
+    const name = this.#urls.cacheOf(hostnameOf(host));
+    return (name === undefined ? undefined : this.#caches.get(name)) ?? this.#caches.only;
   }
-}
-
-/** `Host` without its port, lower case, without a final dot. */
-export function hostnameOf(host: string): string {
-  return host.replace(/:\d*$/, '').replace(/\.$/, '').toLowerCase();
-}
-
-/**
- * Decodes a request path once. Undefined for what can only be an attack or a mistake: bad escapes, NUL, backslash,
- * `.` and `..` segments. `+` stays a plus; doubled slashes count as one.
- */
-export function decodePath(raw: string): string | undefined {
-  let path: string;
-  try {
-    path = decodeURIComponent(raw);
-  } catch {
-    return undefined;
-  }
-  if (!path.startsWith('/') || path.includes('\0') || path.includes('\\')) return undefined;
-  path = path.replace(/\/{2,}/g, '/');
-  return path.split('/').some((segment) => segment === '.' || segment === '..') ? undefined : path;
 }

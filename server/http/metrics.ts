@@ -3,7 +3,8 @@
  */
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { CacheMetrics, Caches, StorageReport, Verifier } from '../cache/index.ts';
+import type { StorageStatus } from '../../crds/index.ts';
+import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
 
@@ -254,7 +255,7 @@ export class Metrics implements CacheMetrics {
         }
       },
     });
-    const left = (name: string, help: string, read: (storage: StorageReport) => number | undefined) =>
+    const left = (name: string, help: string, read: (storage: StorageStatus) => number | undefined) =>
       new Gauge({
         name,
         help,

@@ -5,11 +5,10 @@ import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
 import type { Doors } from './context.ts';
 import { Front } from './front.ts';
+import { type Listen, listenOn } from './listen.ts';
 import { traceRead } from './request-log.ts';
 
-export interface Listen {
-  readonly host: string;
-  readonly port: number;
+export interface CacheListen extends Listen {
   /** Cache that this listener serves, whatever the `Host`. */
   readonly cache?: string | undefined;
 }
@@ -19,9 +18,9 @@ const NAR = /^(?:\/push)?\/nar\/([^/%]+)$/;
 
 export class HttpServer {
   readonly #server: Server;
-  readonly #listen: Listen;
+  readonly #listen: CacheListen;
 
-  constructor(doors: Doors, listen: Listen) {
+  constructor(doors: Doors, listen: CacheListen) {
     const front = new Front({ caches: doors.caches, urls: doors.urls, bound: listen.cache });
     const app = createApp(doors, front).callback();
     const onRequest = (request: IncomingMessage, response: ServerResponse) => {
@@ -47,15 +46,8 @@ export class HttpServer {
     this.#server.on('clientError', refuse);
   }
 
-  async listen(): Promise<AddressInfo> {
-    const { host, port } = this.#listen;
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, resolve);
-    });
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new Error('no address');
-    return address;
+  listen(): Promise<AddressInfo> {
+    return listenOn(this.#server, this.#listen);
   }
 
   /** Stops accepting, lets requests finish for `graceMs`, then cuts what is left. */

@@ -1,7 +1,8 @@
 import { CacheError } from '../cache/index.ts';
+import { cacheOfHost, inOrder, type OwnHost, ownHostOf } from './address.ts';
 import type { Scheme } from './proxies.ts';
 
-interface Alias {
+interface OwnUrl extends OwnHost {
   readonly url: URL;
   readonly hasScheme: boolean;
 }
@@ -11,25 +12,24 @@ interface Alias {
  * writes into `Host` never reaches a URL by itself.
  */
 export class Urls {
-  #api: URL;
-  readonly #aliases: ReadonlyMap<string, Alias>;
+  readonly #aliases: readonly OwnUrl[];
+  #api: OwnUrl;
+  #hosts: readonly OwnUrl[];
 
-  /** @throws CacheError for a URL with a path, which deploy agents and netrc could not use */
+  /**
+   * @param aliases `host`, or `cache=host` for a host that is the address of one cache
+   * @throws CacheError for a URL with a path, which deploy agents and netrc could not use
+   */
   constructor(apiUrl: string, aliases: readonly string[] = []) {
-    this.#api = baseUrl(apiUrl, '--api-url');
-    this.#aliases = new Map(
-      aliases
-        .map((alias): Alias => {
-          const hasScheme = alias.includes('://');
-          return { url: baseUrl(hasScheme ? alias : `http://${alias}`, '--alias'), hasScheme };
-        })
-        .map((alias) => [alias.url.hostname, alias]),
-    );
+    this.#aliases = aliases.map(parseAlias);
+    this.#api = this.#apiHost(apiUrl);
+    this.#hosts = inOrder([this.#api, ...this.#aliases]);
   }
 
   /** The API URL once the port is known that a listener on port 0 got. */
   usePort(apiUrl: string): void {
-    this.#api = baseUrl(apiUrl, '--api-url');
+    this.#api = this.#apiHost(apiUrl);
+    this.#hosts = inOrder([this.#api, ...this.#aliases]);
   }
 
   /** Host of the API URL, without a port: part of key names. */
@@ -37,21 +37,24 @@ export class Urls {
     return this.#api.hostname;
   }
 
-  /** All host names that are the API host. */
-  get hosts(): string[] {
-    return [this.#api.hostname, ...this.#aliases.keys()];
+  /** Name of the cache that a host stands for, whether there is one or not. */
+  cacheOf(hostname: string): string | undefined {
+    return cacheOfHost(this.#hosts, hostname);
   }
 
   /** `scheme://host[:port]` for a request that came by `hostname`. */
   api(hostname?: string, scheme?: Scheme): string {
-    return origin(this.#by(hostname, scheme));
+    return seenBy(this.#by(hostname), scheme).origin;
   }
 
-  /** `scheme://<cache>.host[:port]`: what becomes a substituter. */
+  /** What becomes a substituter: `scheme://<cache>.host[:port]`, or a host that is this cache's own. */
   cache(name: string, hostname?: string, scheme?: Scheme): string {
-    const url = new URL(this.#by(hostname, scheme));
+    const own = this.#by(hostname);
+    if (own.cache === name) return seenBy(own, scheme).origin;
+    // Below the host of another cache there is none.
+    const url = new URL(own.cache === undefined ? seenBy(own, scheme) : this.#api.url);
     url.hostname = `${name}.${url.hostname}`;
-    return origin(url);
+    return url.origin;
   }
 
   /** A cache below the API host: for programs that do not resolve `*.localhost`. */
@@ -59,18 +62,36 @@ export class Urls {
     return `${this.api(hostname, scheme)}/api/v1/cache/${name}`;
   }
 
-  /** @param scheme by which the request came; decides for an alias that was given without one */
-  #by(hostname: string | undefined, scheme: Scheme | undefined): URL {
-    if (hostname === undefined) return this.#api;
-    for (const [host, { url, hasScheme }] of this.#aliases) {
-      if (hostname !== host && !hostname.endsWith(`.${host}`)) continue;
-      if (hasScheme || scheme === undefined) return url;
-      const seen = new URL(url);
-      seen.protocol = scheme;
-      return seen;
-    }
-    return this.#api;
+  /** Where there is no gateway, the Service of the only cache is the API host as well. */
+  #apiHost(apiUrl: string): OwnUrl {
+    const api = apiHost(apiUrl);
+    const cache = this.#aliases.find(({ hostname }) => hostname === api.hostname)?.cache;
+    return { ...api, cache };
   }
+
+  #by(hostname: string | undefined): OwnUrl {
+    return (hostname === undefined ? undefined : ownHostOf(this.#hosts, hostname)) ?? this.#api;
+  }
+}
+
+/** @param scheme by which the request came; decides for an alias that was given without one */
+function seenBy({ url, hasScheme }: OwnUrl, scheme: Scheme | undefined): URL {
+  if (hasScheme || scheme === undefined) return url;
+  const seen = new URL(url);
+  seen.protocol = scheme;
+  return seen;
+}
+
+function apiHost(text: string): OwnUrl {
+  const url = baseUrl(text, '--api-url');
+  return { hostname: url.hostname, cache: undefined, url, hasScheme: true };
+}
+
+function parseAlias(text: string): OwnUrl {
+  const [, cache, host = ''] = /^(?:([a-z0-9][a-z0-9-]*)=)?(.*)$/.exec(text) ?? [];
+  const hasScheme = host.includes('://');
+  const url = baseUrl(hasScheme ? host : `http://${host}`, '--alias');
+  return { hostname: url.hostname, cache, url, hasScheme };
 }
 
 function baseUrl(text: string, option: string): URL {
@@ -80,8 +101,4 @@ function baseUrl(text: string, option: string): URL {
   if (url.pathname !== '/' || url.search !== '' || url.username !== '')
     throw new CacheError('Invalid', `${option}: give the host only, without a path: ${text}`);
   return url;
-}
-
-function origin(url: URL): string {
-  return url.origin;
 }

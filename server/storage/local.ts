@@ -29,6 +29,8 @@ export interface LocalStorageInit {
   readonly cacheId: string;
   /** Whether other servers write to the folder too. */
   readonly isShared?: boolean;
+  /** Whether the folder is a mounted volume: where it is missing it is not made. */
+  readonly isMounted?: boolean;
   /** Name of the cache, for the marker's readers. */
   readonly cache?: string | undefined;
   /** Free bytes of the disk that are never used. */
@@ -43,7 +45,7 @@ export class LocalStorage implements Storage {
   readonly root: string;
   readonly #init: LocalStorageInit;
   readonly #folders = new Map<string, Promise<FolderSync>>();
-  #usage: Promise<StorageUsage> = Promise.resolve({ freeBytes: 0 });
+  #usage: Promise<StorageUsage> = Promise.resolve({ freeBytes: 0, totalBytes: undefined });
   #usedAt = Number.NEGATIVE_INFINITY;
   #health: StorageHealth = { state: 'Unavailable', reason: 'not opened yet' };
 
@@ -103,14 +105,15 @@ export class LocalStorage implements Storage {
   async #examine(known: boolean, settle: () => Promise<void>): Promise<StorageHealth> {
     const marker = await readMarker(this.root);
     if (marker === undefined) {
-      if (known) return ill(noMarker(this.root));
-      const entries: string[] = await readdir(this.root).catch((error: unknown) => {
-        if (errnoOf(error) === 'ENOENT') return [];
+      const entries: string[] | undefined = await readdir(this.root).catch((error: unknown) => {
+        if (errnoOf(error) === 'ENOENT') return undefined;
         throw error;
       });
+      if (entries === undefined && this.#init.isMounted) return ill(`${this.root} is not mounted`);
+      if (known) return ill(noMarker(this.root));
       // Another server has added the storage just now.
-      if (entries.includes(MARKER_FILE)) return this.#examine(known, settle);
-      if (entries.some((entry) => entry !== 'lost+found' && !entry.startsWith(MARKER_DRAFT)))
+      if (entries?.includes(MARKER_FILE)) return this.#examine(known, settle);
+      if (entries?.some((entry) => entry !== 'lost+found' && !entry.startsWith(MARKER_DRAFT)))
         return ill(`${this.root} is new to this cache and not empty`);
       await writeMarker(this.root, this.#marker, this.#init.isShared === true);
       crashPoint('after-marker');
@@ -233,7 +236,10 @@ export class LocalStorage implements Storage {
 
   async #readUsage(): Promise<StorageUsage> {
     const disk = await statfs(this.root);
-    return { freeBytes: Math.max(0, disk.bavail * disk.bsize - this.#init.reserveBytes) };
+    return {
+      freeBytes: Math.max(0, disk.bavail * disk.bsize - this.#init.reserveBytes),
+      totalBytes: disk.blocks * disk.bsize,
+    };
   }
 
   #mustBeReady(): void {

@@ -14,6 +14,8 @@ export interface ByteRange {
 export interface StorageUsage {
   /** Bytes that may still be written, the reserve left out; undefined where the medium has no limit of its own. */
   readonly freeBytes: number | undefined;
+  /** Size of the medium; undefined where it has none of its own. */
+  readonly totalBytes: number | undefined;
 }
 
 /** `Unavailable` storages are touched by nothing; the reason is shown to people. */

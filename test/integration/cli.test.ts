@@ -11,6 +11,8 @@ import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
 const FLAGS = [
   'file',
   'data',
+  'secrets',
+  'storages',
   'listen',
   'admin-listen',
   'api-url',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { isServed, pushByPut } from '../support/push.ts';
 import { cacheManifest, TestServer, until } from '../support/server.ts';
@@ -150,6 +151,17 @@ describe('a manifest that changes while the server runs', () => {
     await rename(`${server.manifestFile}.away`, server.manifestFile);
     await until('the server has it back', async () => /\[\+\] configuration: loaded/.test(await verbose()));
     await rm(`${server.manifestFile}.away`, { force: true });
+  });
+
+  it('is tried again by itself where it could not be applied', async () => {
+    const place = path.join(server.folder, 'place');
+    await writeFile(place, 'no folder');
+    const disks = `storages:\n  - {name: disk, local: {}}\n  - {name: other, local: {path: ${place}/other}}\ntokens:\n${PUSH}`;
+    await edit(cacheManifest('main', disks), 'the last good ones stay');
+    assert.match(await verbose(), /\[!\] configuration: .*storage other/);
+    await rm(place);
+    await until('it runs', async () => /\[\+\] configuration: loaded/.test(await verbose()));
+    assert.match(await verbose(), /\[\+\] cache main storage other/);
   });
 
   it('is applied in whole or not at all', async () => {

@@ -42,22 +42,24 @@ export class KubernetesApi {
     { method = 'GET', body, type = 'application/json' }: ApiRequest = {},
   ): Promise<ApiAnswer> {
     const { server, user } = this.#access;
+    const content = body === undefined ? undefined : JSON.stringify(body);
     const request = https.request(new URL(path, server), {
       method,
       agent: this.#agent,
       headers: {
         accept: 'application/json',
-        ...(body === undefined ? {} : { 'content-type': type }),
+        // Node gives the body of a DELETE no length by itself, and it would be lost.
+        ...(content === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(content) }),
         ...('token' in user ? { authorization: `Bearer ${user.token}` } : {}),
       },
     });
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     request.on('error', reject).on('response', resolve);
-    request.end(body === undefined ? undefined : JSON.stringify(body));
+    request.end(content);
     const response = await promise;
-    const content = await text(response);
-    const isJson = response.headers['content-type'] === 'application/json' && content !== '';
-    return { status: response.statusCode ?? 0, body: isJson ? JSON.parse(content) : { message: content } };
+    const answer = await text(response);
+    const isJson = response.headers['content-type'] === 'application/json' && answer !== '';
+    return { status: response.statusCode ?? 0, body: isJson ? JSON.parse(answer) : { message: answer } };
   }
 
   /** The object of a good answer; throws what the server says otherwise. */

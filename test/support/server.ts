@@ -17,6 +17,8 @@ export interface ServerInit {
   /** Further flags of `serve`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Instead of the flags that every other server gets: all of it comes by these and the environment. */
+  readonly flags?: readonly string[];
   /** An existing folder to go on with; it is then not removed. */
   readonly folder?: string;
   /** Texts of tokens that the manifest gives by Secrets; others are read from the data folder. */
@@ -82,7 +84,7 @@ export class TestServer {
 
   /** `http://127.0.0.1:port`; with one cache, any host is its host. */
   get url(): string {
-    return `http://${this.#address}`;
+    return `http://${fromHere(this.#address)}`;
   }
 
   get port(): number {
@@ -90,7 +92,7 @@ export class TestServer {
   }
 
   get adminUrl(): string {
-    return `http://${this.#admin}`;
+    return `http://${fromHere(this.#admin)}`;
   }
 
   get pid(): number {
@@ -160,7 +162,8 @@ export class TestServer {
       ...args,
     ];
     const main = this.#init.built ? [...nodeFlags, await buildServer()] : [MAIN];
-    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), ...main, ...words, ...more], {
+    const all = this.#init.flags ?? [...words, ...more];
+    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), ...main, ...all], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...(this.#init.built ? launchEnv : process.env), ...this.#init.env },
     });
@@ -213,6 +216,11 @@ export class TestServer {
     await this.stop();
     if (this.#init.folder === undefined) await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** An address to connect to, of a server that listens on every address. */
+function fromHere(address: string): string {
+  return address.replace(/^(?:\[::\]|0\.0\.0\.0):/, '127.0.0.1:');
 }
 
 /** Waits until `condition` holds, looking every 20 ms. Fails after `timeoutMs` with `what`. */

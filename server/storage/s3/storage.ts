@@ -188,7 +188,7 @@ export class S3Storage implements Storage {
   }
 
   async usage(): Promise<StorageUsage> {
-    return { freeBytes: undefined };
+    return { freeBytes: undefined, totalBytes: undefined };
   }
 
   #key(name: string): string {

@@ -22,6 +22,7 @@ describe('uploads that are kept open', () => {
   function caches(): Caches {
     return new Caches({
       data: folder,
+      volumes: undefined,
       host: 'localhost',
       renameHost: false,
       version: '0.1.0',

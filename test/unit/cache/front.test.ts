@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { BinaryCache, Caches } from '../../../server/cache/index.ts';
+import { decodePath, hostnameOf } from '../../../server/http/address.ts';
 import { tokenOf } from '../../../server/http/credentials.ts';
-import { decodePath, Front, hostnameOf } from '../../../server/http/front.ts';
+import { Front } from '../../../server/http/front.ts';
 import { parseRange } from '../../../server/http/range.ts';
 import { Urls } from '../../../server/http/urls.ts';
 
@@ -157,6 +158,15 @@ describe('a byte range', () => {
         }
       }),
     );
+  });
+});
+
+describe('the URLs that are handed out', () => {
+  it('are those of the only cache where the API host is its own', () => {
+    const urls = new Urls('http://main.team.svc', ['main=http://main.team.svc', 'main=https://pull.example.org']);
+    assert.equal(urls.cache('main'), 'http://main.team.svc');
+    assert.equal(urls.cache('main', 'pull.example.org'), 'https://pull.example.org');
+    assert.equal(urls.api(), 'http://main.team.svc');
   });
 });
 

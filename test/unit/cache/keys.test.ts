@@ -26,7 +26,8 @@ describe('the keys of a cache', () => {
       host: 'cache.example.org',
       renameHost: false,
       signing: { mode: 'Managed', secretKeys: [], publicKeys: [] },
-      rootSecret: undefined,
+      rootSecret: 'generated',
+      missing: [],
       database,
       ...init,
     });

@@ -24,6 +24,7 @@ describe('one object on its way to another storage', () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-mover-'));
     caches = new Caches({
       data: folder,
+      volumes: undefined,
       host: 'localhost',
       renameHost: false,
       verifier,

@@ -66,7 +66,8 @@ describe('paths of a shared database', () => {
       host: 'localhost',
       renameHost: false,
       signing: { mode: 'SelfSigned', secretKeys: [], publicKeys: [] },
-      rootSecret: undefined,
+      rootSecret: 'generated',
+      missing: [],
       database: sqlite,
     });
     slow = new SlowDatabase(sqlite);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { loadManifests, resolveSecret, SecretError } from '../../../crds/index.ts';
-import { cacheText, disk, errorsOf, linesOf, load, secretText } from './build.ts';
+import { cacheText, disk, errorsOf, linesOf, load, secretText } from '../../support/manifests.ts';
 
 describe('loading manifests', () => {
   it('fills in every default of the smallest manifest', () => {

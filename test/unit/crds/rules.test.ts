@@ -1,128 +1,57 @@
 import assert from 'node:assert/strict';
 import { kinds } from '../../../crds/index.ts';
-import { cacheText, disk, errorsOf, linesOf, load, secretText, type Value } from './build.ts';
+import { cacheText, disk, errorsOf, judge, linesOf, load, secretText, type Value } from '../../support/manifests.ts';
+import { manifestsOf, ruleExamples } from '../../tables/crd-rules.ts';
+import { cacheSpecs } from '../../tables/crd-specs.ts';
 
-const s3: Value = { name: 'cloud', s3: { bucket: 'nix' } };
-const shared: Value = { name: 'nfs', local: { accessMode: 'ReadWriteMany' } };
-const postgres: Value = {
-  database: { postgres: { secretRef: { name: 'pg' } } },
-  rootSecretRef: { name: 'root' },
-  signing: { secretRefs: [{ name: 'key' }] },
-};
-const onPostgres = (database: Value, tls?: Value): Value => ({
-  ...postgres,
-  database: { ...database, postgres: { secretRef: { name: 'pg' }, ...(tls && { tls }) } },
-});
-const split = (...weights: (number | undefined)[]): Value => ({
-  strategy: 'Split',
-  storages: weights.map((weight, index) => ({ name: `s${index}`, local: {}, ...(weight !== undefined && { weight }) })),
-});
-const token = (more: Value): Value => ({ name: 'a', permissions: ['Read'], ...more });
-const hash = 'a'.repeat(64);
-const key = `k:${'A'.repeat(43)}=`;
-
-/** A sentence, a spec, and the field that is refused; no field where the spec is fine. */
-const table: [string, Value, string?][] = [
-  ['a storage with a local folder', { storages: [disk] }],
-  ['a storage in a bucket', { storages: [s3] }],
-  ['a storage without a place', { storages: [{ name: 'disk' }] }, 'spec.storages[0]'],
-  ['a storage in two places', { storages: [{ ...s3, local: {} }] }, 'spec.storages[0]'],
-  ['no storage', { storages: [] }, 'spec.storages'],
-  ['two storages of one name', { storages: [disk, disk] }, 'spec.storages[1].name'],
-  ['a storage named db', { storages: [{ ...disk, name: 'db' }] }, 'spec.storages[0].name'],
-  ['a storage with a dash', { storages: [{ ...disk, name: 'my-disk' }] }, 'spec.storages[0].name'],
-  ['a storage named by 15 letters', { storages: [{ ...disk, name: 'a'.repeat(15) }] }],
-  ['a storage named by 16 letters', { storages: [{ ...disk, name: 'a'.repeat(16) }] }, 'spec.storages[0].name'],
-  ['Split with weights that make 100', split(40, 60)],
-  ['Split with a weight of 0', split(0, 100)],
-  ['Split with weights that make 90', split(40, 50), 'spec.storages'],
-  ['Split with a weight missing', split(100, undefined), 'spec.storages[1]'],
-  ['weights with another strategy', { ...split(1, 2), strategy: 'InOrder' }],
-  ['an ingress', { ingress: { host: 'nix.example.org' } }],
-  [
-    'an ingress and an HTTPRoute',
-    { ingress: { host: 'a.b' }, httpRoute: { hostnames: ['a.b'], parentRefs: [{ name: 'gw' }] } },
-    'spec.httpRoute',
-  ],
-  ['two replicas with PostgreSQL and a bucket', { ...postgres, replicas: 2, storages: [s3] }],
-  ['two replicas with PostgreSQL and a shared folder', { ...postgres, replicas: 2, storages: [shared] }],
-  ['two replicas with SQLite', { replicas: 2, storages: [s3] }, 'spec.replicas'],
-  ['two replicas with a disk of one node', { ...postgres, replicas: 2, storages: [s3, disk] }, 'spec.replicas'],
-  ['no replica', { replicas: 0 }],
-  ['autoscaling with PostgreSQL and a bucket', { ...postgres, autoscaling: { maxReplicas: 3 }, storages: [s3] }],
-  ['autoscaling with SQLite', { autoscaling: { maxReplicas: 3 }, storages: [s3] }, 'spec.autoscaling'],
-  [
-    'autoscaling from more to fewer',
-    { ...postgres, autoscaling: { minReplicas: 4, maxReplicas: 3 }, storages: [s3] },
-    'spec.autoscaling.minReplicas',
-  ],
-  ['PostgreSQL without a root key', { ...postgres, rootSecretRef: undefined }, 'spec.rootSecretRef'],
-  ['PostgreSQL without a signing key', { ...postgres, signing: {} }, 'spec.signing.secretRefs'],
-  ['PostgreSQL without a signing key, self-signed', { ...postgres, signing: { mode: 'SelfSigned' } }],
-  ['PostgreSQL with a token to generate', { ...postgres, tokens: [token({})] }, 'spec.tokens[0]'],
-  ['PostgreSQL with hashed tokens', { ...postgres, tokens: [token({ sha256: hash })] }],
-  ['PostgreSQL beside SQLite', { ...onPostgres({ sqlite: {} }) }, 'spec.database.postgres'],
-  ['TLS without a CA of its own', onPostgres({}, { mode: 'VerifyFull' })],
-  ['TLS with a CA of its own', onPostgres({}, { mode: 'VerifyCa', caSecretRef: { name: 'ca' } })],
-  ['TLS by any CA', onPostgres({}, { mode: 'VerifyCa' }), 'spec.database.postgres.tls.caSecretRef'],
-  [
-    'a CA that verifies nothing',
-    onPostgres({}, { mode: 'Require', caSecretRef: { name: 'ca' } }),
-    'spec.database.postgres.tls.caSecretRef',
-  ],
-  ['SQLite with a token to generate', { tokens: [token({})] }],
-  [
-    'a token with hash and Secret',
-    { tokens: [token({ sha256: hash, secretRef: { name: 'x' } })] },
-    'spec.tokens[0].secretRef',
-  ],
-  ['a token without permissions', { tokens: [token({ permissions: [] })] }, 'spec.tokens[0].permissions'],
-  [
-    'a token with a permission twice',
-    { tokens: [token({ permissions: ['Read', 'Read'] })] },
-    'spec.tokens[0].permissions[1]',
-  ],
-  ['two tokens of one name', { tokens: [token({}), token({})] }, 'spec.tokens[1].name'],
-  ['keys of pushers with SelfSigned', { signing: { mode: 'SelfSigned', publicKeys: [key] } }],
-  ['keys of pushers with Managed', { signing: { publicKeys: [key] } }, 'spec.signing.publicKeys'],
-  [
-    'a public key without a name',
-    { signing: { mode: 'SelfSigned', publicKeys: [key.slice(2)] } },
-    'spec.signing.publicKeys[0]',
-  ],
-  [
-    'signing keys with SelfSigned',
-    { signing: { mode: 'SelfSigned', secretRefs: [{ name: 'k' }] } },
-    'spec.signing.secretRefs',
-  ],
-  ['two signing keys in one Secret', { signing: { secretRefs: [{ name: 'k' }, { name: 'k', key: 'new' }] } }],
-  [
-    'one signing key twice',
-    { signing: { secretRefs: [{ name: 'k' }, { name: 'k', key: 'signing-key' }] } },
-    'spec.signing.secretRefs[1].name',
-  ],
-  ['a retention by days', { retention: { days: 3 } }],
-  ['a retention by nothing', { retention: {} }, 'spec.retention'],
-  ['an upstream to skip', { upstreams: [{ url: 'https://cache.nixos.org' }] }],
-  [
-    'an upstream to proxy, unverified',
-    { upstreams: [{ url: 'https://cache.nixos.org', mode: 'Proxy' }] },
-    'spec.upstreams[0].publicKeys',
-  ],
-  ['a size beyond all numbers', { quota: { maxSize: '9Pi' } }, 'spec.quota.maxSize'],
-  ['a size with a wrong unit', { quota: { maxSize: '10GB' } }, 'spec.quota.maxSize'],
-];
-
-const without = (spec: Value): Value =>
-  Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== undefined));
-
-describe('the rules of a BinaryCache', () => {
-  for (const [sentence, spec, field] of table) {
-    it(`${field ? 'refuse' : 'accept'} ${sentence}`, () => {
-      const paths = load(cacheText(without(spec))).errors.map(({ path }) => path);
+describe('the schema of a BinaryCache', () => {
+  for (const [sentence, spec, field] of cacheSpecs) {
+    it(`${field ? 'refuses' : 'accepts'} ${sentence}`, () => {
+      const paths = load(cacheText(spec)).errors.map(({ path }) => path);
       assert.deepEqual(paths, field ? [field] : []);
     });
   }
+
+  it('refuses a size beyond all numbers', () => {
+    assert.match(errorsOf({ quota: { maxSize: '9Pi' } }).join(), /^spec\.quota\.maxSize: is too large/);
+  });
+});
+
+describe('the rules of all kinds', () => {
+  for (const { kind, at, message, examples } of ruleExamples) {
+    for (const example of examples) {
+      it(`${example.field ? 'refuse' : 'accept'} ${example.title} (${kind})`, () => {
+        const expected = example.field ? [{ path: example.field, message }] : [];
+        assert.deepEqual(judge(manifestsOf(kind, example)), expected, at);
+      });
+    }
+  }
+
+  it('are all in the table, each with an object that keeps it and one that breaks it', () => {
+    const all = kinds.flatMap(({ kind, rules }) =>
+      rules.flatMap(({ at, rules: here }) => here.map(({ message }) => `${kind} ${at}: ${message}`)),
+    );
+    assert.deepEqual(ruleExamples.map(({ kind, at, message }) => `${kind} ${at}: ${message}`).sort(), all.sort());
+    for (const { message, examples } of ruleExamples) {
+      assert.ok(
+        examples.some(({ field }) => field),
+        message,
+      );
+      assert.ok(
+        examples.some(({ field }) => !field),
+        message,
+      );
+    }
+  });
+
+  it('are written once in CEL and once as a function, of the same arguments', () => {
+    for (const { kind, rules } of kinds) {
+      for (const { cel, message, broken, brokenSince } of rules.flatMap((set) => set.rules)) {
+        const ofChange = cel.includes('oldSelf');
+        assert.deepEqual([Boolean(broken), Boolean(brokenSince)], [!ofChange, ofChange], `${kind}: ${message}`);
+      }
+    }
+  });
 
   it('judge one entry although another is wrong', () => {
     const errors = errorsOf({ storages: [{ name: 'a', local: { size: 'big' } }, { name: 'b' }] });

@@ -5,7 +5,8 @@ import { labelsOf } from '../../../operator/cache/names.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type Desired, ownerReference } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';
-import { cacheOf, inputsOf, secretsOf, secretsView, type Value } from '../../support/operator-fixtures.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, inputsOf, secretsOf, secretsView } from '../../support/operator-fixtures.ts';
 
 /** Objects as the operator makes them once every Secret is there. */
 function objectsOf(cache: Cache): Desired[] {

@@ -7,7 +7,8 @@ import { hasLivedBefore, type Step } from '../../../operator/cache/plan.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { AnyObj } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';
-import { cacheOf, cachesOf, secretOf, secretsOf, type Value } from '../../support/operator-fixtures.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, cachesOf, secretOf, secretsOf } from '../../support/operator-fixtures.ts';
 import { World } from '../../support/operator-world.ts';
 import { CACHES } from '../../tables/caches.ts';
 
@@ -89,7 +90,7 @@ describe('the plan for a new cache', () => {
 
 describe('after its steps, a plan', () => {
   const examples = readdirSync(EXAMPLES).flatMap((file) =>
-    cachesOf(readFileSync(path.join(EXAMPLES, file), 'utf8'), file).map((cache) => ({
+    cachesOf(readFileSync(path.join(EXAMPLES, file), 'utf8')).map((cache) => ({
       title: `examples/${file}`,
       cache,
     })),

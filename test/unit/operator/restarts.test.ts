@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { desired } from '../../../operator/cache/desired.ts';
 import { restartReasons } from '../../../operator/cache/restarts.ts';
 import type { AnyObj, Desired } from '../../../operator/runtime/index.ts';
-import { cacheOf, inputsOf, type Value } from '../../support/operator-fixtures.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, inputsOf } from '../../support/operator-fixtures.ts';
 import { liveOf } from '../../support/operator-world.ts';
 import { podTemplate } from '../../tables/caches.ts';
 
