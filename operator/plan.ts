@@ -112,7 +112,7 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
 }
 
 /** A script or a file of several lines stays readable. */
-const LAYOUT = { lineWidth: 0, blockQuote: 'literal', aliasDuplicateObjects: false } as const;
+const LAYOUT = { lineWidth: 0, blockQuote: 'literal', aliasDuplicateObjects: false, compat: 'yaml-1.1' } as const;
 
 function textOf(step: Step): string {
   switch (step.do) {

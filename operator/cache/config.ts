@@ -57,7 +57,8 @@ function podManifest(cache: Cache, inputs: Inputs): string {
         }),
       },
     },
-    { lineWidth: 0, aliasDuplicateObjects: false },
+    // A cache may be called `on`, which YAML 1.1 takes for true.
+    { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1' },
   );
   return `# Written by the operator. Edit the BinaryCache ${metadata.name} instead.\n${text}`;
 }

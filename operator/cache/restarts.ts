@@ -1,6 +1,6 @@
 /** Why pods would restart: the places where two pod templates differ. */
 import { isDeepStrictEqual } from 'node:util';
-import type { AnyObj, Desired } from '../runtime/index.ts';
+import { type AnyObj, type Desired, sameQuantity } from '../runtime/index.ts';
 
 /** Places of the template that the wanted StatefulSet gives another value, as `spec.containers[server].image`. */
 export function restartReasons(live: AnyObj, want: Desired): string[] {
@@ -9,9 +9,15 @@ export function restartReasons(live: AnyObj, want: Desired): string[] {
 
 const template = (object: AnyObj | Desired): unknown => (object.spec as { template?: unknown } | undefined)?.template;
 
-/** Only what is wanted is compared: the API server fills in much that nobody asked for. */
+/** Where only manifests say something: what is there and not wanted was removed. The API server fills in much elsewhere. */
+const SAID =
+  /^(metadata\.(labels|annotations)|spec\.(nodeSelector|affinity|tolerations|imagePullSecrets|priorityClassName|containers\[server\]\.resources))\b/;
+
+/** Maps whose entries are told one by one, also when the last one goes. */
+const ENTRIES = /\b(labels|annotations|nodeSelector|limits|requests)$/;
+
 function differences(live: unknown, want: unknown, at: string): string[] {
-  if (Array.isArray(want)) {
+  if (Array.isArray(want) || Array.isArray(live)) {
     const found = named(live);
     const wanted = named(want);
     const gone = [...found.keys()].filter((name) => !wanted.has(name));
@@ -20,13 +26,20 @@ function differences(live: unknown, want: unknown, at: string): string[] {
       ...gone.map((name) => `${at}[${name}] (removed)`),
     ];
   }
-  if (isMapping(want) && isMapping(live)) {
-    return Object.entries(want).flatMap(([field, value]) =>
-      differences(live[field], value, at === '' ? field : `${at}.${field}`),
+  if (isMapping(live) && (isMapping(want) || (want === undefined && ENTRIES.test(at)))) {
+    const below = (field: string) => (at === '' ? field : `${at}.${field}`);
+    // Annotations of kubectl stay, whatever we apply.
+    const gone = Object.keys(live).filter(
+      (field) => want?.[field] === undefined && SAID.test(below(field)) && !field.includes('kubernetes.io/'),
     );
+    const fields = [...Object.keys(want ?? {}), ...gone];
+    return fields.flatMap((field) => differences(live[field], want?.[field], below(field)));
   }
-  if (isMapping(want) && live === undefined) return [`${at} (added)`];
-  return isDeepStrictEqual(live, want) ? [] : [live === undefined ? `${at} (added)` : at];
+  if (want === undefined) return [`${at} (removed)`];
+  if (live === undefined) return [`${at} (added)`];
+  // 1024Mi comes back as 1Gi.
+  const isSame = isDeepStrictEqual(live, want) || (at.includes('.resources.') && sameQuantity(live, want));
+  return isSame ? [] : [at];
 }
 
 /** Items of a list by what tells them apart; without a name, by their place. */

@@ -18,7 +18,8 @@ interface ValueFacts {
   readonly publicKey: string | undefined;
 }
 
-interface SecretFacts {
+/** What is kept of a Secret. */
+export interface SecretFacts {
   readonly values: ReadonlyMap<string, ValueFacts>;
   readonly object: Obj;
 }
@@ -86,7 +87,8 @@ export class Secrets {
   }
 }
 
-function factsOf(secret: SecretObject): SecretFacts {
+/** Pure. */
+export function factsOf(secret: SecretObject): SecretFacts {
   const { data = {} } = secret;
   const { apiVersion, kind, metadata } = secret;
   return {
@@ -117,8 +119,8 @@ export function viewOfNothing(cache: Cache): SecretsView {
   return viewOf(cache, secretNeeds(cache), new Map());
 }
 
-/** Pure. */
-function viewOf(
+/** What the facts say about the needs. Pure. */
+export function viewOf(
   cache: Cache,
   needs: readonly SecretNeed[],
   found: ReadonlyMap<string, SecretFacts | undefined>,

@@ -33,7 +33,7 @@ export {
   refOf,
 } from './objects.ts';
 export { Probe, type ProbeInit } from './probe.ts';
-export { sameQuantity } from './quantity.ts';
+export { sameQuantity, wholeUnits } from './quantity.ts';
 export { WorkQueue, type WorkQueueInit } from './queue.ts';
 export type { ReflectorTimes } from './reflector.ts';
 export type { CallOptions } from './requests.ts';
