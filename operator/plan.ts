@@ -11,6 +11,7 @@ import {
   namesOf,
   type Observed,
   observeOnce,
+  operatorNamespaceOf,
   plan,
   type Step,
   serviceHost,
@@ -101,11 +102,12 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
   const { image = server?.image ?? 'narwhal:latest', trustedProxies } = init;
   const apiUrl = init.apiUrl ?? (running?.value === ownUrl ? undefined : running?.value);
   const { tokenHashes } = secrets;
+  const policy = children.get(`NetworkPolicy/${namesOf(cache).workload}`);
   return {
     image,
     apiUrl,
     trustedProxies,
-    operatorNamespace: 'narwhal-system',
+    operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
     served: { httpRoute: true, serviceMonitor: true },
   };

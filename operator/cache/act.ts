@@ -1,9 +1,9 @@
 /** Does the steps of a plan, one after the other. What fails stops it: the next look starts from what is there then. */
-import { type Api, ApiError, type Desired, type Kind, kinds, type Obj } from '../runtime/index.ts';
+import { type AnyObj, type Api, ApiError, type Desired, type Kind, kinds, type Obj } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
 import { generateSecret, ownership } from './keys.ts';
 import { isOurs, STORAGE_LABEL } from './names.ts';
-import type { Observed } from './observed.ts';
+import { childKey, type Observed } from './observed.ts';
 import type { Step } from './plan.ts';
 import * as reasons from './reasons.ts';
 import type { Secrets } from './secrets.ts';
@@ -23,6 +23,8 @@ export class StepError extends Error {
 /** What came of a plan. */
 export interface Outcome {
   readonly steps: readonly Step[];
+  /** What was applied, as the API server has it since then, by `Kind/name`: what was observed before is out of date. */
+  readonly applied: ReadonlyMap<string, AnyObj>;
   /** Storages whose volume may not grow, with the API server's words. All else goes on. */
   readonly notGrown: ReadonlyMap<string, string>;
   readonly error?: unknown;
@@ -45,22 +47,25 @@ export async function act(
   signal: AbortSignal,
 ): Promise<Outcome> {
   const notGrown = new Map<string, string>();
+  const applied = new Map<string, AnyObj>();
   for (const [index, step] of steps.entries()) {
     try {
-      await run(init, cache, inputs, observed, step, signal);
+      const object = await run(init, cache, inputs, observed, step, signal);
+      if (object) applied.set(childKey(object), object);
       init.onStep(cache, step);
     } catch (error) {
       const storage = step.do === 'apply' && !step.isNew ? step.object.metadata.labels?.[STORAGE_LABEL] : undefined;
       // The class of the volume decides, and the pods do not need the room to run.
       if (storage !== undefined && error instanceof ApiError && error.code === 403)
         notGrown.set(storage, error.message);
-      else return { steps, notGrown, error };
+      else return { steps, applied, notGrown, error };
     }
     init.afterStep?.(index + 1);
   }
-  return { steps, notGrown };
+  return { steps, applied, notGrown };
 }
 
+/** @returns what was applied of the cache's objects */
 async function run(
   { api, secrets }: ActInit,
   cache: Cache,
@@ -68,7 +73,7 @@ async function run(
   observed: Observed,
   step: Step,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<AnyObj | undefined> {
   const { namespace = '' } = cache.metadata;
   switch (step.do) {
     case 'generate': {
@@ -76,30 +81,29 @@ async function run(
       // Whoever was first has made it: the next look takes that one.
       await api.create(kinds.Secret, secret, { signal });
       secrets.forget(namespace, step.need.name);
-      return;
+      return undefined;
     }
     case 'own':
       await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
       secrets.forget(namespace, step.need.name);
-      return;
+      return undefined;
     case 'apply': {
       const kind = kindOf(step.object);
       if (step.isNew) refuseForeign(cache, await api.get(kind, step.object.metadata, { signal }));
-      await api.apply(kind, step.object, { signal });
-      return;
+      return api.apply(kind, step.object, { signal });
     }
     case 'delete':
       await api.delete(kindOf(step.object), step.object.metadata, { signal });
-      return;
+      return undefined;
     case 'wait':
-      return;
+      return undefined;
   }
 }
 
-const kindOf = ({ kind }: Obj | Desired): Kind<Obj> => {
+const kindOf = ({ kind }: Obj | Desired): Kind<AnyObj> => {
   const found = Object.values(kinds).find((it) => it.kind === kind);
   if (!found) throw new TypeError(`no kind ${kind}`);
-  return found;
+  return found as Kind<AnyObj>;
 };
 
 /** Server-side apply would take over whatever has the name: the Service of another program, say. */

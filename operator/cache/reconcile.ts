@@ -71,7 +71,9 @@ export class Reconciler {
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
       if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
-      return this.#report(cache, inputs, observed, outcome, known, signal);
+      // Otherwise a cache whose pods are about to restart would be called ready.
+      const children = new Map([...observed.children, ...outcome.applied]);
+      return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
   }
 
@@ -102,7 +104,7 @@ export class Reconciler {
   }
 
   async #act_(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
-    const nothing = { steps: [], notGrown: new Map() };
+    const nothing = { steps: [], applied: new Map(), notGrown: new Map() };
     const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
     if (isPaused(cache) || isHindered) return nothing;
     // The name of the signing key follows from it, and a key is for ever.

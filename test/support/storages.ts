@@ -1,7 +1,7 @@
 /** What a running server says of its storages, and readers that look at every NAR all the time. */
 import assert from 'node:assert/strict';
 import type { TestPath } from './nars.ts';
-import { isServed } from './push.ts';
+import { isServed, type PushTarget } from './push.ts';
 import { type TestServer, until } from './server.ts';
 
 export interface StorageStatus {
@@ -29,18 +29,18 @@ export async function storageOf(server: TestServer, name: string): Promise<Stora
 export class Poller {
   /** How many NARs were read. */
   reads = 0;
-  readonly #server: TestServer;
+  readonly #server: PushTarget;
   readonly #paths: readonly TestPath[];
   readonly #failures: unknown[] = [];
   #stopped = false;
   #running: Promise<unknown> = Promise.resolve();
 
-  private constructor(server: TestServer, paths: readonly TestPath[]) {
+  private constructor(server: PushTarget, paths: readonly TestPath[]) {
     this.#server = server;
     this.#paths = paths;
   }
 
-  static start(server: TestServer, paths: readonly TestPath[], readers = 2): Poller {
+  static start(server: PushTarget, paths: readonly TestPath[], readers = 2): Poller {
     const poller = new Poller(server, paths);
     poller.#running = Promise.all(Array.from({ length: readers }, (_, reader) => poller.#read(reader)));
     return poller;

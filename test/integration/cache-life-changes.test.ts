@@ -1,0 +1,187 @@
+// What an edit of the manifest does to running pods: most are taken over while they run, some restart them once.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { generateToken } from '../../crds/index.ts';
+import { LivingCache, PUSH, Watcher } from '../support/living-cache.ts';
+import { secretText, type Value } from '../support/manifests.ts';
+import { makePath, type TestPath } from '../support/nars.ts';
+import { describeWith } from '../support/needs.ts';
+import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
+import { until } from '../support/server.ts';
+import { sharedCluster } from '../support/shared-cluster.ts';
+
+const disks = (...disks: Value[]) => disks.map((fields) => ({ local: {}, ...fields }));
+const TWO = disks({ name: 'first' }, { name: 'second' });
+
+describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () => {
+  let cache: LivingCache;
+  let published: TestPath;
+  let given: string;
+
+  before(async function () {
+    this.timeout(120_000);
+    given = generateToken();
+    cache = await LivingCache.start(
+      await sharedCluster(),
+      { storages: TWO, tokens: [PUSH, GIVEN] },
+      { before: [secretText('given', { token: given })] },
+    );
+    published = makePath();
+    await pushByPut(cache, published);
+  });
+  after(() => cache?.remove());
+
+  const GIVEN: Value = { name: 'given', permissions: ['Read'], secretRef: { name: 'given', key: 'token' } };
+  const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+  const narinfo = async (headers: Record<string, string> = {}) =>
+    (await fetch(`${cache.api()}/${published.hashPart}.narinfo`, { headers })).status;
+  /** Bytes in a storage, as the server counts them. */
+  const usedBy = async (name: string) =>
+    (await cache.server()).caches[0]?.storages.find((it) => it.name === name)?.usedBytes ?? 0;
+
+  describe('that servers take over', () => {
+    /** Applies it and waits: nothing restarts, and the server runs exactly what the ConfigMap holds. */
+    async function reload(spec: Value): Promise<void> {
+      const full = { storages: TWO, ...spec };
+      const planned = await cache.plan(full);
+      assert.equal(planned.code, 2, planned.stderr + planned.stdout);
+      assert.match(planned.stdout, /^# change ConfigMap main-config: what is wanted has changed$/m);
+      assert.doesNotMatch(planned.stdout, /pods restart/);
+      const before = await cache.life();
+      const watcher = new Watcher(cache);
+      await cache.applied(full);
+      watcher.stop();
+      assert.deepEqual(watcher.ready.slice(-2), ['False Progressing', 'True Ready'], watcher.ready.join());
+      assert.deepEqual(await cache.life(), before);
+      const { data } = JSON.parse(await cache.kubectl('get', 'configmap', 'main-config', '-o', 'json'));
+      const sha256 = createHash('sha256').update(data['cache.yaml']).digest('hex');
+      assert.deepEqual((await cache.server()).config, { files: [{ name: 'cache.yaml', sha256 }], error: null });
+      assert.equal((await cache.plan(full)).code, 0);
+    }
+
+    it('who may read', async () => {
+      assert.equal(await narinfo(), 200);
+      await reload({ access: 'Private', tokens: [PUSH, GIVEN] });
+      assert.equal(await narinfo(), 404);
+      assert.equal(await narinfo(bearer(given)), 200);
+      assert.equal(await narinfo(bearer(generateToken())), 401);
+    });
+
+    it('a token that comes with a Secret of its own, and goes', async () => {
+      const ci = { name: 'ci', permissions: ['Write'] };
+      await reload({ access: 'Private', tokens: [PUSH, GIVEN, ci] });
+      const token = await cache.token('ci');
+      assert.equal(await narinfo(bearer(token)), 200);
+      await pushByCachix(cache.with('ci'), makePath());
+      await reload({ access: 'Private', tokens: [PUSH, GIVEN] });
+      assert.equal(await narinfo(bearer(token)), 401);
+    });
+
+    it('a token whose Secret is replaced', async () => {
+      const before = await cache.life();
+      const next = generateToken();
+      await cache.cluster.apply(cache.namespace, secretText('given', { token: next }));
+      await until('the new one counts', async () => (await narinfo(bearer(next))) === 200);
+      assert.equal(await narinfo(bearer(given)), 401);
+      assert.deepEqual(await cache.life(), before);
+      given = next;
+    });
+
+    it('a generated token whose Secret is deleted, by which it is replaced', async () => {
+      const before = await cache.life();
+      const old = await cache.token();
+      await cache.kubectl('delete', 'secret', 'main-token-push');
+      await until('there is another one', async () => {
+        const token = await cache.token().catch(() => old);
+        return token !== old && (await narinfo(bearer(token))) === 200;
+      });
+      assert.equal(await narinfo(bearer(old)), 401);
+      assert.deepEqual(await cache.life(), before);
+    });
+
+    it('its rank among caches', async () => {
+      await reload({ priority: 30 });
+      assert.match(await (await fetch(`${cache.api()}/nix-cache-info`)).text(), /^Priority: 30$/m);
+    });
+
+    it('where new objects go', async () => {
+      await pushByPut(cache, makePath());
+      assert.equal(await usedBy('second'), 0);
+      await reload({ strategy: 'RoundRobin' });
+      for (let n = 0; n < 2; n++) await pushByPut(cache, makePath());
+      assert.ok((await usedBy('second')) > 0);
+    });
+
+    it('which storages take anything new', async () => {
+      await reload({ storages: disks({ name: 'first', mode: 'ReadOnly' }, { name: 'second' }) });
+      const [first, second] = [await usedBy('first'), await usedBy('second')];
+      await pushByPut(cache, makePath());
+      assert.equal(await usedBy('first'), first);
+      assert.ok((await usedBy('second')) > second);
+      assert.ok(await isServed(cache, published));
+      await reload({ storages: disks({ name: 'first', mode: 'ReadOnly' }, { name: 'second', capacity: 1 }) });
+      await assert.rejects(pushByPut(cache, makePath()), { status: 413 });
+    });
+
+    it('its limits', async () => {
+      const query = async () => {
+        const body = JSON.stringify([published.hashPart, makePath().hashPart]);
+        return (await fetch(`${cache.api()}/narinfo`, { method: 'POST', headers: await cache.auth(), body })).status;
+      };
+      await reload({});
+      assert.equal(await query(), 200);
+      await reload({ limits: { maxQueryHashes: 1 } });
+      assert.equal(await query(), 413);
+    });
+  });
+
+  describe('that restarts each pod once', () => {
+    /** Applies it and waits: what was foretold happens, once. */
+    async function restart(spec: Value, because: readonly string[]): Promise<void> {
+      const planned = await cache.plan(spec);
+      assert.equal(planned.code, 2, planned.stderr);
+      const [, foretold] = /^# change StatefulSet main: .*; pods restart because of (.*)$/m.exec(planned.stdout) ?? [];
+      assert.equal(foretold, because.join(', '));
+      const before = await cache.life();
+      const watcher = new Watcher(cache);
+      await cache.applied(spec);
+      const { uid, restarts } = await cache.life();
+      assert.ok(uid !== before.uid && restarts === 0);
+      const again = await cache.plan(spec);
+      assert.deepEqual([again.code, again.stdout], [0, `# BinaryCache ${cache.namespace}/main: nothing to do\n`]);
+      watcher.stop();
+      assert.deepEqual([...watcher.pods], [uid]);
+      assert.ok(await isServed(cache, published));
+    }
+
+    const container = 'spec.containers[server]';
+    const env = (value: string) => ({ podTemplate: { spec: { env: [{ name: 'NARWHAL_MAX_DOWNLOADS', value }] } } });
+
+    it('another image', async () => {
+      await restart({ storages: TWO, image: 'narwhal:other' }, [`${container}.image`]);
+      assert.equal((await cache.object()).status?.image, 'narwhal:other');
+      await restart({ storages: TWO }, [`${container}.image`]);
+    });
+
+    it('other resources', async () => {
+      const resources = { requests: { cpu: '50m' }, limits: { memory: '2Gi' } };
+      await restart({ storages: TWO, podTemplate: { spec: { resources } } }, [
+        `${container}.resources.requests.cpu`,
+        `${container}.resources.requests.memory (removed)`,
+        `${container}.resources.limits.memory`,
+      ]);
+    });
+
+    it('another environment', async () => {
+      const { resources } = { resources: { requests: { cpu: '50m' }, limits: { memory: '2Gi' } } };
+      await restart({ storages: TWO, ...env('7') }, [`${container}.env[NARWHAL_MAX_DOWNLOADS] (added)`]);
+      void resources;
+    });
+
+    it('a storage on a volume of its own, which is there before it is needed', async () => {
+      const storages = [...TWO, ...disks({ name: 'third' })];
+      await restart({ storages }, [`${container}.volumeMounts[/storages/third] (added)`, 'spec.volumes[storage-third] (added)']);
+      assert.equal((await cache.storage('third'))?.phase, 'Ready');
+    });
+  });
+});
