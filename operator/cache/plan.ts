@@ -1,9 +1,10 @@
 /** What must be done so that what is there becomes what is wanted. Pure. */
 import { type AnyObj, applies, type Desired, isOwnedBy, wholeUnits, withHash } from '../runtime/index.ts';
+import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
-import { restartReasons } from './restarts.ts';
+
 import type { Cache } from './types.ts';
 
 export type Step =
@@ -16,6 +17,18 @@ export type Step =
   | { readonly do: 'delete'; readonly object: AnyObj; readonly because: string }
   /** Something must happen first that is not ours to do. Nothing after it is done. */
   | { readonly do: 'wait'; readonly because: string };
+
+/** What a step is done to, in words. */
+export function subjectOf(step: Exclude<Step, { do: 'wait' }>): string {
+  if (step.do === 'generate' || step.do === 'own') return `Secret ${step.need.name}`;
+  return `${step.object.kind} ${step.object.metadata.name}`;
+}
+
+/** The same for steps that do the same to the same: what is wanted differently is another step. */
+export function deedOf(step: Exclude<Step, { do: 'wait' }>): string {
+  const wanted = step.do === 'apply' ? (step.object.metadata.annotations?.[APPLIED_ANNOTATION] ?? '') : '';
+  return `${step.do} ${subjectOf(step)} ${wanted}`;
+}
 
 export function plan(cache: Cache, want: readonly Desired[], observed: Observed): Step[] {
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
@@ -71,7 +84,7 @@ function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
   // The hash is of what is wanted: what a volume has of its own changes without the manifest.
   const object = want.kind === 'PersistentVolumeClaim' ? grown(hashed, live) : hashed;
   if (applies(live, object)) return undefined;
-  const because = isAsApplied(live, object) ? 'something else has changed it' : 'what is wanted has changed';
+  const because = isAsApplied(live, object) ? whatChanged(live, object) : 'what is wanted has changed';
   const restart = want.kind === 'StatefulSet' ? restartReasons(live, object) : [];
   return {
     do: 'apply',
@@ -79,6 +92,14 @@ function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
     isNew: false,
     because: restart.length > 0 ? `${because}; pods restart because of ${restart.join(', ')}` : because,
   };
+}
+
+/** More places than these would be no sentence any more. */
+const MOST_PLACES = 3;
+
+function whatChanged(live: AnyObj, want: Desired): string {
+  const places = changedPlaces(live, want).slice(0, MOST_PLACES);
+  return `something else has changed ${places.join(', ') || 'it'}`;
 }
 
 const isAsApplied = (live: AnyObj, { metadata }: Desired): boolean =>

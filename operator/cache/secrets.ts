@@ -7,7 +7,7 @@ import { parseSecretKey } from '../../server/nix/index.ts';
 import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
 import { type SecretNeed, secretNeeds } from './keys.ts';
 import { isOurs } from './names.ts';
-import type { Cache } from './types.ts';
+import { BINARY_CACHE, type Cache } from './types.ts';
 
 /** What is kept of a value. */
 interface ValueFacts {
@@ -33,7 +33,7 @@ export interface SecretProblem {
 export interface SecretsView {
   /** What is missing or cannot be used, in the order of the needs. */
   readonly problems: readonly SecretProblem[];
-  /** Generated Secrets of keys that are there and ours, with the uids of their owners. */
+  /** Generated Secrets of keys that are there and ours, with the uids of the caches that own them. */
   readonly owners: ReadonlyMap<SecretNeed, readonly string[]>;
   /** By name of the token. */
   readonly tokenHashes: ReadonlyMap<string, string>;
@@ -140,13 +140,16 @@ export function viewOf(
     if (need.token !== undefined && value) tokenHashes.set(need.token, value.hash);
     if (need.use === 'signing' && value?.publicKey) publicKeys.push(value.publicKey);
     const isKey = need.use === 'root' || need.use === 'signing';
-    if (isKey && need.isGenerated && isOurs(cache, facts.object))
-      owners.set(
-        need,
-        (facts.object.metadata.ownerReferences ?? []).map(({ uid }) => uid),
-      );
+    if (isKey && need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
   }
   return { problems, owners, tokenHashes, publicKeys };
+}
+
+/** Owners that are caches, an earlier one of this name perhaps. Others are none of our business. */
+function cachesOwning({ metadata }: Obj): string[] {
+  const { apiVersion, kind } = BINARY_CACHE;
+  const caches = (metadata.ownerReferences ?? []).filter((it) => it.kind === kind && it.apiVersion === apiVersion);
+  return caches.map(({ uid }) => uid);
 }
 
 function problemOf(need: SecretNeed, facts: SecretFacts | undefined): Omit<SecretProblem, 'need'> | undefined {

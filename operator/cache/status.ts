@@ -1,6 +1,6 @@
 /** What is reported of a cache. Pure: `now` is an argument. */
 import { isDeepStrictEqual } from 'node:util';
-import type { BinaryCacheStatus } from '../../crds/index.ts';
+import { type BinaryCacheStatus, without } from '../../crds/index.ts';
 import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
 import type { Outcome } from './act.ts';
 import { bestUrl } from './addresses.ts';
@@ -18,15 +18,16 @@ export function status(
   outcome: Outcome,
   expectedHash: string,
   now: Date,
+  lacking: readonly string[] = [],
 ): BinaryCacheStatus {
   const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const storages = storageStatus(cache, observed);
-  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages };
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
   const publicKeys = publicKeysOf(observed);
   const image = workload?.spec.template.spec.containers[0]?.image;
-  return {
+  const whole: BinaryCacheStatus = {
     observedGeneration: generation,
     replicas: workload?.status?.replicas ?? 0,
     readyReplicas: workload?.status?.readyReplicas ?? 0,
@@ -40,6 +41,7 @@ export function status(
     storages,
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
+  return lacking.length > 0 ? without(whole, lacking) : whole;
 }
 
 /** Of the servers, who know keys that clients registered too; before they run, of the Secrets. */

@@ -5,6 +5,7 @@ export type { Backoff } from './backoff.ts';
 export type * from './builtin.ts';
 export { type Condition, type Finding, mergeConditions, microTimestamp, timestamp } from './conditions.ts';
 export { kubeConfig } from './connection.ts';
+export { Contests, type ContestsInit } from './contests.ts';
 export {
   type Controller,
   type ControllerContext,

@@ -180,7 +180,10 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
 
     it('a storage on a volume of its own, which is there before it is needed', async () => {
       const storages = [...TWO, ...disks({ name: 'third' })];
-      await restart({ storages }, [`${container}.volumeMounts[/storages/third] (added)`, 'spec.volumes[storage-third] (added)']);
+      await restart({ storages }, [
+        `${container}.volumeMounts[/storages/third] (added)`,
+        'spec.volumes[storage-third] (added)',
+      ]);
       assert.equal((await cache.storage('third'))?.phase, 'Ready');
     });
   });
