@@ -1,10 +1,19 @@
 // The runtime's client when the API server puts it off, when the network fails, and when credentials change.
 import assert from 'node:assert/strict';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
-import { type AnyObj, ApiError, type Desired, type Kind, kinds, kubeConfig } from '../../operator/runtime/index.ts';
+import {
+  type AnyObj,
+  ApiError,
+  configAccess,
+  type Desired,
+  type Kind,
+  kinds,
+  kubeConfig,
+  podAccess,
+} from '../../operator/runtime/index.ts';
 import { CertificateAuthority } from '../support/certificates.ts';
 import { type Fault, type FaultProxy, inTurn, type Seen } from '../support/fault-proxy.ts';
 import type { Kubernetes } from '../support/kubernetes.ts';
@@ -167,47 +176,45 @@ describeWith('kubernetes', 'the API client in trouble', () => {
       await kubernetes.kubectl(['create', 'serviceaccount', name, '-n', namespace]);
       return kubernetes.token(namespace, name);
     };
-    /** As a pod has it: a certificate authority and a token, each in a file. */
-    const inPod =
-      (tokenFile: string, caFile = kubernetes.caFile) =>
-      () => {
-        const config = new KubeConfig();
-        config.loadFromClusterAndUser(
-          { name: 'here', server: kubernetes.url, caFile, skipTLSVerify: false },
-          { name: 'me', authProvider: { name: 'tokenFile', config: { tokenFile } } },
-        );
-        return config;
-      };
+    const file = (name: string) => path.join(folder, name);
+    const pem = (data = '') => Buffer.from(data, 'base64');
 
-    it('takes a new token as soon as the old one is refused', async () => {
-      const tokenFile = path.join(folder, 'token');
-      await writeFile(tokenFile, 'ended');
-      const runtime = runtimeFor(kubernetes, { load: inPod(tokenFile) });
+    /** As a pod has it: a certificate authority and a token, each in a file of the folder. */
+    const inPod = async (init: { readonly token?: string; readonly caFile?: string } = {}): Promise<Runtime> => {
+      await copyFile(init.caFile ?? kubernetes.caFile, file('ca.crt'));
+      if (init.token !== undefined) await writeFile(file('token'), init.token);
+      const { hostname, port } = new URL(kubernetes.url);
+      const env = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port };
+      return runtimeFor(kubernetes, { load: async () => podAccess(env, folder) });
+    };
+
+    it('takes the token that the file holds now', async () => {
+      const runtime = await inPod({ token: 'ended' });
       assert.equal((await failure(whoAmI(runtime))).code, 401);
-      await writeFile(tokenFile, `${await serviceAccount('renewed')}\n`);
-      assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:renewed`);
+      for (const name of ['renewed', 'again']) {
+        await writeFile(file('token'), `${await serviceAccount(name)}\n`);
+        assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:${name}`);
+      }
     });
 
-    it('finds the new token within the request that is refused', async () => {
-      const tokenFile = path.join(folder, 'token');
-      await writeFile(tokenFile, 'ended');
-      let loads = 0;
-      const load = () => {
-        loads += 1;
-        return inPod(tokenFile)();
+    it('reads a kubeconfig again within the request that is refused', async () => {
+      const config = async (token: string) => {
+        const text = JSON.parse(await readFile(kubernetes.kubeconfig, 'utf8'));
+        await writeFile(file('config'), JSON.stringify({ ...text, users: [{ name: 'test', user: { token } }] }));
       };
-      const runtime = runtimeFor(kubernetes, { load });
-      await failure(whoAmI(runtime));
-      assert.equal(loads, 2);
-      // Read, and kept for a minute.
-      await failure(whoAmI(runtime));
-      await writeFile(tokenFile, await serviceAccount('in-time'));
-      assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:in-time`);
+      await config(await serviceAccount('first'));
+      const runtime = runtimeFor(kubernetes, { load: kubeConfig(file('config')) });
+      assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:first`);
+      await config('ended');
+      assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:first`, 'what was read is good still');
+      const ended = runtimeFor(kubernetes, { load: kubeConfig(file('config')) });
+      assert.equal((await failure(whoAmI(ended))).code, 401);
+      await config(await serviceAccount('second'));
+      assert.equal(await whoAmI(ended), `system:serviceaccount:${namespace}:second`);
     });
 
     it('survives a token that cannot be read, and an informer goes on once it can', async () => {
-      const tokenFile = path.join(folder, 'token');
-      const runtime = runtimeFor(kubernetes, { load: inPod(tokenFile) });
+      const runtime = await inPod();
       const error = await failure(whoAmI(runtime));
       assert.deepEqual([error.code, error.reason, error.transient], [0, 'Credentials', true]);
       const informer = runtime.follow(kinds.ConfigMap, { namespaces: [namespace] });
@@ -217,53 +224,52 @@ describeWith('kubernetes', 'the API client in trouble', () => {
       await kubernetes.kubectl(['create', 'role', 'late', ...rights]);
       const whose = ['--role=late', `--serviceaccount=${namespace}:late`, '-n', namespace];
       await kubernetes.kubectl(['create', 'rolebinding', 'late', ...whose]);
-      await writeFile(tokenFile, token);
+      await writeFile(file('token'), token);
       await informer.synced;
     });
 
+    it('calls a kubeconfig that is missing or says nothing a matter of credentials', async () => {
+      await writeFile(file('empty'), '{}');
+      for (const name of ['missing', 'empty']) {
+        const runtime = runtimeFor(kubernetes, { load: kubeConfig(file(name)) });
+        assert.equal((await failure(whoAmI(runtime))).reason, 'Credentials');
+      }
+    });
+
     it('uses another client certificate from the next request on', async () => {
-      const file = (name: string) => path.join(folder, name);
       const become = async (user: string) => {
-        const { certData = '', keyData = '' } =
-          kubeConfig(await kubernetes.kubeconfigFor({ user }))().getCurrentUser() ?? {};
-        await writeFile(file('crt'), Buffer.from(certData, 'base64'));
-        await writeFile(file('key'), Buffer.from(keyData, 'base64'));
-      };
-      const load = () => {
         const config = new KubeConfig();
-        config.loadFromClusterAndUser(
-          { name: 'here', server: kubernetes.url, caFile: kubernetes.caFile, skipTLSVerify: false },
-          { name: 'me', certFile: file('crt'), keyFile: file('key') },
-        );
-        return config;
+        config.loadFromFile(await kubernetes.kubeconfigFor({ user }));
+        const { certData, keyData } = config.getCurrentUser() ?? {};
+        await writeFile(file('crt'), pem(certData));
+        await writeFile(file('key'), pem(keyData));
       };
+      const config = new KubeConfig();
+      config.loadFromClusterAndUser(
+        { name: 'here', server: kubernetes.url, caFile: kubernetes.caFile, skipTLSVerify: false },
+        { name: 'me', certFile: file('crt'), keyFile: file('key') },
+      );
       await become('first');
-      const runtime = runtimeFor(kubernetes, { load });
+      const runtime = runtimeFor(kubernetes, { load: async () => configAccess(config) });
       assert.equal(await whoAmI(runtime), 'first');
       await become('second');
       assert.equal(await whoAmI(runtime), 'second');
     });
 
     it('believes the certificate authority that the file holds now', async () => {
-      const caFile = path.join(folder, 'ca.crt');
-      const tokenFile = path.join(folder, 'token');
-      const foreign = await CertificateAuthority.make(path.join(folder, 'foreign'));
-      await writeFile(tokenFile, await serviceAccount('believer'));
-      await copyFile(foreign.caFile, caFile);
-      const runtime = runtimeFor(kubernetes, { load: inPod(tokenFile, caFile) });
+      const foreign = await CertificateAuthority.make(file('foreign'));
+      const runtime = await inPod({ token: await serviceAccount('believer'), caFile: foreign.caFile });
       const error = await failure(whoAmI(runtime));
       assert.deepEqual([error.reason, error.transient], ['Network', true]);
-      await copyFile(kubernetes.caFile, caFile);
+      await copyFile(kubernetes.caFile, file('ca.crt'));
       assert.equal(await whoAmI(runtime), `system:serviceaccount:${namespace}:believer`);
-      await copyFile(foreign.caFile, caFile);
+      await copyFile(foreign.caFile, file('ca.crt'));
       assert.equal((await failure(whoAmI(runtime))).reason, 'Network');
     });
 
     it('logs neither tokens nor bodies', async () => {
-      const tokenFile = path.join(folder, 'token');
       const token = await serviceAccount('quiet');
-      await writeFile(tokenFile, token);
-      const runtime = runtimeFor(kubernetes, { load: inPod(tokenFile) });
+      const runtime = await inPod({ token });
       const secret = { ...configMap('quiet'), kind: 'Secret', stringData: { password: 'hunter2' } };
       const error = await failure(runtime.api.create(kinds.Secret, secret));
       runtime.logger.error({ err: error }, 'refused');

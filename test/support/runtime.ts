@@ -1,8 +1,8 @@
 /** The controller runtime against a cluster of the tests: clients, what they log, what they count. */
-import { KubeConfig } from '@kubernetes/client-node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
 import {
+  type Access,
   Api,
   type ApiInit,
   Informer,
@@ -53,7 +53,13 @@ export function runtimeFor(kubernetes: Kubernetes, { load, server, ...init }: Ru
   const logger = pino({ level: 'debug' }, { write: (line) => void log.push(JSON.parse(line)) });
   const metrics = new Metrics(new Registry(), 'test');
   const from = load ?? kubeConfig(kubernetes.kubeconfig);
-  const api = new Api({ manager: 'narwhal-test', ...init, load: () => at(from(), server), logger, metrics });
+  const api = new Api({
+    manager: 'narwhal-test',
+    ...init,
+    load: async () => at(await from(), server),
+    logger,
+    metrics,
+  });
   const stop = new AbortController();
   const running: Promise<void>[] = [];
   open.add(async () => {
@@ -84,28 +90,17 @@ export async function closeRuntimes(): Promise<void> {
 
 /** A proxy in front of the API server, for clients at `proxy.url`: they are the administrator. */
 export async function proxyFor(kubernetes: Kubernetes): Promise<FaultProxy> {
-  const config = kubeConfig(kubernetes.kubeconfig)();
-  const { caData } = config.getCurrentCluster() ?? {};
-  const { certData, keyData } = config.getCurrentUser() ?? {};
-  const pem = (data: string | undefined) => Buffer.from(data ?? '', 'base64').toString();
-  const proxy = await FaultProxy.start({ ca: pem(caData), cert: pem(certData), key: pem(keyData) });
+  const access = await kubeConfig(kubernetes.kubeconfig)();
+  const { ca, cert, key } = (await access()).tls;
+  const proxy = await FaultProxy.start({ ca: String(ca), cert: String(cert), key: String(key) });
   proxy.target = kubernetes.url;
   return proxy;
 }
 
-/** The configuration with its servers at another address. Plain HTTP is a proxy's of the test, which has credentials. */
-function at(config: KubeConfig, server: string | undefined): KubeConfig {
-  if (server === undefined) return config;
-  const moved = new KubeConfig();
-  const { clusters, users, contexts, currentContext } = config;
-  const isPlain = server.startsWith('http:');
-  moved.loadFromOptions({
-    clusters: clusters.map((cluster) => ({ ...cluster, server, skipTLSVerify: isPlain })),
-    users: isPlain ? users.map(({ name }) => ({ name })) : users,
-    contexts,
-    currentContext,
-  });
-  return moved;
+/** The same at another address. At one of plain HTTP is a proxy of the test, which has its own credentials. */
+function at(access: Access, server: string | undefined): Access {
+  if (server === undefined) return access;
+  return async () => ({ ...(server.startsWith('http:') ? { tls: {}, headers: {} } : await access()), server });
 }
 
 /** The value of a series with these labels, summed up over all others; 0 if there is none. */
