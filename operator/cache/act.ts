@@ -42,7 +42,7 @@ export interface ActInit {
   readonly api: Api;
   readonly secrets: Secrets;
   /** Tests end the process here, after each step. */
-  readonly afterStep?: (count: number) => void;
+  readonly afterStep?: () => void;
   /** `version` of what came of it: it changes only if something has. */
   readonly onStep: (cache: Cache, step: Step, version: string) => void;
 }
@@ -57,7 +57,7 @@ export async function act(
 ): Promise<Acted> {
   const notGrown = new Map<string, string>();
   const applied = new Map<string, AnyObj>();
-  for (const [index, step] of steps.entries()) {
+  for (const step of steps) {
     try {
       const { version, object } = await run(init, cache, inputs, observed, step, signal);
       if (object) applied.set(childKey(object), object);
@@ -69,12 +69,11 @@ export async function act(
         notGrown.set(storage, error.message);
       else return { steps, applied, notGrown, error };
     }
-    init.afterStep?.(index + 1);
+    init.afterStep?.();
   }
   return { steps, applied, notGrown };
 }
 
-/** @returns what was applied of the cache's objects */
 /** What came of a step. `version` changes only if something has. */
 interface Done {
   readonly version: string;

@@ -43,7 +43,7 @@ export interface ReconcilerInit extends ObserveInit {
   readonly settings: CacheSettings;
   readonly events: Events;
   readonly logger: Logger;
-  readonly afterStep?: (count: number) => void;
+  readonly afterStep?: () => void;
 }
 
 /** Secrets, then tokens, then all else: each look needs what the one before has made. */
@@ -61,8 +61,8 @@ export class Reconciler {
 
   constructor(init: ReconcilerInit) {
     this.#init = init;
-    const { api, secrets, afterStep, settings } = init;
-    this.#gap = new CrdGap(settings.steadyMs);
+    const { api, secrets, afterStep, settings, logger } = init;
+    this.#gap = new CrdGap({ logger, retryMs: settings.steadyMs });
     const onStep = this.#tell.bind(this);
     this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep };
   }
@@ -173,20 +173,14 @@ export class Reconciler {
   async #write(cache: Cache, next: BinaryCacheStatus, again: () => BinaryCacheStatus, signal: AbortSignal) {
     const { apiVersion, kind, metadata } = cache;
     const { name, namespace, uid } = metadata;
-    const apply = async (status: BinaryCacheStatus) => {
-      const object = { apiVersion, kind, metadata: { name, namespace, uid }, status };
-      await this.#init.api.apply(BINARY_CACHE, object, { sub: 'status', signal });
-      this.#announce(cache, status);
-    };
+    const object = (status: BinaryCacheStatus) => ({ apiVersion, kind, metadata: { name, namespace, uid }, status });
     try {
-      await apply(next);
-      if (this.#gap.fields.length === 0) this.#gap.close();
+      await this.#init.api.apply(BINARY_CACHE, object(next), { sub: 'status', signal });
+      this.#announce(cache, next);
     } catch (error) {
-      if (!(error instanceof ApiError && error.isSchemaMismatch)) throw error;
-      if (this.#gap.learn(error))
-        this.#init.logger.error({ fields: this.#gap.fields }, 'the installed CRD is too old to know all of the status');
+      if (!(error instanceof ApiError && error.isSchemaMismatch && this.#gap.learn(error))) throw error;
       const known = again();
-      if (differsInSubstance(cache.status, known)) await apply(known);
+      if (!isDeepStrictEqual(cache.status, known)) await this.#write(cache, known, again, signal);
     }
   }
 

@@ -54,9 +54,16 @@ export class CacheNamespace {
 
   /** An operator that looks after this namespace alone, and has its lease here. */
   async operator(init: Partial<OperatorInit> = {}): Promise<Operator> {
+    const operator = await this.idleOperator(init);
+    await operator.restart();
+    return operator;
+  }
+
+  /** One that is still to be started. */
+  async idleOperator(init: Partial<OperatorInit> = {}): Promise<Operator> {
     const args = ['--watch-namespaces', this.name, ...(init.args ?? [])];
     const { kubeconfig } = this.kubernetes;
-    const operator = await Operator.start({ kubeconfig, namespace: this.name, ...init, args });
+    const operator = await Operator.idle({ kubeconfig, namespace: this.name, ...init, args });
     this.#operators.push(operator);
     return operator;
   }

@@ -1,6 +1,6 @@
 /** Kinds of others that the operator writes where a cluster knows them, with schemas that take anything. */
+import { untilServed } from './crds.ts';
 import type { Kubernetes } from './kubernetes.ts';
-import { until } from './server.ts';
 
 const FOREIGN = [
   { group: 'gateway.networking.k8s.io', plural: 'httproutes', kind: 'HTTPRoute' },
@@ -25,7 +25,6 @@ export async function installForeignCrds(kubernetes: Kubernetes): Promise<void> 
       spec: { group, scope: 'Namespaced', names: { plural, kind }, versions: [version] },
     };
     await kubernetes.expect('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', { method: 'POST', body });
-    const served = async () => (await kubernetes.request(`/apis/${group}/v1/${plural}`)).status === 200;
-    await until(`${plural} are served`, served);
+    await untilServed(kubernetes, `${group}/v1`, plural);
   }
 }

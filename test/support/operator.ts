@@ -45,10 +45,14 @@ export class Operator {
   }
 
   static async start(init: OperatorInit): Promise<Operator> {
-    const folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-'));
-    const operator = new Operator(init, folder);
+    const operator = await Operator.idle(init);
     await operator.restart();
     return operator;
+  }
+
+  /** One that is still to be started. */
+  static async idle(init: OperatorInit): Promise<Operator> {
+    return new Operator(init, await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-')));
   }
 
   /** Starts it (again), with further variables or flags from now on. Resolves when its probe port answers. */
