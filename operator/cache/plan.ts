@@ -2,7 +2,7 @@
 import { type AnyObj, applies, type Desired, isOwnedBy, wholeUnits, withHash } from '../runtime/index.ts';
 import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
-import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
+import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
 
 import type { Cache } from './types.ts';
@@ -31,6 +31,8 @@ export function deedOf(step: Exclude<Step, { do: 'wait' }>): string {
 }
 
 export function plan(cache: Cache, want: readonly Desired[], observed: Observed): Step[] {
+  const earlier = remainsOfEarlier(cache, observed);
+  if (earlier !== undefined) return [{ do: 'wait', because: earlier }];
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
   const secrets = generateSteps(cache, observed);
   if (secrets.length > 0) return secrets;
@@ -45,6 +47,19 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
     if (step) steps.push(step);
   }
   return [...steps, ...deleteSteps(cache, want, observed)];
+}
+
+/**
+ * An earlier cache of this name is still being collected. What would be taken over of it, keys for example, could go at
+ * any moment.
+ */
+function remainsOfEarlier({ metadata: { name, uid } }: Cache, { children, secrets }: Observed): string | undefined {
+  const isOther = (owner: string) => owner !== uid;
+  const child = [...children.values()].find((object) => cachesOwning(object).some(isOther));
+  const what = child ? `${child.kind} ${child.metadata.name}` : undefined;
+  const secret = [...secrets.owners].find(([, owners]) => owners.some(isOther));
+  const found = what ?? (secret && `Secret ${secret[0].name}`);
+  return found && `${found} of an earlier cache ${name} is still being deleted`;
 }
 
 /** Keys first: a token's Secret tells clients the public key. */
@@ -72,8 +87,7 @@ export function hasLivedBefore(cache: Cache, children: Observed['children']): bo
 function ownSteps(cache: Cache, { secrets }: Observed): Step[] {
   const wanted = cache.spec.reclaimPolicy === 'Delete';
   return [...secrets.owners].flatMap(([need, owners]): Step[] => {
-    const isOwned = owners.includes(cache.metadata.uid ?? '');
-    if (isOwned === wanted && (wanted || owners.length === 0)) return [];
+    if (need.use === 'token' || owners.length > 0 === wanted) return [];
     return [{ do: 'own', need, because: `reclaimPolicy is ${cache.spec.reclaimPolicy}` }];
   });
 }

@@ -102,8 +102,11 @@ export class Kubelet {
 
   /** Folder of what is on a volume. */
   volumeOf(namespace: string, claim: string): string {
-    const uid = this.#claims.get({ namespace, name: claim })?.metadata.uid;
-    return path.join(this.folder, 'volumes', uid ?? 'none');
+    return this.#volume(this.#claims.get({ namespace, name: claim })?.metadata.uid);
+  }
+
+  #volume(uid = 'none'): string {
+    return path.join(this.folder, 'volumes', uid);
   }
 
   /** File with what the pod's processes have printed. */
@@ -131,6 +134,10 @@ export class Kubelet {
 
   async #begin(): Promise<void> {
     const { signal } = this.#stop;
+    // As a provisioner does whose class says Delete, which is the default.
+    this.#claims.onChange(({ type, object }) => {
+      if (type === 'delete') void rm(this.#volume(object.metadata.uid), { recursive: true, force: true });
+    });
     const informers = [this.#pods, this.#configMaps, this.#secrets, this.#claims];
     const watching = informers.map((informer) => informer.run(signal));
     await Promise.all(informers.map(({ synced }) => synced));
@@ -300,7 +307,7 @@ export class Kubelet {
     const isGrown = status?.capacity?.storage === storage;
     if (metadata.deletionTimestamp !== undefined || (isBound && (isGrown || !this.resizes))) return;
     if (!isBound) {
-      await mkdir(path.join(this.folder, 'volumes', metadata.uid), { recursive: true });
+      await mkdir(this.#volume(metadata.uid), { recursive: true });
       await this.#api.patch(kinds.PersistentVolumeClaim, metadata, { spec: { volumeName: `volume-${metadata.uid}` } });
     }
     const bound = { phase: 'Bound', accessModes: spec.accessModes, capacity: { storage } };

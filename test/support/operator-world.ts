@@ -116,7 +116,13 @@ export function wellOf(cache: Cache, more: Partial<Inputs> = {}): Scene {
 }
 
 /** Of a plan that had nothing to do. */
-export const DONE: Outcome = { steps: [], notGrown: new Map() };
+export const DONE: Outcome = {
+  steps: [],
+  applied: new Map(),
+  notGrown: new Map(),
+  contested: [],
+  heldMs: undefined,
+};
 
 /** Steps in short: what is done to what. */
 export function inShort(steps: readonly Step[]): string[] {

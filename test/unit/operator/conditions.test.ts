@@ -8,7 +8,7 @@ import * as reasons from '../../../operator/cache/reasons.ts';
 import { status } from '../../../operator/cache/status.ts';
 import type { Condition } from '../../../operator/runtime/index.ts';
 import { cacheOf, podOf, reportOf, secretsView, storageReport } from '../../support/operator-fixtures.ts';
-import { type Scene, wellOf } from '../../support/operator-world.ts';
+import { DONE, type Scene, wellOf } from '../../support/operator-world.ts';
 import { ROWS } from '../../tables/conditions.ts';
 
 const NOW = new Date('2030-02-03T04:05:06.789Z');
@@ -149,6 +149,7 @@ function troubled(mended: number): Scene {
       ...(has('Progressing: pods are made') && { children: new Map() }),
     },
     outcome: {
+      ...DONE,
       steps: has('Progressing: it waits for something') ? [{ do: 'wait', because: 'it goes' }] : [],
       notGrown: new Map(has('ExpansionNotAllowed') ? [['disk', 'no']] : []),
       ...(has('ApplyFailed') && { error: new Error('no') }),
