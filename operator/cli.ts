@@ -148,7 +148,10 @@ function planCommand(): Command {
     .option('--offline', 'compare with nothing: everything is new', false);
   for (const option of sharedOptions()) command.addOption(option);
   return command.action(async ({ file, ...flags }: PlanFlags) => {
-    const { changes } = await printPlan({ ...flags, file, text: await readFile(file, 'utf8') }, process.stdout);
+    const text = await readFile(file, 'utf8').catch((error: Error) => {
+      throw new PlanError(error.message, { cause: error });
+    });
+    const { changes } = await printPlan({ ...flags, file, text }, process.stdout);
     // As diff does, so that a script can tell.
     if (changes > 0) process.exitCode = 2;
   });

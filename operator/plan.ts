@@ -11,6 +11,7 @@ import {
   namesOf,
   type Observed,
   observeOnce,
+  operatorNamespaceOf,
   plan,
   type Step,
   serviceHost,
@@ -101,18 +102,19 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
   const { image = server?.image ?? 'narwhal:latest', trustedProxies } = init;
   const apiUrl = init.apiUrl ?? (running?.value === ownUrl ? undefined : running?.value);
   const { tokenHashes } = secrets;
+  const policy = children.get(`NetworkPolicy/${namesOf(cache).workload}`);
   return {
     image,
     apiUrl,
     trustedProxies,
-    operatorNamespace: 'narwhal-system',
+    operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
     served: { httpRoute: true, serviceMonitor: true },
   };
 }
 
 /** A script or a file of several lines stays readable. */
-const LAYOUT = { lineWidth: 0, blockQuote: 'literal', aliasDuplicateObjects: false } as const;
+const LAYOUT = { lineWidth: 0, blockQuote: 'literal', aliasDuplicateObjects: false, compat: 'yaml-1.1' } as const;
 
 function textOf(step: Step): string {
   switch (step.do) {

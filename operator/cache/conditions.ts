@@ -7,7 +7,7 @@ import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, routeUrls } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { PAUSED_ANNOTATION } from './names.ts';
-import { isReady, type Observed } from './observed.ts';
+import { isReady, type Observed, type PublicName } from './observed.ts';
 import { hasLivedBefore } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
@@ -40,8 +40,8 @@ export const isPaused = ({ metadata }: Cache): boolean => metadata.annotations?.
 export function findings(facts: Facts): NewCondition[] {
   return [
     condition(reasons.READY, 'everything that the manifest asks for is there and works', first(READY_CHECKS, facts)),
-    condition(reasons.AVAILABLE, 'at least one pod answers', available(facts)),
-    condition(reasons.KEYS_READY, 'every Secret is there', secrets(facts)),
+    condition(reasons.AVAILABLE, 'at least one pod answers', first(AVAILABLE_CHECKS, facts)),
+    condition(reasons.KEYS_READY, 'every Secret is there', first(KEY_CHECKS, facts)),
     condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
     ...exposed(facts),
     ...draining(facts),
@@ -229,6 +229,13 @@ const untoldStorages: Check = ({ observed }) =>
     ? { reason: reasons.UNKNOWN, status: 'Unknown', message: 'no server has told its state' }
     : undefined;
 
+const noReadyPod: Check = ({ observed }) =>
+  observed.pods.some(isReady) ? undefined : { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+
+const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
+
+const KEY_CHECKS: readonly Check[] = [secrets, lostKeys];
+
 const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, resizing, untoldStorages];
 
 /** What a person mends comes first, then what mends itself, then what works but not wholly. */
@@ -250,34 +257,27 @@ const READY_CHECKS: readonly Check[] = [
   illStorage,
 ];
 
-function available({ observed }: Facts): Finding | undefined {
-  if (observed.pods.some(isReady)) return undefined;
-  return { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
+  const url = gatewayUrl(cache, inputs);
+  const urls = url === undefined ? routeUrls(cache) : [url];
+  const finding = observed.publicName && publicNameFinding(cache, observed.publicName);
+  const notServed = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED);
+  if (!observed.publicName && !notServed && urls.length === 0) return [];
+  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? notServed)];
 }
 
-function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
-  const routes = routeUrls(cache);
-  if (!observed.publicName) {
-    const hole = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED && cache.spec.httpRoute);
-    if (hole) return [condition(reasons.EXPOSED, '', hole)];
-    return routes.length === 0 ? [] : [yes(reasons.EXPOSED, reasons.OK, `pulls at ${routes.join(', ')}`)];
-  }
-  const { holder, isServed } = observed.publicName;
-  const { name } = cache.metadata;
-  const finding = ((): Finding | undefined => {
-    if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
-    if (holder === 'nobody')
-      return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
-    if (holder !== 'this cache')
-      return {
-        reason: reasons.NAME_TAKEN,
-        message: `the public name ${name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
-      };
-    return isServed
-      ? undefined
-      : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
-  })();
-  return [condition(reasons.EXPOSED, `pulls at ${gatewayUrl(cache, inputs)}`, finding)];
+function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName): Finding | undefined {
+  if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
+  if (holder === 'nobody')
+    return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
+  if (holder !== 'this cache')
+    return {
+      reason: reasons.NAME_TAKEN,
+      message: `the public name ${metadata.name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
+    };
+  return isServed
+    ? undefined
+    : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
 }
 
 function draining({ observed }: Facts): NewCondition[] {

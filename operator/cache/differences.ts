@@ -14,9 +14,15 @@ export function changedPlaces(live: AnyObj, want: Desired): string[] {
 
 const template = (object: AnyObj | Desired): unknown => (object.spec as { template?: unknown } | undefined)?.template;
 
-/** Only what is wanted is compared: the API server fills in much that nobody asked for. */
+/** Where only manifests say something: what is there and not wanted was removed. The API server fills in much elsewhere. */
+const SAID =
+  /^(metadata\.(labels|annotations)|spec\.(nodeSelector|affinity|tolerations|imagePullSecrets|priorityClassName|containers\[server\]\.resources))\b/;
+
+/** Maps whose entries are told one by one, also when the last one goes. */
+const ENTRIES = /\b(labels|annotations|nodeSelector|limits|requests)$/;
+
 function differences(live: unknown, want: unknown, at: string): string[] {
-  if (Array.isArray(want)) {
+  if (Array.isArray(want) || Array.isArray(live)) {
     const found = named(live);
     const wanted = named(want);
     const gone = [...found.keys()].filter((name) => !wanted.has(name));
@@ -25,12 +31,17 @@ function differences(live: unknown, want: unknown, at: string): string[] {
       ...gone.map((name) => `${at}[${name}] (removed)`),
     ];
   }
-  if (isMapping(want) && isMapping(live)) {
-    return Object.entries(want).flatMap(([field, value]) =>
-      differences(live[field], value, at === '' ? field : `${at}.${field}`),
+  if (isMapping(live) && (isMapping(want) || (want === undefined && ENTRIES.test(at)))) {
+    const below = (field: string) => (at === '' ? field : `${at}.${field}`);
+    // Annotations of kubectl stay, whatever we apply.
+    const gone = Object.keys(live).filter(
+      (field) => want?.[field] === undefined && SAID.test(below(field)) && !field.includes('kubernetes.io/'),
     );
+    const fields = [...Object.keys(want ?? {}), ...gone];
+    return fields.flatMap((field) => differences(live[field], want?.[field], below(field)));
   }
   if (isSame(live, want, at)) return [];
+  if (want === undefined) return [`${at} (removed)`];
   return [live === undefined ? `${at} (added)` : at];
 }
 

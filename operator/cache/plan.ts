@@ -1,9 +1,8 @@
 /** What must be done so that what is there becomes what is wanted. Pure. */
-import { parseQuantity } from '../../crds/index.ts';
-import { type AnyObj, applies, type Desired, isOwnedBy, withHash } from '../runtime/index.ts';
+import { type AnyObj, applies, type Desired, isOwnedBy, wholeUnits, withHash } from '../runtime/index.ts';
 import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
-import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
+import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
 
 import type { Cache } from './types.ts';
@@ -32,6 +31,8 @@ export function deedOf(step: Exclude<Step, { do: 'wait' }>): string {
 }
 
 export function plan(cache: Cache, want: readonly Desired[], observed: Observed): Step[] {
+  const earlier = remainsOfEarlier(cache, observed);
+  if (earlier !== undefined) return [{ do: 'wait', because: earlier }];
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
   const secrets = generateSteps(cache, observed);
   if (secrets.length > 0) return secrets;
@@ -46,6 +47,19 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
     if (step) steps.push(step);
   }
   return [...steps, ...deleteSteps(cache, want, observed)];
+}
+
+/**
+ * An earlier cache of this name is still being collected. What would be taken over of it, keys for example, could go at
+ * any moment.
+ */
+function remainsOfEarlier({ metadata: { name, uid } }: Cache, { children, secrets }: Observed): string | undefined {
+  const isOther = (owner: string) => owner !== uid;
+  const child = [...children.values()].find((object) => cachesOwning(object).some(isOther));
+  const what = child ? `${child.kind} ${child.metadata.name}` : undefined;
+  const secret = [...secrets.owners].find(([, owners]) => owners.some(isOther));
+  const found = what ?? (secret && `Secret ${secret[0].name}`);
+  return found && `${found} of an earlier cache ${name} is still being deleted`;
 }
 
 /** Keys first: a token's Secret tells clients the public key. */
@@ -73,16 +87,16 @@ export function hasLivedBefore(cache: Cache, children: Observed['children']): bo
 function ownSteps(cache: Cache, { secrets }: Observed): Step[] {
   const wanted = cache.spec.reclaimPolicy === 'Delete';
   return [...secrets.owners].flatMap(([need, owners]): Step[] => {
-    const isOwned = owners.includes(cache.metadata.uid ?? '');
-    if (isOwned === wanted && (wanted || owners.length === 0)) return [];
+    if (need.use === 'token' || owners.length > 0 === wanted) return [];
     return [{ do: 'own', need, because: `reclaimPolicy is ${cache.spec.reclaimPolicy}` }];
   });
 }
 
 function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
-  if (!live)
-    return { do: 'apply', object: withHash(want, APPLIED_ANNOTATION), isNew: true, because: 'it does not exist' };
-  const object = withHash(want.kind === 'PersistentVolumeClaim' ? grown(want, live) : want, APPLIED_ANNOTATION);
+  const hashed = withHash(want, APPLIED_ANNOTATION);
+  if (!live) return { do: 'apply', object: hashed, isNew: true, because: 'it does not exist' };
+  // The hash is of what is wanted: what a volume has of its own changes without the manifest.
+  const object = want.kind === 'PersistentVolumeClaim' ? grown(hashed, live) : hashed;
   if (applies(live, object)) return undefined;
   const because = isAsApplied(live, object) ? whatChanged(live, object) : 'what is wanted has changed';
   const restart = want.kind === 'StatefulSet' ? restartReasons(live, object) : [];
@@ -114,25 +128,18 @@ interface VolumeSpec {
 /** A volume grows and does nothing else; of one that was kept from an earlier cache, what cannot change stays. */
 function grown(want: Desired, live: AnyObj): Desired {
   const wanted = want.spec as unknown as VolumeSpec;
-  const { accessModes, storageClassName, resources } = live.spec as unknown as VolumeSpec;
-  const storage = atLeast(wanted.resources.requests.storage, resources.requests.storage);
+  const { accessModes, storageClassName = wanted.storageClassName, resources } = live.spec as unknown as VolumeSpec;
+  const [wantedSize, liveSize] = [wanted.resources.requests.storage, resources.requests.storage];
+  const isLarger = (wholeUnits(wantedSize) ?? 0) >= (wholeUnits(liveSize) ?? Infinity);
   return {
     ...want,
     spec: {
       accessModes,
-      ...(wanted.storageClassName !== undefined && { storageClassName: storageClassName ?? wanted.storageClassName }),
-      resources: { requests: { storage } },
+      // Also where the manifest names none: to leave out what was applied once is to ask for its removal.
+      ...(storageClassName !== undefined && { storageClassName }),
+      resources: { requests: { storage: isLarger ? wantedSize : liveSize } },
     },
   };
-}
-
-function atLeast(wanted: string, live: string): string {
-  try {
-    return parseQuantity(wanted) < parseQuantity(live) ? live : wanted;
-  } catch {
-    // A volume that someone else made may have a size in a form that ours never have.
-    return live;
-  }
 }
 
 function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }: Observed): Step[] {
@@ -141,11 +148,11 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
-    if (kind !== 'PersistentVolumeClaim') {
-      // Labels can be copied; what an earlier cache of this name owned is the garbage collector's.
-      if (!isOwnedBy(object, cache.metadata.uid)) return [];
+    // Labels can be copied. What an earlier cache of this name owned is the garbage collector's, and of a volume that it
+    // has left nobody knows whether it is drained.
+    if (!isOwnedBy(object, cache.metadata.uid)) return [];
+    if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
-    }
     // Only after the pods have let go of it: a claim that waits for its end could not be used again.
     const isKept = cache.spec.reclaimPolicy === 'Retain' || claimed.has(metadata.name);
     if (isKept || metadata.labels?.[STORAGE_LABEL] === 'db') return [];

@@ -87,7 +87,9 @@ export class Reconciler {
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
       if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
-      return this.#report(cache, inputs, observed, outcome, known, signal);
+      // Otherwise a cache whose pods are about to restart would be called ready.
+      const children = new Map([...observed.children, ...outcome.applied]);
+      return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
   }
 
@@ -125,7 +127,7 @@ export class Reconciler {
   }
 
   async #act_(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
-    const nothing = { steps: [], notGrown: new Map(), contested: [], heldMs: undefined };
+    const nothing = { steps: [], applied: new Map(), notGrown: new Map(), contested: [], heldMs: undefined };
     const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
     if (isPaused(cache) || isHindered) return nothing;
     // The name of the signing key follows from it, and a key is for ever.

@@ -6,8 +6,8 @@ import { hasConnection, hashToken, Secret } from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
 import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
 import { type SecretNeed, secretNeeds } from './keys.ts';
-import { isOurs } from './names.ts';
-import { BINARY_CACHE, type Cache } from './types.ts';
+import { cachesOwning, isOurs } from './names.ts';
+import type { Cache } from './types.ts';
 
 /** What is kept of a value. */
 interface ValueFacts {
@@ -18,7 +18,8 @@ interface ValueFacts {
   readonly publicKey: string | undefined;
 }
 
-interface SecretFacts {
+/** What is kept of a Secret. */
+export interface SecretFacts {
   readonly values: ReadonlyMap<string, ValueFacts>;
   readonly object: Obj;
 }
@@ -32,7 +33,7 @@ export interface SecretProblem {
 export interface SecretsView {
   /** What is missing or cannot be used, in the order of the needs. */
   readonly problems: readonly SecretProblem[];
-  /** Generated Secrets of keys that are there and ours, with the uids of the caches that own them. */
+  /** Generated Secrets that are there and ours, with the uids of the caches that own them. */
   readonly owners: ReadonlyMap<SecretNeed, readonly string[]>;
   /** By name of the token. */
   readonly tokenHashes: ReadonlyMap<string, string>;
@@ -56,11 +57,10 @@ export class Secrets {
 
   /** @param isFresh asks again for what is known */
   async view(cache: Cache, isFresh: boolean, signal: AbortSignal): Promise<SecretsView> {
-    const { namespace = '' } = cache.metadata;
     const needs = secretNeeds(cache);
     const found = new Map<string, SecretFacts | undefined>();
     for (const name of new Set(needs.map((need) => need.name)))
-      found.set(name, await this.#read(namespace, name, isFresh, signal));
+      found.set(name, await this.#read(cache.metadata, name, isFresh, signal));
     return viewOf(cache, needs, found);
   }
 
@@ -70,15 +70,16 @@ export class Secrets {
   }
 
   async #read(
-    namespace: string,
+    { namespace, uid: owner }: Cache['metadata'],
     name: string,
     isFresh: boolean,
     signal: AbortSignal,
   ): Promise<SecretFacts | undefined> {
     const key = `${namespace}/${name}`;
     const known = this.#known.get(key);
-    // What is missing may come any moment: only what was there is believed without a look.
-    if (!isFresh && known?.facts !== undefined && Date.now() < known.until) return known.facts;
+    // What is missing may come any moment, and what an earlier cache owns goes: only what stays is believed unseen.
+    const isGoing = known?.facts && cachesOwning(known.facts.object).some((uid) => uid !== owner);
+    if (!isFresh && !isGoing && known?.facts !== undefined && Date.now() < known.until) return known.facts;
     const secret = await this.#init.api.get(kinds.Secret, { namespace, name }, { signal });
     const facts = secret && factsOf(secret);
     this.#known.set(key, { facts, until: Date.now() + this.#init.ttlMs });
@@ -86,7 +87,8 @@ export class Secrets {
   }
 }
 
-function factsOf(secret: SecretObject): SecretFacts {
+/** Pure. */
+export function factsOf(secret: SecretObject): SecretFacts {
   const { data = {} } = secret;
   const { apiVersion, kind, metadata } = secret;
   return {
@@ -117,8 +119,8 @@ export function viewOfNothing(cache: Cache): SecretsView {
   return viewOf(cache, secretNeeds(cache), new Map());
 }
 
-/** Pure. */
-function viewOf(
+/** What the facts say about the needs. Pure. */
+export function viewOf(
   cache: Cache,
   needs: readonly SecretNeed[],
   found: ReadonlyMap<string, SecretFacts | undefined>,
@@ -137,17 +139,9 @@ function viewOf(
     const value = facts.values.get(need.keys[0] ?? '');
     if (need.token !== undefined && value) tokenHashes.set(need.token, value.hash);
     if (need.use === 'signing' && value?.publicKey) publicKeys.push(value.publicKey);
-    const isKey = need.use === 'root' || need.use === 'signing';
-    if (isKey && need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
+    if (need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
   }
   return { problems, owners, tokenHashes, publicKeys };
-}
-
-/** Owners that are caches, an earlier one of this name perhaps. Others are none of our business. */
-function cachesOwning({ metadata }: Obj): string[] {
-  const { apiVersion, kind } = BINARY_CACHE;
-  const caches = (metadata.ownerReferences ?? []).filter((it) => it.kind === kind && it.apiVersion === apiVersion);
-  return caches.map(({ uid }) => uid);
 }
 
 function problemOf(need: SecretNeed, facts: SecretFacts | undefined): Omit<SecretProblem, 'need'> | undefined {

@@ -1,6 +1,6 @@
 /** `status.storages`: what the servers say of each storage, and what the volumes say. Pure. */
-import { parseQuantity, type ServerStatus } from '../../crds/index.ts';
-import type { PersistentVolumeClaim } from '../runtime/index.ts';
+import type { ServerStatus } from '../../crds/index.ts';
+import { type PersistentVolumeClaim, wholeUnits } from '../runtime/index.ts';
 import { volumeName } from './names.ts';
 import type { Observed } from './observed.ts';
 import { roundBytes } from './sizes.ts';
@@ -65,22 +65,14 @@ export function volumeOf(cache: Cache, { children }: Observed, storage: string):
 
 /** A server without statistics of its own has those of its volume. */
 function withVolume(status: StorageStatus, volume: PersistentVolumeClaim | undefined): StorageStatus {
-  const size = volume?.status?.capacity?.storage;
-  return status.capacity === undefined && size !== undefined ? { ...status, capacity: size } : status;
+  const size = wholeUnits(volume?.status?.capacity?.storage);
+  return status.capacity === undefined && size !== undefined ? { ...status, capacity: roundBytes(size) } : status;
 }
 
 /** Whether a volume is on its way to another size. */
 export function isResizing(volume: PersistentVolumeClaim): boolean {
   const { spec, status } = volume;
   if (status?.conditions?.some(({ type, status }) => /Resiz/.test(type) && status === 'True')) return true;
-  const [wanted, real] = [spec.resources?.requests?.storage, status?.capacity?.storage];
-  return wanted !== undefined && real !== undefined && bytesOf(wanted) > bytesOf(real);
-}
-
-function bytesOf(quantity: string): number {
-  try {
-    return parseQuantity(quantity);
-  } catch {
-    return 0;
-  }
+  const [wanted, real] = [spec.resources?.requests?.storage, status?.capacity?.storage].map(wholeUnits);
+  return wanted !== undefined && real !== undefined && wanted > real;
 }

@@ -151,7 +151,8 @@ function volumesAndMounts(cache: Cache): { volumes: Json[]; mounts: Json[] } {
     volumes.push({ name: 'data', emptyDir: {} });
     mounts.push({ name: 'data', mountPath: DATA });
   }
-  for (const { name, storage } of volumesOf(cache)) {
+  // By name: in which order the manifest has the storages filled is no reason to restart.
+  for (const { name, storage } of volumesOf(cache).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const [volume, mountPath] = storage === 'db' ? ['data', DATA] : [`storage-${storage}`, `${STORAGES}/${storage}`];
     volumes.push({ name: volume, persistentVolumeClaim: { claimName: name } });
     mounts.push({ name: volume, mountPath });

@@ -28,6 +28,12 @@ export function sameQuantity(a: unknown, b: unknown): boolean {
   return value !== undefined && value === nanos(b);
 }
 
+/** Whole units, rounded up: `1.1Gi` is 1181116007, and so is the `1181116006400m` that the API server makes of it. */
+export function wholeUnits(quantity: unknown): number | undefined {
+  const value = nanos(quantity);
+  return value === undefined ? undefined : Number(roundedUp(value, 10n ** BigInt(SCALE)));
+}
+
 /** In billionths, exactly; undefined for what is no quantity. */
 function nanos(quantity: unknown): bigint | undefined {
   if (typeof quantity !== 'string' && typeof quantity !== 'number') return undefined;

@@ -15,6 +15,7 @@ export interface CacheCondition {
   readonly lastTransitionTime: string;
 }
 
+/** A condition of a cache, undefined unless it is about the manifest as it is now. */
 export async function conditionOf(
   kubernetes: Kubernetes,
   namespace: string,
@@ -23,7 +24,8 @@ export async function conditionOf(
 ): Promise<CacheCondition | undefined> {
   const { body } = await kubernetes.request(pathOf(BINARY_CACHE, { namespace, name: cache }));
   const { conditions = [] } = (body.status ?? {}) as { conditions?: CacheCondition[] };
-  return conditions.find((condition) => condition.type === type);
+  const { generation } = body.metadata ?? {};
+  return conditions.find((it) => it.type === type && it.observedGeneration === generation);
 }
 
 /** Waits until a condition of a cache has a status, and a reason where one is given. */

@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import fc from 'fast-check';
+import type { AnyObj } from '../../../operator/runtime/index.ts';
+import { anyCache } from '../../support/cache-arbitrary.ts';
+import { type Change, terminating, withLabels, withSpec } from '../../support/live-object.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, cachesOf, secretsOf } from '../../support/operator-fixtures.ts';
+import { inShort, settledFor, World, worldFor } from '../../support/operator-world.ts';
+import { CACHES } from '../../tables/caches.ts';
+
+const EXAMPLES = path.join(import.meta.dirname, '../../../examples');
+
+const ci: Value = { name: 'ci', permissions: ['Write'] };
+
+describe('the plan for a new cache', () => {
+  const cache = cacheOf({ tokens: [ci] });
+
+  it('makes keys, then tokens, then what pods need, then the pods', () => {
+    const world = new World();
+    assert.deepEqual(inShort(world.settle(cache)), [
+      'generate Secret/main-root-key',
+      'generate Secret/main-signing-key',
+      'generate Secret/main-token-ci',
+      'apply ServiceAccount/main-server',
+      'apply ConfigMap/main-config',
+      'apply PersistentVolumeClaim/main-db',
+      'apply PersistentVolumeClaim/main-disk',
+      'apply Service/main',
+      'apply Service/main-peers',
+      'apply NetworkPolicy/main',
+      'apply StatefulSet/main',
+      'apply PodDisruptionBudget/main',
+    ]);
+    assert.deepEqual(world.plan(cache), []);
+  });
+
+  it('tells clients of a token the key that was made before it', () => {
+    const world = settledFor(cache);
+    const { publicKeys } = world.observe(cache).secrets;
+    assert.equal(publicKeys.length, 1);
+    const conf = Buffer.from(world.secrets.get('main-token-ci')?.data?.['nix.conf'] ?? '', 'base64').toString();
+    assert.ok(conf.includes(`extra-trusted-public-keys = ${publicKeys[0]}\n`));
+  });
+
+  it('says of each object that it is new', () => {
+    for (const step of worldFor(cache).settle(cache)) if (step.do === 'apply') assert.ok(step.isNew);
+  });
+
+  it('generates nothing that the manifest gives, and goes on where it is missing', () => {
+    const given = cacheOf({
+      rootSecretRef: { name: 'root' },
+      signing: { secretRefs: [{ name: 'key' }] },
+      tokens: [{ ...ci, secretRef: { name: 'token' } }],
+    });
+    const steps = inShort(new World().settle(given));
+    assert.deepEqual(
+      steps.filter((it) => it.startsWith('generate')),
+      [],
+    );
+    assert.ok(steps.includes('apply StatefulSet/main'));
+  });
+});
+
+describe('after its steps, a plan', () => {
+  const examples = readdirSync(EXAMPLES).flatMap((file) =>
+    cachesOf(readFileSync(path.join(EXAMPLES, file), 'utf8')).map((cache) => ({
+      title: `examples/${file}`,
+      cache,
+    })),
+  );
+  const rich = CACHES.map(({ title, name, spec }) => ({ title, cache: cacheOf(spec, { name }) }));
+  for (const { title, cache } of [...examples, ...rich])
+    it(`has nothing left to do: ${title}`, () => {
+      const world = worldFor(cache);
+      assert.ok(world.settle(cache).length > 0);
+      assert.deepEqual(world.plan(cache), []);
+    });
+
+  it('has nothing left to do, whatever the cache', () => {
+    fc.assert(
+      fc.property(anyCache, (cache) => {
+        assert.deepEqual(settledFor(cache).plan(cache), []);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('leads from any cache to any other of its name, and ends', () => {
+    fc.assert(
+      fc.property(anyCache, anyCache, (one, { spec }) => {
+        const other = { ...one, spec };
+        const world = new World([...secretsOf(one), ...secretsOf(other)]);
+        world.settle(one);
+        world.settle(other);
+        assert.deepEqual(world.plan(other), []);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('the plan when somebody else changes something', () => {
+  const cache = cacheOf({
+    ...CACHES[0]?.spec,
+    monitoring: { serviceMonitor: { enabled: true } },
+    podTemplate: { spec: { priorityClassName: 'high' } },
+  });
+
+  const CHANGES: readonly (readonly [string, Change])[] = [
+    ['ServiceAccount/main-server', (it) => ({ ...it, automountServiceAccountToken: true })],
+    ['ConfigMap/main-config', (it) => ({ ...it, data: { 'cache.yaml': 'spec: {}' } })],
+    ['PersistentVolumeClaim/main-nfs', withLabels({ 'narwhal.dev/storage': 'other' })],
+    ['Service/main', withSpec({ selector: { app: 'other' } })],
+    ['Service/main-peers', withSpec({ publishNotReadyAddresses: false })],
+    ['NetworkPolicy/main', withSpec({ ingress: [{}] })],
+    ['StatefulSet/main', withSpec({ replicas: 7 })],
+    ['PodDisruptionBudget/main', withSpec({ maxUnavailable: 0 })],
+    ['HorizontalPodAutoscaler/main', withSpec({ maxReplicas: 100 })],
+    ['Ingress/main', withSpec({ rules: [] })],
+    ['ServiceMonitor/main', withSpec({ endpoints: [] })],
+  ];
+
+  for (const [key, change] of CHANGES)
+    it(`puts it right, and nothing else: ${key}`, () => {
+      const world = settledFor(cache);
+      world.edit(key, change);
+      const steps = world.plan(cache);
+      assert.deepEqual(inShort(steps), [`apply ${key}`]);
+      assert.deepEqual(
+        steps.map(({ because }) => because),
+        ['something else has changed it'],
+      );
+      world.settle(cache);
+    });
+
+  it('has a change for every object of a cache with everything', () => {
+    assert.deepEqual(CHANGES.map(([key]) => key).sort(), [...settledFor(cache).children.keys()].sort());
+  });
+
+  it('leaves what nobody asked about', () => {
+    const world = settledFor(cache);
+    for (const key of world.children.keys()) world.edit(key, withLabels({ 'example.org/cost-centre': '7' }));
+    world.edit('Service/main', withSpec({ sessionAffinity: 'ClientIP' }));
+    assert.deepEqual(world.plan(cache), []);
+  });
+
+  it('makes anew what is gone', () => {
+    const world = settledFor(cache);
+    world.children.delete('Service/main');
+    const [step] = world.plan(cache);
+    assert.ok(step?.do === 'apply' && step.isNew);
+    assert.equal(step.because, 'it does not exist');
+  });
+});
+
+describe('the plan when the manifest changes', () => {
+  it('tells a field that is no longer wanted from one that somebody has added', () => {
+    const before = cacheOf({ podTemplate: { spec: { priorityClassName: 'high' } } });
+    const world = settledFor(before);
+    const steps = world.plan(cacheOf());
+    assert.deepEqual(inShort(steps), ['apply StatefulSet/main']);
+    assert.match(steps[0]?.because ?? '', /^what is wanted has changed/);
+  });
+
+  it('says that pods restart, and why', () => {
+    const [step] = settledFor(cacheOf()).plan(cacheOf({ image: 'narwhal:2.0.0' }));
+    const because = 'what is wanted has changed; pods restart because of spec.containers[server].image';
+    assert.equal(step?.because, because);
+  });
+
+  it('does not speak of restarts where there are none', () => {
+    const [step] = settledFor(cacheOf()).plan(cacheOf({ replicas: 0 }));
+    assert.equal(step?.because, 'what is wanted has changed');
+  });
+
+  const REMOVED: readonly (readonly [string, Value, Value, string])[] = [
+    ['Ingress', { ingress: { host: 'a.b' } }, {}, 'delete Ingress/main'],
+    ['HTTPRoute', { httpRoute: { hostnames: ['a.b'], parentRefs: [{ name: 'gw' }] } }, {}, 'delete HTTPRoute/main'],
+    ['NetworkPolicy', {}, { networkPolicy: { enabled: false } }, 'delete NetworkPolicy/main'],
+    ['ServiceMonitor', { monitoring: { serviceMonitor: { enabled: true } } }, {}, 'delete ServiceMonitor/main'],
+    ['ServiceAccount', {}, { podTemplate: { spec: { serviceAccountName: 'x' } } }, 'delete ServiceAccount/main-server'],
+  ];
+  for (const [kind, before, after, expected] of REMOVED)
+    it(`removes what is no longer asked for, last of all: ${kind}`, () => {
+      const steps = settledFor(cacheOf(before)).plan(cacheOf(after));
+      assert.equal(inShort(steps).at(-1), expected);
+      assert.equal(inShort(steps).filter((it) => it.startsWith('delete')).length, 1);
+      assert.equal(steps.at(-1)?.because, 'the manifest no longer asks for it');
+    });
+
+  it('removes the autoscaler', () => {
+    const spec = { ...CACHES[0]?.spec };
+    const world = settledFor(cacheOf(spec));
+    delete spec.autoscaling;
+    assert.deepEqual(inShort(world.plan(cacheOf(spec))), ['delete HorizontalPodAutoscaler/main']);
+  });
+
+  it('waits until what is removed is gone, where it is wanted again', () => {
+    const cache = cacheOf({ ingress: { host: 'a.b' } });
+    const world = settledFor(cache);
+    world.edit('Ingress/main', terminating);
+    assert.deepEqual(inShort(world.plan(cache)), ['wait']);
+    // Where it is not, there is nothing to wait for.
+    assert.deepEqual(inShort(world.plan(cacheOf())), ['apply StatefulSet/main']);
+  });
+
+  it('leaves what has our labels but not this cache as its owner', () => {
+    const cache = cacheOf();
+    const world = settledFor(cache);
+    const copied: AnyObj = { ...world.get('ConfigMap/main-config') };
+    const { ownerReferences: _, ...metadata } = copied.metadata;
+    world.children.set('ConfigMap/backup', { ...copied, metadata: { ...metadata, name: 'backup' } });
+    assert.deepEqual(world.plan(cache), []);
+  });
+});
