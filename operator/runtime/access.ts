@@ -17,7 +17,8 @@ export interface Credentials {
 /** Asked before each request, so that files may change at any time. */
 export type Access = () => Promise<Credentials>;
 
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Where the kubelet puts them; tests have no kubelet. */
+const SERVICE_ACCOUNT = process.env.NARWHAL_SERVICE_ACCOUNT ?? '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /** Finds the API server: by `file`, else by `KUBECONFIG`, else as a pod does, else by the user's own configuration. */
 export function kubeConfig(file?: string): () => Promise<Access> {
