@@ -8,6 +8,7 @@ import {
   type Cache,
   desired,
   type Inputs,
+  NOTHING_HELD,
   namesOf,
   type Observed,
   observeOnce,
@@ -109,6 +110,8 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
     trustedProxies,
     operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
+    // It tells the end of it: servers let go of what they may.
+    held: NOTHING_HELD,
     served: { httpRoute: true, serviceMonitor: true },
   };
 }

@@ -12,6 +12,7 @@ import { hasLivedBefore } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
 import type { Cache, StorageStatus } from './types.ts';
+import { DATABASE_VOLUME } from './volumes.ts';
 
 export interface Facts {
   readonly cache: Cache;
@@ -213,7 +214,7 @@ const illStorage: Check = ({ observed }) => {
 };
 
 const resizing: Check = ({ cache, observed }) => {
-  for (const { name } of [...cache.spec.storages, { name: 'db' }]) {
+  for (const { name } of [...cache.spec.storages, { name: DATABASE_VOLUME }]) {
     const volume = volumeOf(cache, observed, name);
     if (volume && isResizing(volume)) {
       const { spec, status } = volume;

@@ -1,3 +1,5 @@
+import type { Held } from './held.ts';
+
 /** What the objects of a cache follow from, beside the cache itself. */
 export interface Inputs {
   /** Image of the server, where the cache names none. */
@@ -10,6 +12,8 @@ export interface Inputs {
   readonly operatorNamespace: string;
   /** Hex SHA-256 of each token by its name. A token without one does not exist. */
   readonly tokenHashes: ReadonlyMap<string, string>;
+  /** What the pods keep mounted for now. */
+  readonly held: Held;
   /** Optional kinds that the API server knows. */
   readonly served: { readonly httpRoute: boolean; readonly serviceMonitor: boolean };
 }

@@ -64,8 +64,14 @@ export function secretNeeds(cache: Cache): SecretNeed[] {
   return needs;
 }
 
+export interface MountedSecret {
+  readonly name: string;
+  /** Whether a pod starts without it. */
+  readonly optional: boolean;
+}
+
 /** Secrets that the pods mount, each once. Tokens are not among them: a server knows their hashes only. */
-export function mountedSecrets(cache: Cache): { readonly name: string; readonly optional: boolean }[] {
+export function mountedSecrets(cache: Cache): MountedSecret[] {
   const mounted = new Map<string, boolean>();
   for (const { use, name } of secretNeeds(cache)) {
     if (use === 'token') continue;
@@ -73,7 +79,7 @@ export function mountedSecrets(cache: Cache): { readonly name: string; readonly 
     const optional = use === 'root' || use === 'signing';
     mounted.set(name, (mounted.get(name) ?? true) && optional);
   }
-  return [...mounted].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, optional]) => ({ name, optional }));
+  return [...mounted].map(([name, optional]) => ({ name, optional }));
 }
 
 /** Name of the key that a cache signs with: what `cachix use` expects where the public name belongs to the cache. */

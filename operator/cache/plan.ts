@@ -1,11 +1,20 @@
 /** What must be done so that what is there becomes what is wanted. Pure. */
-import { type AnyObj, applies, type Desired, isOwnedBy, wholeUnits, withHash } from '../runtime/index.ts';
+import {
+  type AnyObj,
+  applies,
+  type Desired,
+  isOwnedBy,
+  type StatefulSet,
+  wholeUnits,
+  withHash,
+} from '../runtime/index.ts';
 import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
 
 import type { Cache } from './types.ts';
+import { DATABASE_VOLUME } from './volumes.ts';
 
 export type Step =
   /** Makes a Secret with random content, once. */
@@ -144,7 +153,10 @@ function grown(want: Desired, live: AnyObj): Desired {
 
 function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }: Observed): Step[] {
   const wanted = new Set(want.map(childKey));
-  const claimed = new Set(pods.flatMap(({ spec }) => spec?.volumes?.map((it) => it.persistentVolumeClaim?.claimName)));
+  const templates = want.flatMap((it) => (isStatefulSet(it) ? [it.spec.template] : []));
+  const claimed = new Set(
+    [...pods, ...templates].flatMap(({ spec }) => spec?.volumes?.map((it) => it.persistentVolumeClaim?.claimName)),
+  );
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
@@ -153,9 +165,13 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
     if (!isOwnedBy(object, cache.metadata.uid)) return [];
     if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
-    // Only after the pods have let go of it: a claim that waits for its end could not be used again.
+    // Only after the pods have let go of it, and are not to have it again: a claim that waits for its end could not be used again.
     const isKept = cache.spec.reclaimPolicy === 'Retain' || claimed.has(metadata.name);
-    if (isKept || metadata.labels?.[STORAGE_LABEL] === 'db') return [];
+    if (isKept || metadata.labels?.[STORAGE_LABEL] === DATABASE_VOLUME) return [];
     return [{ do: 'delete', object, because: 'its storage is drained and removed, and reclaimPolicy is Delete' }];
   });
+}
+
+function isStatefulSet(object: Desired): object is Desired & Pick<StatefulSet, 'spec'> {
+  return object.kind === 'StatefulSet';
 }

@@ -16,6 +16,7 @@ import { isPaused } from './conditions.ts';
 import { configHash } from './config.ts';
 import { CrdGap } from './crd-gap.ts';
 import { desired } from './desired.ts';
+import { held } from './held.ts';
 import type { Inputs } from './inputs.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import { type ObserveInit, observe } from './observe.ts';
@@ -82,7 +83,7 @@ export class Reconciler {
     known.generation = generation;
     for (let looks = 1; ; looks++) {
       const observed = await observe(this.#init, cache, isFresh, signal);
-      const inputs = await this.#inputs(observed, signal);
+      const inputs = await this.#inputs(cache, observed, signal);
       const outcome = await this.#act_(cache, inputs, observed, signal);
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
@@ -109,7 +110,8 @@ export class Reconciler {
     this.#known.delete(key);
   }
 
-  async #inputs({ secrets, publicName }: Observed, signal: AbortSignal): Promise<Inputs> {
+  async #inputs(cache: Cache, observed: Observed, signal: AbortSignal): Promise<Inputs> {
+    const { secrets, publicName } = observed;
     const { api, settings } = this.#init;
     const { image, apiUrl, trustedProxies, operatorNamespace } = settings;
     const [httpRoute, serviceMonitor] = await Promise.all([
@@ -122,6 +124,7 @@ export class Reconciler {
       trustedProxies,
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
+      held: held(cache, observed),
       served: { httpRoute, serviceMonitor },
     };
   }

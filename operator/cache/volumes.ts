@@ -5,12 +5,15 @@ import type { Cache } from './types.ts';
 
 interface Volume {
   readonly name: string;
-  /** `db`, or the name of the storage. */
+  /** The name of the storage, or DATABASE_VOLUME. */
   readonly storage: string;
   readonly size: string | number;
   readonly storageClassName?: string | undefined;
   readonly accessMode: string;
 }
+
+/** What stands for the database among the names of storages. */
+export const DATABASE_VOLUME = 'db';
 
 /** The volumes that a cache has. */
 export function volumesOf(cache: Cache): Volume[] {
@@ -20,7 +23,7 @@ export function volumesOf(cache: Cache): Volume[] {
     const { size = '10Gi', storageClassName } = database.sqlite ?? {};
     volumes.push({
       name: namesOf(cache).database,
-      storage: 'db',
+      storage: DATABASE_VOLUME,
       size,
       storageClassName,
       // One writer: two pods on one SQLite file must not even be possible.

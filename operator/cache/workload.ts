@@ -7,9 +7,9 @@ import { accountName } from './account.ts';
 import { serverAddresses } from './addresses.ts';
 import { type Inputs, SHUTDOWN_GRACE } from './inputs.ts';
 import { mountedSecrets } from './keys.ts';
-import { ADMIN_PORT, API_URL, HTTP_PORT, labelsOf, namesOf, ownedMetadata, selectorOf } from './names.ts';
+import { ADMIN_PORT, API_URL, HTTP_PORT, labelsOf, namesOf, ownedMetadata, selectorOf, volumeName } from './names.ts';
 import type { Cache } from './types.ts';
-import { volumesOf } from './volumes.ts';
+import { DATABASE_VOLUME, volumesOf } from './volumes.ts';
 
 /** A user of the image that owns nothing else. */
 const USER = 65532;
@@ -47,7 +47,7 @@ export function workload(cache: Cache, inputs: Inputs): Desired[] {
 
 function podSpec(cache: Cache, inputs: Inputs): Json {
   const { resources: _, env: __, serviceAccountName: ___, ...additions } = cache.spec.podTemplate?.spec ?? {};
-  const { volumes, mounts } = volumesAndMounts(cache);
+  const { volumes, mounts } = volumesAndMounts(cache, inputs);
   return {
     serviceAccountName: accountName(cache),
     automountServiceAccountToken: false,
@@ -132,7 +132,7 @@ function environment(cache: Cache, inputs: Inputs): Json[] {
   ];
 }
 
-function volumesAndMounts(cache: Cache): { volumes: Json[]; mounts: Json[] } {
+function volumesAndMounts(cache: Cache, { held }: Inputs): { volumes: Json[]; mounts: Json[] } {
   const volumes: Json[] = [
     { name: 'config', configMap: { name: namesOf(cache).config } },
     { name: 'tmp', emptyDir: {} },
@@ -142,7 +142,9 @@ function volumesAndMounts(cache: Cache): { volumes: Json[]; mounts: Json[] } {
     { name: 'config', mountPath: CONFIG, readOnly: true },
     { name: 'tmp', mountPath: '/tmp' },
   ];
-  for (const [index, { name, optional }] of mountedSecrets(cache).entries()) {
+  // By name, as volumes are: in which order the manifest has them is no reason to restart.
+  const secrets = [...mountedSecrets(cache), ...held.secrets].sort(byName);
+  for (const [index, { name, optional }] of secrets.entries()) {
     volumes.push({ name: `secret-${index}`, secret: { secretName: name, ...(optional && { optional }) } });
     mounts.push({ name: `secret-${index}`, mountPath: `${SECRETS}/${name}`, readOnly: true });
   }
@@ -151,11 +153,17 @@ function volumesAndMounts(cache: Cache): { volumes: Json[]; mounts: Json[] } {
     volumes.push({ name: 'data', emptyDir: {} });
     mounts.push({ name: 'data', mountPath: DATA });
   }
-  // By name: in which order the manifest has the storages filled is no reason to restart.
-  for (const { name, storage } of volumesOf(cache).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const [volume, mountPath] = storage === 'db' ? ['data', DATA] : [`storage-${storage}`, `${STORAGES}/${storage}`];
+  const claims = [
+    ...volumesOf(cache),
+    ...held.storages.map((storage) => ({ name: volumeName(cache, storage), storage })),
+  ];
+  for (const { name, storage } of claims.sort(byName)) {
+    const isDatabase = storage === DATABASE_VOLUME;
+    const [volume, mountPath] = isDatabase ? ['data', DATA] : [`storage-${storage}`, `${STORAGES}/${storage}`];
     volumes.push({ name: volume, persistentVolumeClaim: { claimName: name } });
     mounts.push({ name: volume, mountPath });
   }
   return { volumes, mounts };
 }
+
+const byName = (a: { readonly name: string }, b: { readonly name: string }): number => (a.name < b.name ? -1 : 1);

@@ -14,7 +14,7 @@ import { sharedCluster } from '../support/shared-cluster.ts';
 
 const EXAMPLE = new URL('../../examples/laptop.yaml', import.meta.url);
 
-describeWith('kubernetes', 'the life of a cache: from nothing', () => {
+describeWith(['kubernetes', 'nix'], 'the life of a cache: from nothing', () => {
   let folder: string;
   let cache: LivingCache;
   let nix: NixClient;

@@ -26,6 +26,9 @@ const QUICK: Readonly<Record<string, string>> = {
   NARWHAL_LOG_LEVEL: 'debug',
 };
 
+/** Flags of an operator that keeps its lease on a busy machine. */
+const PATIENT = ['--lease-duration', '15', '--renew-deadline', '10', '--lease-retry', '0.2'];
+
 export interface LivingCacheInit {
   readonly name?: string;
   /** Documents that are there before the cache, such as Secrets. */
@@ -44,6 +47,7 @@ export class LivingCache implements PushTarget {
   readonly operator: Operator;
   /** A port of this machine that leads to the Service. */
   readonly url: string;
+  #looks = 0;
 
   private constructor(parts: Pick<LivingCache, 'cluster' | 'namespace' | 'name' | 'operator' | 'url'>) {
     this.cluster = parts.cluster;
@@ -54,9 +58,9 @@ export class LivingCache implements PushTarget {
   }
 
   /** A namespace with an operator that looks after it, and no cache yet. */
-  static async prepare(cluster: Cluster, { name = 'main', args }: LivingCacheInit = {}): Promise<LivingCache> {
+  static async prepare(cluster: Cluster, { name = 'main', args = [] }: LivingCacheInit = {}): Promise<LivingCache> {
     const namespace = await cluster.kubernetes.namespace('life');
-    const operator = await cluster.operator(namespace, args && { args });
+    const operator = await cluster.operator(namespace, { args: [...PATIENT, ...args] });
     const url = await cluster.services.open({ namespace, name });
     return new LivingCache({ cluster, namespace, name, operator, url });
   }
@@ -157,6 +161,29 @@ export class LivingCache implements PushTarget {
     return found;
   }
 
+  /** Writes a lie into the status, as whoever may write statuses can, while the operator is not there to write better. */
+  async forge(storages: Readonly<Record<string, string>>): Promise<void> {
+    const status = { storages: Object.entries(storages).map(([name, phase]) => ({ name, phase })) };
+    const path = `${pathOf('BinaryCache', this.namespace, this.name)}/status`;
+    const type = 'application/merge-patch+json';
+    await this.cluster.kubernetes.expect(path, { method: 'PATCH', type, body: { status } });
+  }
+
+  /** Ends the operator at once. Nobody waits until its lease has run out. */
+  async killOperator(): Promise<void> {
+    await this.operator.kill();
+    await this.kubectl('delete', 'lease', 'narwhal-operator', '--ignore-not-found');
+  }
+
+  /** Has the operator look at it, and waits until it has. */
+  async looked(): Promise<void> {
+    const count = () => this.operator.metric('narwhal_operator_reconcile_seconds_count', { controller: 'caches' });
+    const before = await count();
+    this.#looks += 1;
+    await this.kubectl('annotate', '--overwrite', 'bc', this.name, `narwhal.dev/reconcile=${this.#looks}`);
+    await until('the operator has looked', async () => (await count()) > before);
+  }
+
   kubectl(...args: readonly string[]): Promise<string> {
     return this.cluster.kubernetes.kubectl(['-n', this.namespace, ...args]);
   }
@@ -174,6 +201,19 @@ export class LivingCache implements PushTarget {
 
   process(ordinal = 0) {
     return this.cluster.kubelet.processOf(this.namespace, `${this.name}-${ordinal}`);
+  }
+
+  /** Deletes a pod and waits until its successor is ready. */
+  async replacePod(ordinal = 0): Promise<void> {
+    const { uid } = await this.life(ordinal);
+    await this.kubectl('delete', 'pod', `${this.name}-${ordinal}`);
+    const isNew = ({ metadata, status }: Pod) =>
+      metadata.uid !== uid && status?.conditions?.some((it) => it.type === 'Ready' && it.status === 'True');
+    await until(
+      'the new pod is ready',
+      async () => (await this.pod(ordinal).then(isNew, () => false)) ?? false,
+      45_000,
+    );
   }
 
   /** What the server in a pod says of itself. */

@@ -1,8 +1,9 @@
-/** Tests that need a component which a person may leave out. */
+/** Tests that need components which a person may leave out. */
 import { isSkipped } from '../../hack/lib/skip.mjs';
 
-/** Declares tests by `describe`. Where NARWHAL_SKIP names the component, one pending test stands for them. */
-export function describeWith(component: string, title: string, tests: () => void): void {
-  if (isSkipped(component)) describe(title, () => it.skip(`with ${component} (NARWHAL_SKIP=${component})`));
-  else describe(title, tests);
+/** Declares tests by `describe`. Where NARWHAL_SKIP names a component of theirs, one pending test stands for them. */
+export function describeWith(components: string | readonly string[], title: string, tests: () => void): void {
+  const skipped = [components].flat().find((component) => isSkipped(component));
+  if (skipped === undefined) describe(title, tests);
+  else describe(title, () => it.skip(`with ${skipped} (NARWHAL_SKIP=${skipped})`));
 }

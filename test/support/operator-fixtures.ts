@@ -1,5 +1,6 @@
 /** What the operator's pure parts take: caches, inputs, and what is observed, made of the real types by the real code. */
 import { formatManifestError, generateToken, type ServerStatus, type StorageStatus } from '../../crds/index.ts';
+import { NOTHING_HELD } from '../../operator/cache/held.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
 import { generateSecret, type SecretNeed, secretNeeds } from '../../operator/cache/keys.ts';
 import { labelsOf } from '../../operator/cache/names.ts';
@@ -46,6 +47,7 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
     apiUrl: 'https://cache.example.org',
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
+    held: NOTHING_HELD,
     tokenHashes: new Map(),
     served: { httpRoute: true, serviceMonitor: true },
     ...more,
