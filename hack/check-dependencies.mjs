@@ -3,7 +3,7 @@ import { isBuiltin } from 'node:module';
 import path from 'node:path';
 
 const FORMATS = ['crds', 'server/nix'];
-const BELOW_HTTP = [...FORMATS, 'server/storage', 'server/metadata', 'server/cache'];
+const BELOW_HTTP = [...FORMATS, 'server/storage', 'server/metadata', 'server/cache', 'server/wire'];
 const PRODUCT = [...BELOW_HTTP, 'server/http', 'server'];
 
 /**
@@ -21,6 +21,7 @@ const ROOMS = [
   },
   { name: 'server/storage', may: FORMATS, product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
+  { name: 'server/wire', may: [], product: true },
   { name: 'server/cache', may: [...FORMATS, 'server/storage', 'server/metadata'], product: true },
   { name: 'server/http', may: BELOW_HTTP, product: true },
   // main.ts, convert.ts and what else lies beside the rooms: the wiring.

@@ -2,20 +2,12 @@
 import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
 import { defaultSettings } from './cache/index.ts';
-import {
-  databaseWaitOption,
-  dataOption,
-  fileOption,
-  list,
-  seconds,
-  secretsOption,
-  storagesOption,
-  wholeNumber,
-} from './cli-options.ts';
-import { defaultTimeouts } from './http/index.ts';
+import { databaseWaitOption, dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
+import { list, seconds, wholeNumber } from './cli-values.ts';
 import { createLogger } from './log.ts';
 import { parseListen, type ServeOptions } from './options.ts';
 import { serve } from './serve.ts';
+import { defaultTimeouts } from './wire/index.ts';
 
 interface ServeFlags {
   file: string[];

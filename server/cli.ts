@@ -3,8 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { generateToken, hashToken } from './cache/index.ts';
 import { runCheck } from './check.ts';
-import { dataOption, fileOption, secretsOption, size, storagesOption } from './cli-options.ts';
+import { dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';
+import { size } from './cli-values.ts';
 import { ConvertError, convertSeedConfig } from './convert.ts';
 import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
 import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
@@ -51,7 +52,14 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   }
 }
 
-const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError', 'StorageUnavailableError']);
+const PLAIN = new Set([
+  'AddressError',
+  'CacheError',
+  'FormatError',
+  'SecretError',
+  'QuantityError',
+  'StorageUnavailableError',
+]);
 
 /** Errors of the operating system and of caches have messages for people. */
 function isPlain(error: unknown): boolean {

@@ -1,6 +1,12 @@
-/** Answers on bare `http` objects, shared by the hot routes and koa. */
+/** Answers on bare `http` objects. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Answer } from './errors.ts';
+
+export interface Answer {
+  readonly status: number;
+  /** One line of plain ASCII, shown by nix and cachix as it is. */
+  readonly text: string;
+  readonly retryAfterSeconds?: number;
+}
 
 /** nix shows bodies below 1 KiB; a text may quote what a client sent. */
 const MAX_TEXT = 900;

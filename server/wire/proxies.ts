@@ -1,7 +1,7 @@
 /** Proxies in front: what they say of a client counts only where the connection comes from one that is trusted. */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
-import { CacheError } from '../cache/index.ts';
+import { AddressError } from './errors.ts';
 
 export type Scheme = 'http' | 'https';
 
@@ -9,7 +9,7 @@ export class TrustedProxies {
   readonly #networks = new BlockList();
   readonly #isNone: boolean;
 
-  /** @param networks addresses, or networks as `10.0.0.0/8`. @throws CacheError Invalid */
+  /** @param networks addresses, or networks as `10.0.0.0/8`. @throws AddressError */
   constructor(networks: readonly string[]) {
     this.#isNone = networks.length === 0;
     for (const network of networks) {
@@ -17,7 +17,7 @@ export class TrustedProxies {
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
       const most = family === 'ipv6' ? 128 : 32;
       if (isIP(address) === 0 || Number(bits ?? most) > most)
-        throw new CacheError('Invalid', `--trusted-proxies: expected an address or a network, got ${network}`);
+        throw new AddressError(`--trusted-proxies: expected an address or a network, got ${network}`);
       this.#networks.addSubnet(address, Number(bits ?? most), family);
     }
   }
