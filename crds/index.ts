@@ -9,6 +9,16 @@ export type {
   UpstreamSpec,
 } from './binary-cache.ts';
 export { apiVersion } from './fields.ts';
+export {
+  type CacheRoute,
+  type GatewayStatus,
+  parseRoutingTable,
+  type RoutingTable,
+  RoutingTableError,
+  type RunningRoutes,
+  routesKey,
+  tokenDigits,
+} from './gateway.ts';
 export { type Kind, kinds } from './kinds.ts';
 export type { LimitsSpec } from './limits.ts';
 export {

@@ -24,6 +24,7 @@ const ROOMS = [
   { name: 'server/wire', may: [], product: true },
   { name: 'server/cache', may: [...FORMATS, 'server/storage', 'server/metadata'], product: true },
   { name: 'server/http', may: BELOW_HTTP, product: true },
+  { name: 'server/gateway', may: ['crds', 'operator/runtime', 'server/wire'], product: true },
   // main.ts, convert.ts and what else lies beside the rooms: the wiring.
   { name: 'server', may: PRODUCT, product: true, filesOnly: true },
   // The bench pushes with the clients that the tests have.

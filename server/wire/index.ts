@@ -15,6 +15,6 @@ export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, refuse, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
-export { type Scheme, TrustedProxies } from './proxies.ts';
+export { plainAddress, type Scheme, TrustedProxies } from './proxies.ts';
 export { requestIdOf } from './request-id.ts';
 export { Turns } from './turns.ts';
