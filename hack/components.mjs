@@ -1,6 +1,7 @@
 // `node hack/components.mjs nix wrk`: fetches what tests and the bench need into the cache folder, and says what came.
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { ensureKubernetes } from './components/kubernetes.mjs';
 import { ensureNix } from './components/nix.mjs';
 import { ensurePostgres } from './components/postgres.mjs';
 import { ensureProgram, PROGRAMS } from './components/programs.mjs';
@@ -13,12 +14,18 @@ export const COMPONENTS = {
     const { version, bin } = await ensurePostgres();
     return `${version} (${bin})`;
   },
+  kubernetes: async () => {
+    const { version, helmVersion, bin, etcd } = await ensureKubernetes();
+    return `${version}, helm ${helmVersion} (${bin}), ${etcd.at(-1)}`;
+  },
   versitygw: async () => `${VERSITYGW_VERSION} (${(await ensureVersitygw())[0]})`,
   ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),
 };
 
+const BUILT_BY_GO = ['kubernetes', 'versitygw'];
+
 /** What `npm test` makes available before the integration tests. */
-export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw'];
+export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes'];
 
 /** Makes a component available; the error of a failure names the command that tries again. */
 export async function ensureComponent(name) {
@@ -36,7 +43,7 @@ export async function ensureComponent(name) {
 function remedyFor(name) {
   if (PROGRAMS.includes(name)) return `Install ${name} with the system's package manager, or`;
   if (name === 'postgres') return "Install PostgreSQL's server with the system's package manager, or on Debian";
-  return name === 'versitygw' ? 'Then' : 'On Debian';
+  return BUILT_BY_GO.includes(name) ? 'Then' : 'On Debian';
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -15,6 +15,7 @@ const PACKAGES = {
   bzip2: 'bzip2',
   lz4: 'lz4',
   openssl: 'openssl',
+  etcd: 'etcd-server',
 };
 
 export const PROGRAMS = Object.keys(PACKAGES);

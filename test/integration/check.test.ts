@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type CliResult, runCli } from '../support/cli.ts';
+import { runCli } from '../support/cli.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { isServed, pushByPut } from '../support/push.ts';
+import type { RunResult } from '../support/run.ts';
 import { cacheManifest, TestServer } from '../support/server.ts';
 
 describe('narwhal-server check', () => {
@@ -12,7 +13,7 @@ describe('narwhal-server check', () => {
   let file: string;
   let other: TestPath;
   const objects = () => path.join(server.data, 'main', 'storages', 'disk', 'objects');
-  const check = (...args: readonly string[]): Promise<CliResult> =>
+  const check = (...args: readonly string[]): Promise<RunResult> =>
     runCli(['check', '-f', server.manifestFile, '--data', server.data, ...args]);
   const files = async () => (await readdir(objects(), { recursive: true })).filter((name) => name.includes('/'));
 

@@ -5,11 +5,12 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { SqliteDatabase, type Statement } from '../../server/metadata/index.ts';
-import { type CliResult, runCli } from '../support/cli.ts';
+import { runCli } from '../support/cli.ts';
 import { makePath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { type CacheOnPostgres, cacheOnPostgres } from '../support/postgres-cache.ts';
 import { completeUpload, createUpload, isServed, pushByCachix, pushByPut, sendPart } from '../support/push.ts';
+import type { RunResult } from '../support/run.ts';
 import { TestServer } from '../support/server.ts';
 
 const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
@@ -31,7 +32,7 @@ describe('copy-database', () => {
 
   const next = () => path.join(server.folder, 'postgres.yaml');
   const words = () => ['copy-database', '-f', next(), '--data', server.data];
-  const copy = (): Promise<CliResult> => runCli(words());
+  const copy = (): Promise<RunResult> => runCli(words());
 
   /** A manifest for PostgreSQL with the keys and tokens that the server has generated. */
   async function writeNext(): Promise<void> {

@@ -1,4 +1,4 @@
-/** A certificate authority of a test's own, and a server certificate of it. Node cannot make any; openssl can. */
+/** A certificate authority of a test's own, and certificates of it. Node cannot make any; openssl can. */
 import { execFile as execFileOf } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,16 +8,19 @@ import { ensureProgram } from '../../hack/components/programs.mjs';
 const execFile = promisify(execFileOf);
 const DAYS = '2';
 
-export interface Certificates {
-  /** The authority's certificate, as PEM. */
-  readonly ca: string;
-  readonly caFile: string;
+export interface Certificate {
   readonly certFile: string;
   readonly keyFile: string;
 }
 
+export interface Certificates extends Certificate {
+  /** The authority's certificate, as PEM. */
+  readonly ca: string;
+  readonly caFile: string;
+}
+
 // A configuration of our own: an openssl that was not installed finds none, and a machine's own may say anything.
-const CONFIG = `[req]
+const config = (altNames: readonly string[]) => `[req]
 distinguished_name = name
 prompt = no
 [name]
@@ -28,26 +31,66 @@ keyUsage = critical, keyCertSign
 [server]
 basicConstraints = critical, CA:false
 extendedKeyUsage = serverAuth
-subjectAltName = DNS:localhost, IP:127.0.0.1
+subjectAltName = ${['DNS:localhost', 'IP:127.0.0.1', ...altNames].join(', ')}
+[client]
+basicConstraints = critical, CA:false
+extendedKeyUsage = clientAuth
 `;
 
-/** Makes both for `localhost` and `127.0.0.1` in `folder`. Each call is an authority that no other trusts. */
+/** An authority that no other trusts. Its files lie in a folder, those of its certificates too. */
+export class CertificateAuthority {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @param altNames what servers are called beside localhost and 127.0.0.1, as in `DNS:kubernetes` */
+  static async make(folder: string, altNames: readonly string[] = []): Promise<CertificateAuthority> {
+    const authority = new CertificateAuthority(folder);
+    await mkdir(folder, { recursive: true });
+    await writeFile(authority.#file('openssl.cnf'), config(altNames));
+    const files = ['-keyout', 'ca.key', '-out', 'ca.crt'];
+    await authority.#openssl(...authority.#request, '-x509', '-extensions', 'ca', '-days', DAYS, ...files);
+    return authority;
+  }
+
+  /** The authority's certificate, as a file. */
+  get caFile(): string {
+    return this.#file('ca.crt');
+  }
+
+  /** The authority's own key, for a server that signs by itself. */
+  get caKeyFile(): string {
+    return this.#file('ca.key');
+  }
+
+  /** A certificate to serve with, or to prove by who one is. @param subject as in `/O=group/CN=user` */
+  async issue(use: 'server' | 'client', name: string, subject: string): Promise<Certificate> {
+    const [key, csr, crt] = [`${name}.key`, `${name}.csr`, `${name}.crt`];
+    await this.#openssl(...this.#request, '-subj', subject, '-keyout', key, '-out', csr);
+    const signed = ['x509', '-req', '-in', csr, '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', DAYS];
+    await this.#openssl(...signed, '-extfile', 'openssl.cnf', '-extensions', use, '-out', crt);
+    return { certFile: this.#file(crt), keyFile: this.#file(key) };
+  }
+
+  get #request(): string[] {
+    return ['req', '-config', 'openssl.cnf', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  }
+
+  #file(name: string): string {
+    return path.join(this.#folder, name);
+  }
+
+  async #openssl(...args: string[]): Promise<void> {
+    const [program = '', ...words] = await ensureProgram('openssl');
+    await execFile(program, [...words, ...args], { cwd: this.#folder });
+  }
+}
+
+/** An authority in `folder` and a certificate of it for `localhost` and `127.0.0.1`. */
 export async function makeCertificates(folder: string): Promise<Certificates> {
-  await mkdir(folder, { recursive: true });
-  const file = (name: string) => path.join(folder, name);
-  await writeFile(file('openssl.cnf'), CONFIG);
-  const [program = '', ...words] = await ensureProgram('openssl');
-  const openssl = (...args: string[]) => execFile(program, [...words, ...args], { cwd: folder });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  const request = ['req', '-config', 'openssl.cnf', ...key];
-  await openssl(...request, '-x509', '-extensions', 'ca', '-days', DAYS, '-keyout', 'ca.key', '-out', 'ca.crt');
-  await openssl(...request, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr');
-  const signed = ['x509', '-req', '-in', 'server.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial'];
-  await openssl(...signed, '-days', DAYS, '-extfile', 'openssl.cnf', '-extensions', 'server', '-out', 'server.crt');
-  return {
-    ca: await readFile(file('ca.crt'), 'utf8'),
-    caFile: file('ca.crt'),
-    certFile: file('server.crt'),
-    keyFile: file('server.key'),
-  };
+  const authority = await CertificateAuthority.make(folder);
+  const server = await authority.issue('server', 'server', '/CN=localhost');
+  return { ca: await readFile(authority.caFile, 'utf8'), caFile: authority.caFile, ...server };
 }

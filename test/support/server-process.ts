@@ -25,6 +25,12 @@ export interface ServerProcessInit {
   readonly lastSignal?: NodeJS.Signals;
 }
 
+/** What runs, and the signal that ends it when our process ends first. One listener for all, however many there are. */
+const left = new Map<ChildProcess, NodeJS.Signals>();
+process.on('exit', () => {
+  for (const [child, signal] of left) child.kill(signal);
+});
+
 /** The server could not take its port, because another process has it. */
 export class PortTakenError extends Error {}
 
@@ -50,8 +56,7 @@ export class ServerProcess {
       ...user,
     });
     closeSync(log);
-    const last = () => child.kill(init.lastSignal ?? 'SIGKILL');
-    process.once('exit', last);
+    left.set(child, init.lastSignal ?? 'SIGKILL');
     this.#child = child;
     this.ended = new Promise((resolve, reject) => {
       child.on('error', reject);
@@ -61,7 +66,7 @@ export class ServerProcess {
       .catch(() => {})
       .finally(() => {
         this.#running = false;
-        process.removeListener('exit', last);
+        left.delete(child);
       });
   }
 
@@ -73,9 +78,14 @@ export class ServerProcess {
     return this.#running;
   }
 
+  /** Sends a signal, to a process that has not ended. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#running) this.#child.kill(signal);
+  }
+
   /** Sends a signal and waits for the end. */
   async stop(signal: NodeJS.Signals): Promise<number | null> {
-    if (this.#running) this.#child.kill(signal);
+    this.signal(signal);
     return this.ended;
   }
 
