@@ -67,7 +67,9 @@ export function gatewayCommand(): Command {
         .argParser(list)
         .default([]),
     )
-    .addOption(new Option('--tls-cert <file>', 'certificates, as PEM; read again when it changes').env('NARWHAL_TLS_CERT'))
+    .addOption(
+      new Option('--tls-cert <file>', 'certificates, as PEM; read again when it changes').env('NARWHAL_TLS_CERT'),
+    )
     .addOption(new Option('--tls-key <file>', 'their key, as PEM').env('NARWHAL_TLS_KEY'))
     .addOption(seconds('--connect-timeout <seconds>', 'for one connection to a server', 'NARWHAL_CONNECT_TIMEOUT', 5))
     .addOption(
@@ -114,12 +116,8 @@ export function gatewayCommand(): Command {
         .argParser(secondsOrNone)
         .default(3),
     )
-    .addOption(
-      seconds('--shutdown-grace <seconds>', 'for requests to finish after that', 'NARWHAL_SHUTDOWN_GRACE', 30),
-    )
-    .addOption(
-      seconds('--reload-interval <seconds>', 'between two looks at files', 'NARWHAL_RELOAD_INTERVAL', 1),
-    )
+    .addOption(seconds('--shutdown-grace <seconds>', 'for requests to finish after that', 'NARWHAL_SHUTDOWN_GRACE', 30))
+    .addOption(seconds('--reload-interval <seconds>', 'between two looks at files', 'NARWHAL_RELOAD_INTERVAL', 1))
     .addOption(
       new Option('--log-level <level>', 'least important lines to log')
         .env('NARWHAL_LOG_LEVEL')
@@ -142,14 +140,14 @@ export async function run(argv: readonly string[]): Promise<void> {
 async function runGatewayOf(flags: GatewayFlags): Promise<void> {
   const pretty = flags.logFormat === undefined ? process.stderr.isTTY === true : flags.logFormat === 'pretty';
   const logger = createLogger(flags.logLevel, pretty);
-  const { runGateway, fileTable } = await import('./gateway/index.ts');
+  const { fileTable, kubernetesTable, runGateway } = await import('./gateway/index.ts');
   const { tlsCert: cert, tlsKey: key, routes } = flags;
   if ((cert === undefined) !== (key === undefined)) throw new OptionError('--tls-cert and --tls-key go together');
   const reloadMs = flags.reloadInterval * 1000;
   const source: TableSource =
     'file' in routes
       ? fileTable(routes.file, reloadMs)
-      : (await import('./gateway/table-kubernetes.ts')).kubernetesTable({ ...routes, kubeconfig: flags.kubeconfig, logger });
+      : kubernetesTable({ ...routes, kubeconfig: flags.kubeconfig, logger });
   const shutdownDelayMs = flags.shutdownDelay * 1000;
   const shutdownGraceMs = flags.shutdownGrace * 1000;
   await untilSignal({

@@ -2,3 +2,4 @@
 export { type GatewayOptions, type RunningGateway, runGateway } from './gateway.ts';
 export type { TableSource } from './table.ts';
 export { fileTable } from './table-file.ts';
+export { type KubernetesTableInit, kubernetesTable } from './table-kubernetes.ts';
