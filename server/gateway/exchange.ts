@@ -1,7 +1,7 @@
 /** One request on its way to a server, and the answer on its way back. Neither is ever held here as a whole. */
 import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Answer, linger, sendText, type TrustedProxies } from '../wire/index.ts';
+import { type Answer, linger, outlive, sendText, type TrustedProxies } from '../wire/index.ts';
 import { broken, unreachable } from './answers.ts';
 import { answerHeaders, requestHeaders } from './headers.ts';
 import { pump } from './pump.ts';
@@ -53,7 +53,11 @@ export class Exchange {
   }
 
   /** A request that changes nothing and has no body: it shares connections, and is tried again where that is safe. */
-  read(tries = 1): void {
+  read(): void {
+    this.#guard(() => this.#read(1));
+  }
+
+  #read(tries: number): void {
     const { upstream, cache } = this.#init;
     const attempt = upstream.circuit.admit();
     if (attempt === undefined) {
@@ -71,7 +75,7 @@ export class Exchange {
       if (!wasConnected) attempt.failed();
       // Nothing was sent; or the other end had given up an idle connection before it saw the request.
       const again = tries > 0 && (wasConnected ? onward.reusedSocket : isQuick(error));
-      if (again) this.read(tries - 1);
+      if (again) this.#guard(() => this.#read(tries - 1));
       else this.#fail(error, wasConnected ? broken(cache) : unreachable(cache));
     });
     onward.end();
@@ -79,9 +83,12 @@ export class Exchange {
 
   /** Any other request: it has a connection of its own, which is there before the first byte of its body is read. */
   async write(): Promise<void> {
-    const { request, response, cache } = this.#init;
     const socket = await this.#connect(this.#init.connectWaitMs);
-    if (socket === undefined) return;
+    if (socket !== undefined) this.#guard(() => this.#write(socket));
+  }
+
+  #write(socket: Socket): void {
+    const { request, response, cache } = this.#init;
     const onward = this.#open({ createConnection: () => socket });
     onward.once('continue', () => response.writeContinue());
     const stop = pump(request, onward, this.#init.received);
@@ -106,9 +113,10 @@ export class Exchange {
   async upgrade(): Promise<{ answer: IncomingMessage; far: Socket; head: Buffer } | undefined> {
     const socket = await this.#connect(0);
     if (socket === undefined) return undefined;
-    const onward = this.#open({ createConnection: () => socket }, true);
-    onward.end();
     return new Promise((resolve) => {
+      const onward = this.#guard(() => this.#open({ createConnection: () => socket }, true));
+      if (onward === undefined) return resolve(undefined);
+      onward.end();
       onward.once('upgrade', (answer, far, head) => resolve({ answer, far, head }));
       onward.once('response', () => resolve(undefined));
       onward.once('error', (error) => {
@@ -126,6 +134,18 @@ export class Exchange {
     response.setHeader('X-Request-Id', requestId);
     sendText(request, response, answer);
     linger(request, response);
+  }
+
+  /** A head that came through one parser may still be none for the writer of another. */
+  #guard<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      this.#onward?.destroy();
+      if (this.#init.response.headersSent) this.#init.response.destroy();
+      else this.#fail(error, { status: 400, text: 'bad request' });
+      return undefined;
+    }
   }
 
   #fail(error: unknown, answer: Answer): void {
@@ -157,7 +177,7 @@ export class Exchange {
       setHost: false,
     });
     this.#onward = onward;
-    onward.once('response', (answer) => this.#relay(answer));
+    onward.once('response', (answer) => this.#guard(() => this.#relay(answer)));
     return onward;
   }
 
@@ -168,6 +188,8 @@ export class Exchange {
     this.#isAnswered = true;
     const isChunkable = request.httpVersion !== '1.0';
     const headers = answerHeaders(answer, isChunkable);
+    const isDelimited = isChunkable || answer.headers['content-length'] !== undefined;
+    if (isDelimited) outlive(request, response);
     response.setTimeout(idleMs, () => response.destroy());
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headers);
     pump(answer, response, this.#init.sent);
@@ -175,7 +197,7 @@ export class Exchange {
       if (answer.complete || this.#isOver) return;
       this.#init.onFailure(new Error('the answer broke off'));
       // Never a clean end: where nothing says how long the body is, only a reset tells.
-      if (isChunkable || answer.headers['content-length'] !== undefined) response.destroy();
+      if (isDelimited) response.destroy();
       else response.socket?.resetAndDestroy();
     });
     // Most bodies come at once, and go out together with the head.

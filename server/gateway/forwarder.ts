@@ -2,7 +2,7 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { type Answer, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
+import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
 import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { pairsOf } from './headers.ts';
@@ -57,8 +57,9 @@ export class Forwarder {
     socket.on('error', () => {});
     const exchange = this.#begin(request, response);
     const opened = await exchange?.upgrade();
+    // The response goes unused and ends with its connection.
     if (opened === undefined) return;
-    response.detachSocket(request.socket);
+    response.statusCode = opened.answer.statusCode ?? 101;
     this.#init.tunnels.open(request.socket, head, opened);
   }
 
@@ -111,7 +112,7 @@ export class Forwarder {
     const { metrics, logger, proxies } = this.#init;
     const started = performance.now();
     response.once('close', () => {
-      const status = response.headersSent ? response.statusCode : 0;
+      const status = response.headersSent || response.statusCode === 101 ? response.statusCode : 0;
       metrics.answered(cache, status);
       if (!logger.isLevelEnabled('debug')) return;
       const ms = Math.round(performance.now() - started);
@@ -121,9 +122,8 @@ export class Forwarder {
   }
 }
 
-function isRead({ method, headers }: IncomingMessage): boolean {
-  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-  return (method === 'GET' || method === 'HEAD') && !hasBody;
+function isRead(request: IncomingMessage): boolean {
+  return (request.method === 'GET' || request.method === 'HEAD') && !hasBody(request);
 }
 
 /** Without its query, where people put what no log should hold. */

@@ -9,7 +9,7 @@ export {
   ownHostOf,
   rawPath,
 } from './address.ts';
-export { type Answer, linger, sendMiss, sendText } from './answer.ts';
+export { type Answer, hasBody, linger, outlive, sendMiss, sendText } from './answer.ts';
 export { tokenOf } from './credentials.ts';
 export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, refuse, serverOptions, type Timeouts } from './http-server.ts';

@@ -1,5 +1,5 @@
 /** A real narwhal-server in a process of its own, on free ports, with its data in a temporary folder. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { OwnProcess } from './own-process.ts';
@@ -99,8 +99,10 @@ export class TestServer {
     return `${this.url}/api/v1/cache/${cache}`;
   }
 
-  writeManifest(text: string): Promise<void> {
-    return writeFile(this.manifestFile, text);
+  /** In one step: a server that looks meanwhile sees the old one or the new one. */
+  async writeManifest(text: string): Promise<void> {
+    await writeFile(`${this.manifestFile}.new`, text);
+    await rename(`${this.manifestFile}.new`, this.manifestFile);
   }
 
   async token(name = 'push', cache = 'main'): Promise<string> {
