@@ -20,6 +20,8 @@ export interface ExchangeInit {
   readonly connectWaitMs: number;
   /** A client that takes no byte for this long is cut off. */
   readonly idleMs: number;
+  /** Whether connections are to end with the answer that they get. */
+  readonly isStopping: () => boolean;
   readonly received: (bytes: number) => void;
   readonly sent: (bytes: number) => void;
   /** Hears why there is no answer of a server, or no whole one. */
@@ -188,6 +190,7 @@ export class Exchange {
     this.#isAnswered = true;
     const isChunkable = request.httpVersion !== '1.0';
     const headers = answerHeaders(answer, isChunkable);
+    if (this.#init.isStopping()) response.shouldKeepAlive = false;
     const isDelimited = isChunkable || answer.headers['content-length'] !== undefined;
     if (isDelimited) outlive(request, response);
     response.setTimeout(idleMs, () => response.destroy());

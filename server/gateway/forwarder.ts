@@ -67,7 +67,6 @@ export class Forwarder {
   #begin(request: IncomingMessage, response: ServerResponse): Exchange | undefined {
     const { proxies, connectWaitMs, idleMs, metrics, logger, isStopping } = this.#init;
     const requestId = requestIdOf(request);
-    if (isStopping()) response.shouldKeepAlive = false;
     const target = this.#target(request);
     const cache = 'cache' in target ? target.cache : '';
     this.#watch(request, response, cache, requestId);
@@ -81,7 +80,7 @@ export class Forwarder {
     const { upstream, host } = target;
     const isBusy = upstream.active >= this.#init.maxRequests && isRead(request);
     const exchange = new Exchange({
-      ...{ request, response, cache, upstream, requestId, host, proxies, connectWaitMs, idleMs },
+      ...{ request, response, cache, upstream, requestId, host, proxies, connectWaitMs, idleMs, isStopping },
       received: (bytes) => {
         traffic.received += bytes;
       },

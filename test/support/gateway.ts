@@ -1,4 +1,5 @@
 /** A real gateway in a process of its own, on free ports, with its routing table in a file. */
+import { createHash } from 'node:crypto';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -82,9 +83,11 @@ export class TestGateway {
     return this.#output;
   }
 
-  /** In one step, as editors do. */
-  async writeTable({ apiUrl = 'http://cache.test', ...table }: TestTable): Promise<void> {
-    await this.writeText(JSON.stringify({ apiUrl, ...table }));
+  /** In one step, as editors do; the text that was written. */
+  async writeTable({ apiUrl = 'http://cache.test', ...table }: TestTable): Promise<string> {
+    const text = JSON.stringify({ apiUrl, ...table });
+    await this.writeText(text);
+    return text;
   }
 
   async writeText(text: string): Promise<void> {
@@ -94,9 +97,13 @@ export class TestGateway {
 
   /** Writes another table and waits until it runs. */
   async useTable(table: TestTable): Promise<void> {
-    const before = (await this.status()).routes?.sha256;
-    await this.writeTable(table);
-    await until('the table runs', async () => (await this.status()).routes?.sha256 !== before);
+    const sha256 = createHash('sha256')
+      .update(await this.writeTable(table))
+      .digest('hex');
+    await until('the table runs', async () => {
+      const { routes, error } = await this.status();
+      return routes?.sha256 === sha256 && error === null;
+    });
   }
 
   async status(): Promise<GatewayStatus> {
