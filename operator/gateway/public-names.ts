@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import type { RoutingTable } from '../../crds/index.ts';
+import { type RoutingTable, routesKey } from '../../crds/index.ts';
 import { askPod, type Cache, isReady, MANAGER, type PublicName } from '../cache/index.ts';
 import {
   type Api,
@@ -19,7 +19,7 @@ import {
   type Pod,
 } from '../runtime/index.ts';
 import { decideNames, type Holder } from './names.ts';
-import { routingTable, TABLE_KEY } from './table.ts';
+import { routingTable } from './table.ts';
 
 export interface PublicNamesInit {
   readonly api: Api;
@@ -77,11 +77,11 @@ export class PublicNames {
     const text = JSON.stringify(table);
     const ref = { namespace, name: this.#init.routesConfigMap };
     const live = await api.get(kinds.ConfigMap, ref, { signal });
-    const isAsWanted = live?.data?.[TABLE_KEY] === text;
+    const isAsWanted = live?.data?.[routesKey] === text;
     const holdMs = this.#contests.holdMs(ref.name, text);
     if (!isAsWanted && holdMs === 0) {
       const metadata = { ...ref, labels: { 'app.kubernetes.io/managed-by': MANAGER } };
-      const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [TABLE_KEY]: text } };
+      const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [routesKey]: text } };
       this.#note(ref.name, text, await api.apply(kinds.ConfigMap, object, { signal }));
       this.#init.logger.info({ caches: Object.keys(table.caches).length }, 'the routing table has changed');
     }
