@@ -175,9 +175,26 @@ export class CacheNamespace {
     });
   }
 
+  /** Undoes what the operator does to an object as soon as it is done, until that was so many times; how long it took. */
+  async fight(kind: Kind<Obj>, name: string, { isOurs, undo, times }: Fight): Promise<number> {
+    const start = performance.now();
+    for (let done = 0; done < times; done++) {
+      await undo();
+      await until('it is set right', async () => isOurs(await this.find(kind, name)));
+    }
+    return performance.now() - start;
+  }
+
   path(kind: Kind<Obj>, name?: string): string {
     return pathOf(kind, { namespace: this.name, name });
   }
+}
+
+export interface Fight {
+  /** Whether the object is as the operator wants it. */
+  readonly isOurs: (now?: Found) => boolean;
+  readonly undo: () => Promise<unknown>;
+  readonly times: number;
 }
 
 /** An object as a person writes it. */
