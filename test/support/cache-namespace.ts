@@ -94,6 +94,14 @@ export class CacheNamespace {
     return this.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData, ...more });
   }
 
+  /** A ServiceAccount that may do everything, and its token. */
+  async administrator(name: string): Promise<string> {
+    await this.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } });
+    const binding = ['--clusterrole=cluster-admin', `--serviceaccount=${this.name}:${name}`];
+    await this.kubernetes.kubectl(['create', 'clusterrolebinding', `${this.name}-${name}`, ...binding]);
+    return this.kubernetes.token(this.name, name);
+  }
+
   /** A merge patch, of the status where a subresource says so. */
   patch(kind: Kind<Obj>, name: string, patch: object, sub = ''): Promise<Found> {
     const path = `${this.path(kind, name)}${sub && `/${sub}`}?fieldManager=a-person`;
