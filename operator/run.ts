@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import process from 'node:process';
 import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
+import { collectDefaultMetrics } from 'prom-client';
 import { schemaHash } from '../crds/index.ts';
 import { type Cache, cacheKeyOf, MANAGER, Reconciler, Secrets, Stores } from './cache/index.ts';
 import { PublicNames } from './gateway/index.ts';
@@ -38,6 +39,8 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
       stop.abort();
     });
   const metrics = new Metrics(undefined, 'narwhal_operator');
+  // Processor time, memory, lag: process_* and nodejs_*.
+  collectDefaultMetrics({ register: metrics.registry });
   const api = new Api({ load: kubeConfig(), manager: MANAGER, logger, metrics });
   const stores = new Stores({ api, logger, metrics, namespaces: options.watchNamespaces });
   const gateway =

@@ -41,6 +41,8 @@ export interface Outcome extends Acted {
 export interface ActInit {
   readonly api: Api;
   readonly secrets: Secrets;
+  /** Whether the cache is there still: what is made for one that is gone would stay. */
+  readonly isThere: (cache: Cache) => boolean;
   /** Tests end the process here, after each step. */
   readonly afterStep?: () => void;
   /** `version` of what came of it: it changes only if something has. */
@@ -58,6 +60,7 @@ export async function act(
   const notGrown = new Map<string, string>();
   const applied = new Map<string, AnyObj>();
   for (const step of steps) {
+    if (!init.isThere(cache)) break;
     try {
       const { version, object } = await run(init, cache, inputs, observed, step, signal);
       if (object) applied.set(childKey(object), object);

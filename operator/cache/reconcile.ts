@@ -65,7 +65,7 @@ export class Reconciler {
     const { api, secrets, afterStep, settings, logger } = init;
     this.#gap = new CrdGap({ logger, retryMs: settings.steadyMs });
     const onStep = this.#tell.bind(this);
-    this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep };
+    this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep, isThere: (cache) => this.#isThere(cache) };
   }
 
   async reconcile(ref: Ref, signal: AbortSignal): Promise<Requeue> {
@@ -81,7 +81,7 @@ export class Reconciler {
     let isFresh = forced !== known.forced || generation !== known.generation;
     known.forced = forced;
     known.generation = generation;
-    for (let looks = 1; ; looks++) {
+    for (let looks = 1; this.#isThere(cache); looks++) {
       const observed = await observe(this.#init, cache, isFresh, signal);
       const inputs = await this.#inputs(cache, observed, signal);
       const outcome = await this.#act_(cache, inputs, observed, signal);
@@ -92,6 +92,13 @@ export class Reconciler {
       const children = new Map([...observed.children, ...outcome.applied]);
       return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
+    return {};
+  }
+
+  /** Whether it was not deleted since it was read. */
+  #isThere({ metadata }: Cache): boolean {
+    const found = this.#init.stores.caches.get(metadata);
+    return found !== undefined && found.metadata.deletionTimestamp === undefined;
   }
 
   #knownOf(key: string, { metadata }: Cache) {
@@ -181,6 +188,8 @@ export class Reconciler {
       await this.#init.api.apply(BINARY_CACHE, object(next), { sub: 'status', signal });
       this.#announce(cache, next);
     } catch (error) {
+      // It was deleted meanwhile.
+      if (error instanceof ApiError && error.code === 404) return;
       if (!(error instanceof ApiError && error.isSchemaMismatch && this.#gap.learn(error))) throw error;
       const known = again();
       if (!isDeepStrictEqual(cache.status, known)) await this.#write(cache, known, again, signal);

@@ -11,6 +11,7 @@ import type { Seen } from '../support/fault-proxy.ts';
 import type { Kubernetes } from '../support/kubernetes.ts';
 import { describeWith } from '../support/needs.ts';
 import { type Operator, QUIET_LEASE } from '../support/operator.ts';
+import { podAccess } from '../support/pod-access.ts';
 import { proxyFor } from '../support/runtime.ts';
 import { until } from '../support/server.ts';
 import { sharedKubernetes } from '../support/shared-kubernetes.ts';
@@ -38,31 +39,15 @@ describeWith('kubernetes', 'an operator', () => {
   const requests = (operator: Operator, code: string) =>
     operator.metric('narwhal_operator_api_request_seconds_count', { code });
 
-  /** A ServiceAccount that may do everything, and its token. */
-  async function administrator(name: string): Promise<string> {
-    await namespace.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } });
-    const account = `${namespace.name}:${name}`;
-    const binding = ['--clusterrole=cluster-admin', `--serviceaccount=${account}`];
-    await kubernetes.kubectl(['create', 'clusterrolebinding', account.replace(':', '-'), ...binding]);
-    return kubernetes.token(namespace.name, name);
-  }
-
-  /** An operator that finds its way as in a pod: by a token and a certificate authority in files. */
+  /** An operator that finds its way as in a pod. */
   async function operatorOf(token: string): Promise<Operator> {
-    await copyFile(kubernetes.caFile, file('ca.crt'));
-    await writeFile(file('token'), token);
-    const { hostname, port } = new URL(kubernetes.url);
-    const address = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port };
-    return namespace.operator({
-      args: QUIET_LEASE,
-      env: { ...address, KUBECONFIG: '', NARWHAL_SERVICE_ACCOUNT: folder },
-    });
+    return namespace.operator({ args: QUIET_LEASE, env: await podAccess(kubernetes, folder, token) });
   }
 
   it('takes over another token, and waits for one that cannot be read', async function () {
     this.timeout(120_000);
-    const operator = await operatorOf(await administrator('first'));
-    const second = await administrator('second');
+    const operator = await operatorOf(await namespace.administrator('first'));
+    const second = await namespace.administrator('second');
     await namespace.cache('main');
     await namespace.settled('main');
     await rm(file('token'));
@@ -75,7 +60,7 @@ describeWith('kubernetes', 'an operator', () => {
   });
 
   it('believes the authority that the file names now, and goes on', async () => {
-    const operator = await operatorOf(await administrator('believer'));
+    const operator = await operatorOf(await namespace.administrator('believer'));
     await namespace.cache('main');
     await namespace.settled('main');
     const foreign = await CertificateAuthority.make(file('foreign'));

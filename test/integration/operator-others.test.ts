@@ -1,6 +1,6 @@
 // What the operator does where others have a say: who changes its objects, has its names, lends accounts, says stop.
 import assert from 'node:assert/strict';
-import { type Kind, kinds, type Obj, type StatefulSet } from '../../operator/runtime/index.ts';
+import { kinds, type Obj, type StatefulSet } from '../../operator/runtime/index.ts';
 import { BINARY_CACHE } from '../support/cache-conditions.ts';
 import { CacheNamespace, type Found } from '../support/cache-namespace.ts';
 import { installCrds } from '../support/crds.ts';
@@ -29,29 +29,14 @@ function describeWithOperator(title: string, tests: () => void): void {
   });
 }
 
-/** Undoes what the operator does to an object, as often as it does it, until it was done `times` times; how long that took. */
-async function fight(
-  kind: Kind<Obj>,
-  name: string,
-  isOurs: (now?: Found) => boolean,
-  undo: () => Promise<unknown>,
-  times: number,
-): Promise<number> {
-  const start = performance.now();
-  for (let done = 0; done < times; done++) {
-    await undo();
-    await until('it is set right', async () => isOurs(await namespace.find(kind, name)));
-  }
-  return performance.now() - start;
-}
-
 describeWithOperator('an operator among other writers', () => {
   it('sets right what another changes again and again, ever more seldom, and says so', async () => {
     await namespace.cache('fight');
     await namespace.settled('fight');
     const changed = { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata: { name: 'fight' }, spec: { replicas: 7 } };
     const isOurs = (set?: Found) => set?.spec?.replicas === 1;
-    const tookMs = await fight(kinds.StatefulSet, 'fight', isOurs, () => namespace.apply(changed, 'another'), 3);
+    const undo = () => namespace.apply(changed, 'another');
+    const tookMs = await namespace.fight(kinds.StatefulSet, 'fight', { isOurs, undo, times: 3 });
     // It was applied once before, and the fourth time waits for a second, give or take a tenth.
     assert.ok(tookMs > 850, `${tookMs} ms`);
     const { message } = await namespace.until('fight', 'Ready', 'False', 'Contested');
@@ -64,7 +49,8 @@ describeWithOperator('an operator among other writers', () => {
     await namespace.cache('deleted');
     await namespace.settled('deleted');
     const undo = () => namespace.delete(kinds.PodDisruptionBudget, 'deleted');
-    const tookMs = await fight(kinds.PodDisruptionBudget, 'deleted', (it) => it !== undefined, undo, 3);
+    const isOurs = (budget?: Found) => budget !== undefined;
+    const tookMs = await namespace.fight(kinds.PodDisruptionBudget, 'deleted', { isOurs, undo, times: 3 });
     assert.ok(tookMs > 850, `${tookMs} ms`);
   });
 

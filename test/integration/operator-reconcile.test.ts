@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 import { kinds, type Obj, type StatefulSet } from '../../operator/runtime/index.ts';
 import { CacheNamespace, type ManifestOf } from '../support/cache-namespace.ts';
+import { installForeignKinds } from '../support/chart-cluster.ts';
 import { installCrds } from '../support/crds.ts';
-import { installForeignCrds } from '../support/foreign-crds.ts';
 import { Kubernetes } from '../support/kubernetes.ts';
 import { describeWith } from '../support/needs.ts';
 import { type Operator, QUIET_LEASE } from '../support/operator.ts';
@@ -37,7 +37,7 @@ describeWith('kubernetes', 'the operator', () => {
     this.timeout(120_000);
     kubernetes = await Kubernetes.start();
     await installCrds(kubernetes);
-    await installForeignCrds(kubernetes);
+    await installForeignKinds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'reconcile');
     for (const [name, data] of Object.entries(givenSecrets())) await namespace.secret(name, data);
     operator = await namespace.operator({ args: QUIET_LEASE });

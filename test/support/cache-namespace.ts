@@ -94,6 +94,14 @@ export class CacheNamespace {
     return this.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData, ...more });
   }
 
+  /** A ServiceAccount that may do everything, and its token. */
+  async administrator(name: string): Promise<string> {
+    await this.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } });
+    const binding = ['--clusterrole=cluster-admin', `--serviceaccount=${this.name}:${name}`];
+    await this.kubernetes.kubectl(['create', 'clusterrolebinding', `${this.name}-${name}`, ...binding]);
+    return this.kubernetes.token(this.name, name);
+  }
+
   /** A merge patch, of the status where a subresource says so. */
   patch(kind: Kind<Obj>, name: string, patch: object, sub = ''): Promise<Found> {
     const path = `${this.path(kind, name)}${sub && `/${sub}`}?fieldManager=a-person`;
@@ -175,9 +183,26 @@ export class CacheNamespace {
     });
   }
 
+  /** Undoes what the operator does to an object as soon as it is done, until that was so many times; how long it took. */
+  async fight(kind: Kind<Obj>, name: string, { isOurs, undo, times }: Fight): Promise<number> {
+    const start = performance.now();
+    for (let done = 0; done < times; done++) {
+      await undo();
+      await until('it is set right', async () => isOurs(await this.find(kind, name)));
+    }
+    return performance.now() - start;
+  }
+
   path(kind: Kind<Obj>, name?: string): string {
     return pathOf(kind, { namespace: this.name, name });
   }
+}
+
+export interface Fight {
+  /** Whether the object is as the operator wants it. */
+  readonly isOurs: (now?: Found) => boolean;
+  readonly undo: () => Promise<unknown>;
+  readonly times: number;
 }
 
 /** An object as a person writes it. */

@@ -1,5 +1,6 @@
 /** What charts meet in a cluster: namespaces of fixed names, and kinds of projects that are not installed here. */
 import type { Manifest } from './chart.ts';
+import { untilServed } from './crds.ts';
 import type { Kubernetes } from './kubernetes.ts';
 
 /** Kinds of others that the chart or the operator makes objects of. */
@@ -36,7 +37,7 @@ export async function installForeignKinds(kubernetes: Kubernetes): Promise<void>
     },
   }));
   await apply(kubernetes, crds as unknown as Manifest[]);
-  await kubernetes.kubectl(['wait', '--for=condition=Established', '--timeout=30s', 'crd', ...names]);
+  for (const [group, version, , plural] of FOREIGN) await untilServed(kubernetes, `${group}/${version}`, plural);
 }
 
 /** `kubectl apply`, with flags. A field that the API server does not know is an error. */

@@ -16,6 +16,8 @@ export interface OperatorInit {
   /** Further flags of `run`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The file to run; default: the sources. */
+  readonly main?: string;
 }
 
 /** A line of the log. Levels: 30 info, 40 warn, 50 error. */
@@ -134,7 +136,7 @@ export class Operator {
   }
 
   #spawn(port: number, more: Pick<OperatorInit, 'args' | 'env'>): void {
-    const { kubeconfig, namespace, args = [], env = {} } = this.#init;
+    const { kubeconfig, namespace, args = [], env = {}, main = MAIN } = this.#init;
     const flags = {
       '--namespace': namespace,
       '--listen': `127.0.0.1:${port}`,
@@ -148,7 +150,7 @@ export class Operator {
       '--lease-retry': '0.2',
     };
     this.#process = new ServerProcess({
-      words: [process.execPath, MAIN, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
+      words: [process.execPath, main, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
       env: { PATH: process.env.PATH, HOME: this.#folder, KUBECONFIG: kubeconfig, ...env, ...more.env },
       log: this.log,
       cwd: this.#folder,
