@@ -162,7 +162,6 @@ function planCommand(): Command {
     .requiredOption('-f, --file <path>', 'manifest with BinaryCache resources')
     .option('-n, --namespace <name>', 'of resources that name none', 'default')
     .option('--kubeconfig <path>', 'of the cluster to compare with. Default: as kubectl finds it')
-    .option('--operator-namespace <name>', 'where the operator runs, for NetworkPolicies', 'narwhal-system')
     .option('--offline', 'compare with nothing: everything is new', false);
   for (const option of sharedOptions()) command.addOption(option);
   return command.action(async ({ file, ...flags }: PlanFlags) => {
@@ -180,7 +179,6 @@ interface PlanFlags {
   image?: string;
   apiUrl?: string;
   trustedProxies: string[];
-  operatorNamespace: string;
 }
 
 /** What the objects of a cache follow from. */

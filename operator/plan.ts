@@ -11,6 +11,7 @@ import {
   namesOf,
   type Observed,
   observeOnce,
+  operatorNamespaceOf,
   plan,
   type Step,
   serviceHost,
@@ -33,7 +34,6 @@ export interface PlanInit {
   readonly image?: string;
   readonly apiUrl?: string;
   readonly trustedProxies: readonly string[];
-  readonly operatorNamespace: string;
 }
 
 /** Prints the objects as YAML, with the reasons as comments; how many would change. */
@@ -103,15 +103,16 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
   const env = (server?.env ?? []) as readonly { readonly name: string; readonly value?: string }[];
   const running = (variable: string) => env.find(({ name }) => name === variable)?.value;
   const ownUrl = `http://${serviceHost(cache)}`;
-  const { image = server?.image ?? 'narwhal:latest', operatorNamespace } = init;
+  const { image = server?.image ?? 'narwhal:latest' } = init;
   const apiUrl = init.apiUrl ?? (running(API_URL) === ownUrl ? undefined : running(API_URL));
   const proxies = running(TRUSTED_PROXIES)?.split(',') ?? [];
   const { tokenHashes } = secrets;
+  const policy = children.get(`NetworkPolicy/${namesOf(cache).workload}`);
   return {
     image,
     apiUrl,
     trustedProxies: init.trustedProxies.length > 0 ? init.trustedProxies : proxies,
-    operatorNamespace,
+    operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
     served: { httpRoute: true, serviceMonitor: true },
   };

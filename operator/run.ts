@@ -205,14 +205,14 @@ async function warnOfOtherSchemas(api: Api, logger: Logger, signal: AbortSignal)
     );
 }
 
-/** For tests: NARWHAL_OPERATOR_CRASH_AFTER=3 ends the process after the third step of a plan, as a crash would. */
-function crashHook({ NARWHAL_OPERATOR_CRASH_AFTER: after }: NodeJS.ProcessEnv): {
-  afterStep?: (count: number) => void;
-} {
+/** For tests: NARWHAL_OPERATOR_CRASH_AFTER=3 ends the process after its third step, as a crash would. */
+function crashHook({ NARWHAL_OPERATOR_CRASH_AFTER: after }: NodeJS.ProcessEnv): { afterStep?: () => void } {
   if (after === undefined) return {};
+  let left = Number(after);
   return {
-    afterStep: (count) => {
-      if (count === Number(after)) process.kill(process.pid, 'SIGKILL');
+    afterStep: () => {
+      left -= 1;
+      if (left === 0) process.kill(process.pid, 'SIGKILL');
     },
   };
 }

@@ -2,7 +2,7 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { ApiError, type Finding as NewCondition, type Pod, type StatefulSet } from '../runtime/index.ts';
+import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, routeUrls } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
@@ -22,6 +22,8 @@ export interface Facts {
   readonly expectedHash: string;
   readonly workload: StatefulSet | undefined;
   readonly storages: readonly StorageStatus[];
+  /** Places of the status that the installed CRD does not know. */
+  readonly lacking: readonly string[];
 }
 
 interface Finding {
@@ -99,9 +101,18 @@ const secrets: Check = ({ cache, observed }) => {
 const failedStep: Check = ({ outcome: { error } }) => {
   if (error === undefined) return undefined;
   if (error instanceof StepError) return { reason: error.reason, message: error.message };
-  const message = error instanceof Error ? error.message : String(error);
-  const isOld = error instanceof ApiError && error.isSchemaMismatch;
-  return { reason: isOld ? reasons.CRD_OUTDATED : reasons.APPLY_FAILED, message };
+  return { reason: reasons.APPLY_FAILED, message: error instanceof Error ? error.message : String(error) };
+};
+
+const outdated: Check = ({ lacking }) =>
+  lacking.length > 0
+    ? { reason: reasons.CRD_OUTDATED, message: `the installed CRD does not know status.${lacking.join(', status.')}` }
+    : undefined;
+
+const contested: Check = ({ outcome }) => {
+  const [note] = outcome.contested;
+  if (note === undefined) return undefined;
+  return { reason: reasons.CONTESTED, message: `${note} (kubectl get --show-managed-fields tells by whom)` };
 };
 
 const waiting: Check = ({ outcome }) => {
@@ -237,6 +248,8 @@ const READY_CHECKS: readonly Check[] = [
   obstacle,
   secrets,
   failedStep,
+  outdated,
+  contested,
   waiting,
   rejected,
   lostKeys,

@@ -57,8 +57,9 @@ function podManifest(cache: Cache, inputs: Inputs): string {
         }),
       },
     },
-    // A cache may be called `on`, which YAML 1.1 takes for true.
-    { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1' },
+    // A cache may be called `on`, which YAML 1.1 takes for true. An API server and a file have fields in different orders:
+    // the same content must be the same bytes.
+    { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1', sortMapEntries: true },
   );
   return `# Written by the operator. Edit the BinaryCache ${metadata.name} instead.\n${text}`;
 }

@@ -1,14 +1,16 @@
 /** The NetworkPolicy: clients reach the cache's port, the operator and whoever reads metrics the admin port. */
-import type { Desired } from '../runtime/index.ts';
+import type { AnyObj, Desired } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
 import { namesOf, ownedMetadata, selectorOf } from './names.ts';
 import type { Cache } from './types.ts';
+
+const NAMESPACE_LABEL = 'kubernetes.io/metadata.name';
 
 export function network(cache: Cache, { operatorNamespace }: Inputs): Desired[] {
   const { networkPolicy } = cache.spec;
   if (networkPolicy?.enabled === false) return [];
   const operator = {
-    namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': operatorNamespace } },
+    namespaceSelector: { matchLabels: { [NAMESPACE_LABEL]: operatorNamespace } },
     podSelector: { matchLabels: { 'app.kubernetes.io/name': 'narwhal' } },
   };
   const { clientsFrom, metricsFrom = [{ podSelector: {} }] } = networkPolicy ?? {};
@@ -29,4 +31,17 @@ export function network(cache: Cache, { operatorNamespace }: Inputs): Desired[] 
       },
     },
   ];
+}
+
+interface PolicySpec {
+  readonly ingress?: readonly {
+    readonly from?: readonly { readonly namespaceSelector?: { readonly matchLabels?: Record<string, string> } }[];
+  }[];
+}
+
+/** The namespace of the operator that has made a policy. */
+export function operatorNamespaceOf(policy: AnyObj): string | undefined {
+  const { ingress = [] } = policy.spec as PolicySpec;
+  // It comes last, behind what the manifest says.
+  return ingress.at(-1)?.from?.at(-1)?.namespaceSelector?.matchLabels?.[NAMESPACE_LABEL];
 }

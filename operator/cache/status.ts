@@ -1,6 +1,6 @@
 /** What is reported of a cache. Pure: `now` is an argument. */
 import { isDeepStrictEqual } from 'node:util';
-import type { BinaryCacheStatus } from '../../crds/index.ts';
+import { type BinaryCacheStatus, without } from '../../crds/index.ts';
 import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
 import type { Outcome } from './act.ts';
 import { bestUrl } from './addresses.ts';
@@ -18,14 +18,15 @@ export function status(
   outcome: Outcome,
   expectedHash: string,
   now: Date,
+  lacking: readonly string[] = [],
 ): BinaryCacheStatus {
   const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const storages = storageStatus(cache, observed);
-  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages };
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
   const image = workload?.spec.template.spec.containers[0]?.image;
-  return {
+  const whole: BinaryCacheStatus = {
     observedGeneration: generation,
     replicas: workload?.status?.replicas ?? 0,
     readyReplicas: workload?.status?.readyReplicas ?? 0,
@@ -38,6 +39,7 @@ export function status(
     storages,
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
+  return lacking.length > 0 ? without(whole, lacking) : whole;
 }
 
 /** What the CRD takes; so many keys sign no cache. */

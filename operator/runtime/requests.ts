@@ -1,8 +1,8 @@
 /** One request after another to the API server: its deadline, its repetitions, its errors, its metrics. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { Dispatcher } from 'undici';
+import type { Access } from './access.ts';
 import { Connection, networkError, type Outgoing } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { ApiError } from './errors.ts';
@@ -12,7 +12,7 @@ import { keyOf, type Obj } from './objects.ts';
 
 export interface RequestsInit {
   /** How to find the API server, see `kubeConfig()`; called again whenever credentials may be old. */
-  readonly load: () => KubeConfig;
+  readonly load: () => Promise<Access>;
   /** The field manager of what we apply, and who we say we are. */
   readonly manager: string;
   readonly logger: Logger;

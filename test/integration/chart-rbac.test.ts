@@ -13,42 +13,43 @@ const SYSTEM = 'narwhal-system';
 const gateway = { enabled: true, apiUrl: 'https://cache.example.org' };
 
 /** By server-side apply, after a look; see operator-rbac.yaml. */
-const OWN = 'create delete get list patch watch';
+const OWN = 'create get list patch watch';
+/** What a manifest may stop to ask for. */
+const REMOVED = 'create delete get list patch watch';
 const READ = 'get list watch';
+const FOLLOWED = 'list watch';
 
 const WITH_CACHES: Rights = {
-  'agents.narwhal.dev': READ,
-  'binarycaches.narwhal.dev': READ,
+  'binarycaches.narwhal.dev': FOLLOWED,
   'binarycaches.narwhal.dev/status': 'patch',
   configmaps: OWN,
   'events.events.k8s.io': 'create patch',
-  'horizontalpodautoscalers.autoscaling': OWN,
-  'httproutes.gateway.networking.k8s.io': OWN,
-  'ingresses.networking.k8s.io': OWN,
-  'networkpolicies.networking.k8s.io': OWN,
-  persistentvolumeclaims: OWN,
+  'horizontalpodautoscalers.autoscaling': REMOVED,
+  'httproutes.gateway.networking.k8s.io': REMOVED,
+  'ingresses.networking.k8s.io': REMOVED,
+  'networkpolicies.networking.k8s.io': REMOVED,
+  persistentvolumeclaims: REMOVED,
   'poddisruptionbudgets.policy': OWN,
-  pods: READ,
+  pods: FOLLOWED,
   secrets: 'create get patch',
-  serviceaccounts: OWN,
-  'servicemonitors.monitoring.coreos.com': OWN,
+  serviceaccounts: REMOVED,
+  'servicemonitors.monitoring.coreos.com': REMOVED,
   services: OWN,
   'statefulsets.apps': OWN,
-  'workspaces.narwhal.dev': READ,
 };
 
 const EVERYWHERE: Rights = {
-  'customresourcedefinitions.apiextensions.k8s.io [agents.narwhal.dev binarycaches.narwhal.dev workspaces.narwhal.dev]':
-    'get',
+  'customresourcedefinitions.apiextensions.k8s.io [binarycaches.narwhal.dev]': 'get',
 };
 
 /** In the operator's own namespace. */
 const atHome = (name: string): Rights => ({
   configmaps: 'create list watch',
-  [`configmaps [${name}-names ${name}-routes]`]: 'get patch update',
+  [`configmaps [${name}-names]`]: 'get update',
+  [`configmaps [${name}-routes]`]: 'get patch',
   'leases.coordination.k8s.io': 'create',
   [`leases.coordination.k8s.io [${name}-operator]`]: 'get update',
-  pods: READ,
+  pods: FOLLOWED,
 });
 
 describeWithOwnKubernetes('the rights of', () => {

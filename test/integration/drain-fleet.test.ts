@@ -86,7 +86,7 @@ describeWith('postgres', 'storages of several servers', () => {
 
   it('are moved between by hand while they run', async () => {
     await apply([storage('first'), storage('second')]);
-    const pollers = fleet.servers.map((server) => Poller.start(server, paths, 1));
+    const pollers = fleet.servers.map((server) => Poller.start(server, paths, { readers: 1 }));
     const server = fleet.at(0);
     const { code, stdout, stderr } = await runCli([
       ...['move', '-f', server.manifestFile, '--data', path.join(shared, 'data')],

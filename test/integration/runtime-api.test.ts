@@ -1,5 +1,6 @@
 // The runtime's client against a real API server: what it may rely on, and what it makes of refusals.
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import {
   ApiError,
   applies,
@@ -119,13 +120,15 @@ describeWith('kubernetes', 'the API client', () => {
       const { api } = runtimeFor(kubernetes, { servedMs: 0 });
       assert.equal(await api.served(later), false);
       assert.equal(await runtime.api.served(later), false);
+      const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
       const { definition } = crd('widgets', 'Widget', group);
-      await kubernetes.expect('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
-        method: 'POST',
-        body: definition,
-      });
-      await until('the kind is served', () => api.served(later));
-      assert.equal(await runtime.api.served(later), false, 'the answer is believed for five minutes');
+      await kubernetes.expect(definitions, { method: 'POST', body: definition });
+      try {
+        await until('the kind is served', () => api.served(later));
+        assert.equal(await runtime.api.served(later), false, 'the answer is believed for five minutes');
+      } finally {
+        await kubernetes.expect(`${definitions}/widgets.${group}`, { method: 'DELETE' });
+      }
     });
   });
 
@@ -298,16 +301,36 @@ describeWith('kubernetes', 'the API client', () => {
     });
   });
 
-  it('makes 200 calls over at most two connections', async () => {
-    const { hostname, port } = new URL(kubernetes.url);
-    const proxy = await TcpProxy.start({ host: hostname, port: Number(port) });
-    try {
-      const { api } = runtimeFor(kubernetes, { server: `https://127.0.0.1:${proxy.port}` });
-      for (let call = 0; call < 200; call += 1) await api.get(kinds.ConfigMap, { namespace, name: 'none' });
+  describe('and its connections', () => {
+    let proxy: TcpProxy;
+    beforeEach(async () => {
+      const { hostname, port } = new URL(kubernetes.url);
+      proxy = await TcpProxy.start({ host: hostname, port: Number(port) });
+      runtime = runtimeFor(kubernetes, { server: `https://127.0.0.1:${proxy.port}` });
+    });
+    afterEach(() => proxy.close());
+
+    it('are at most two for 200 calls', async () => {
+      for (let call = 0; call < 200; call += 1) await runtime.api.get(kinds.ConfigMap, { namespace, name: 'none' });
       assert.ok(proxy.accepted <= 2, `${proxy.accepted} connections`);
-    } finally {
-      await proxy.close();
-    }
+    });
+
+    it('end with a watch that nobody reads any more', async () => {
+      const { resourceVersion } = await runtime.api.list(kinds.ConfigMap, { namespace });
+      await made(kinds.ConfigMap, configMap('watched'));
+      const query = { namespace, resourceVersion, timeoutSeconds: 300, idleMs: 60_000 };
+      for await (const { type, object } of runtime.api.watch(kinds.ConfigMap, query)) {
+        assert.deepEqual([type, Reflect.get(object.metadata, 'name')], ['ADDED', 'watched']);
+        break;
+      }
+      await until('at most the kept one is left', () => proxy.connections <= 1);
+    });
+  });
+
+  it('leaves nothing behind at its caller’s signal', async () => {
+    const { signal } = new AbortController();
+    await runtime.api.get(kinds.ConfigMap, { namespace, name: 'none' }, { signal });
+    assert.deepEqual(getEventListeners(signal, 'abort'), []);
   });
 
   it('stops waiting as soon as its caller does', async () => {

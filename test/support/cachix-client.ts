@@ -48,6 +48,8 @@ export interface CachixClientInit {
   readonly chunks?: number;
   /** Stands in for waiting. */
   readonly delay?: (ms: number) => Promise<void>;
+  /** As `http_proxy` names it. */
+  readonly proxy?: string;
 }
 
 export interface CacheInfo {
@@ -86,7 +88,7 @@ export class CachixClient {
 
   constructor(init: CachixClientInit) {
     this.#init = init;
-    this.#http = new CachixHttp({ delay: init.delay });
+    this.#http = new CachixHttp({ delay: init.delay, proxy: init.proxy });
     this.#base = `${init.host.replace(/\/$/, '')}/api/v1/cache/${init.cache}`;
     this.#identity = ['Authorization', `Bearer ${init.token ?? ''}`, ...USER_AGENT];
   }

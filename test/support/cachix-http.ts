@@ -44,6 +44,8 @@ export class CachixFailure extends Error {
 export interface CachixHttpInit {
   /** Pauses; tests give one that only takes notes. */
   readonly delay?: ((ms: number) => Promise<void>) | undefined;
+  /** As `http_proxy` names it. */
+  readonly proxy?: string | undefined;
 }
 
 const FIRST_DELAY_MS = 1000;
@@ -58,9 +60,11 @@ const MAX_HEADER_BYTES = 4096;
 
 export class CachixHttp {
   readonly delay: (ms: number) => Promise<void>;
-  readonly #agent = new http.Agent({ keepAlive: true, maxFreeSockets: 64 });
+  readonly #agent: http.Agent;
 
   constructor(init: CachixHttpInit = {}) {
+    const proxyEnv = init.proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: init.proxy } };
+    this.#agent = new http.Agent({ keepAlive: true, maxFreeSockets: 64, ...proxyEnv });
     this.delay = init.delay ?? ((ms) => wait(ms));
   }
 

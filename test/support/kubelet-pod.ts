@@ -26,13 +26,27 @@ export interface PodProcessInit {
   readonly log: string;
 }
 
-/** Starts the container. @throws where the image has no such command */
+/** A container that cannot be started, with the word that the kubelet has for it. */
+export class StartError extends Error {
+  readonly reason: 'ErrImagePull' | 'RunContainerError';
+
+  constructor(reason: StartError['reason'], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** Starts the container. Every image is there, whatever its tag, but for one called `missing`. @throws StartError */
 export function startContainer(init: PodProcessInit): ServerProcess {
   const container = init.pod.spec.containers[0];
   if (!container) throw new Error('a pod without a container');
+  const image = String(container.image);
+  if (/^missing(:|$)/.test(image))
+    throw new StartError('ErrImagePull', `failed to pull and unpack image "${image}": ${image}: not found`);
   const [command = '', ...args] = [...((container.command ?? []) as string[]), ...((container.args ?? []) as string[])];
   const program = PROGRAMS[command];
-  if (program === undefined) throw new Error(`exec: "${command}": executable file not found in $PATH`);
+  if (program === undefined)
+    throw new StartError('RunContainerError', `exec: "${command}": executable file not found in $PATH`);
   return new ServerProcess({
     words: [process.execPath, ...nodeFlags, program, ...args],
     env: { PATH: process.env.PATH, ...launchEnv, ...environment(init, container) },

@@ -34,6 +34,7 @@ export class PodVolumes {
   readonly #mounts: readonly Mount[];
   readonly #sources: Sources;
   readonly #refresh: (() => Promise<void>)[] = [];
+  #isMounted = false;
 
   constructor(root: string, pod: Pod, sources: Sources) {
     this.root = root;
@@ -42,8 +43,13 @@ export class PodVolumes {
     this.#sources = sources;
   }
 
-  /** Mounts everything. @throws NotThereError */
+  /**
+   * Mounts everything, once for the pod: a container that is started again finds what was there, as in a real pod.
+   * @throws NotThereError
+   */
   async mount(): Promise<void> {
+    if (this.#isMounted) return this.refresh();
+    // What an attempt that failed has left.
     await rm(this.root, { recursive: true, force: true });
     this.#refresh.length = 0;
     for (const { name, mountPath } of this.#mounts) {
@@ -53,6 +59,7 @@ export class PodVolumes {
       if (!volume) throw new Error(`mount ${mountPath} names no volume: ${name}`);
       await this.#mountAt(at, volume);
     }
+    this.#isMounted = true;
   }
 
   /** Brings changed ConfigMaps and Secrets into the pod, as the kubelet does every now and then. */

@@ -23,7 +23,7 @@ import {
   type Pod,
   type Secret,
 } from '../../operator/runtime/index.ts';
-import { startContainer } from './kubelet-pod.ts';
+import { StartError, startContainer } from './kubelet-pod.ts';
 import { NotThereError, PodVolumes } from './kubelet-volumes.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { logFile, type ServerProcess } from './server-process.ts';
@@ -40,23 +40,23 @@ interface Running {
   pod: Pod;
   process: ServerProcess | undefined;
   restarts: number;
-  /** When a process that ended is started again. */
+  /** How often it could not even be started. */
+  failures: number;
+  /** When a process that ended, or could not be started, is started again. */
   nextStart: number;
   lastExit: number | undefined;
+  /** Why nothing runs, in the kubelet's words. */
+  waiting: { readonly reason: string; readonly message?: string };
   /** What was last written of its status, as JSON. */
   told: string;
   isBusy: boolean;
 }
 
-export interface KubeletInit {
-  /** Volumes grow as soon as their claims ask for it; otherwise a test sets the capacity. Default: true. */
-  readonly resizes?: boolean;
-}
-
 export class Kubelet {
   readonly folder: string;
+  /** Whether volumes grow as soon as their claims ask for it, as a quick provisioner has it. */
+  resizes = true;
   readonly #api: Api;
-  readonly #init: KubeletInit;
   readonly #kubernetes: Kubernetes;
   readonly #stop = new AbortController();
   readonly #pods: Informer<Pod>;
@@ -70,9 +70,8 @@ export class Kubelet {
   #isPaused = false;
   #loop: Promise<void> = Promise.resolve();
 
-  private constructor(folder: string, kubernetes: Kubernetes, init: KubeletInit) {
+  private constructor(folder: string, kubernetes: Kubernetes) {
     this.folder = folder;
-    this.#init = init;
     this.#kubernetes = kubernetes;
     const logger = pino({ enabled: false });
     const metrics = new Metrics(undefined, 'kubelet');
@@ -85,9 +84,9 @@ export class Kubelet {
     this.#claims = new Informer({ ...base, kind: kinds.PersistentVolumeClaim });
   }
 
-  static async start(kubernetes: Kubernetes, init: KubeletInit = {}): Promise<Kubelet> {
+  static async start(kubernetes: Kubernetes): Promise<Kubelet> {
     const folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-kubelet-'));
-    const kubelet = new Kubelet(folder, kubernetes, init);
+    const kubelet = new Kubelet(folder, kubernetes);
     await kubelet.#begin();
     return kubelet;
   }
@@ -103,8 +102,11 @@ export class Kubelet {
 
   /** Folder of what is on a volume. */
   volumeOf(namespace: string, claim: string): string {
-    const uid = this.#claims.get({ namespace, name: claim })?.metadata.uid;
-    return path.join(this.folder, 'volumes', uid ?? 'none');
+    return this.#volume(this.#claims.get({ namespace, name: claim })?.metadata.uid);
+  }
+
+  #volume(uid = 'none'): string {
+    return path.join(this.folder, 'volumes', uid);
   }
 
   /** File with what the pod's processes have printed. */
@@ -132,6 +134,10 @@ export class Kubelet {
 
   async #begin(): Promise<void> {
     const { signal } = this.#stop;
+    // As a provisioner does whose class says Delete, which is the default.
+    this.#claims.onChange(({ type, object }) => {
+      if (type === 'delete') void rm(this.#volume(object.metadata.uid), { recursive: true, force: true });
+    });
     const informers = [this.#pods, this.#configMaps, this.#secrets, this.#claims];
     const watching = informers.map((informer) => informer.run(signal));
     await Promise.all(informers.map(({ synced }) => synced));
@@ -164,7 +170,13 @@ export class Kubelet {
 
   async #syncPod(pod: Pod, known: Running | undefined): Promise<void> {
     if (pod.spec.nodeName === undefined) return this.#bind(pod);
-    const running = known && known.pod.metadata.uid === pod.metadata.uid ? known : await this.#add(pod);
+    const isSame = known?.pod.metadata.uid === pod.metadata.uid;
+    if (known && !isSame) {
+      // Deleted by force, and made again already.
+      known.isBusy = true;
+      await known.process?.stop('SIGKILL');
+    }
+    const running = known && isSame ? known : this.#add(pod);
     running.isBusy = true;
     try {
       if (pod.metadata.deletionTimestamp !== undefined) await this.#end(running);
@@ -177,7 +189,7 @@ export class Kubelet {
     }
   }
 
-  async #add(pod: Pod): Promise<Running> {
+  #add(pod: Pod): Running {
     const { namespace = '', name, uid } = pod.metadata;
     this.#addresses += 1;
     const root = path.join(this.folder, 'pods', uid);
@@ -191,11 +203,22 @@ export class Kubelet {
     });
     const log = logFile(this.folder, `${namespace}-${name}`);
     const ip = `${this.#block}.${this.#addresses}`;
-    const process = undefined;
-    const running = { ip, volumes, log, pod, process, restarts: 0, nextStart: 0, lastExit: undefined, told: '' };
-    const added: Running = { ...running, isBusy: false };
-    this.#running.set(keyOf(pod.metadata), added);
-    return added;
+    const running: Running = {
+      ip,
+      volumes,
+      log,
+      pod,
+      process: undefined,
+      restarts: 0,
+      failures: 0,
+      nextStart: 0,
+      lastExit: undefined,
+      waiting: { reason: 'ContainerCreating' },
+      told: '',
+      isBusy: false,
+    };
+    this.#running.set(keyOf(pod.metadata), running);
+    return running;
   }
 
   /** Starts what does not run, and what has ended again, later and later. */
@@ -203,14 +226,24 @@ export class Kubelet {
     const { process, volumes, pod, ip, log } = running;
     if (process?.running) return volumes.refresh();
     if (Date.now() < running.nextStart) return;
-    await volumes.mount();
-    const started = startContainer({ pod, ip, volumes, log });
-    running.process = started;
-    void started.ended.then((code) => {
-      running.lastExit = code ?? 137;
-      running.nextStart = Date.now() + Math.min(10_000, 200 * 2 ** running.restarts);
-      running.restarts += 1;
-    });
+    try {
+      await volumes.mount();
+      const started = startContainer({ pod, ip, volumes, log });
+      running.process = started;
+      void started.ended.then((code) => {
+        running.lastExit = code ?? 137;
+        running.nextStart = Date.now() + backOffMs(running.restarts);
+        running.restarts += 1;
+        running.waiting = { reason: 'CrashLoopBackOff', message: 'back-off restarting failed container' };
+      });
+    } catch (error) {
+      // A volume that is not there yet: the kubelet says so in an event only.
+      if (error instanceof NotThereError) return;
+      if (!(error instanceof StartError)) throw error;
+      running.nextStart = Date.now() + backOffMs(running.failures);
+      running.failures += 1;
+      running.waiting = error;
+    }
   }
 
   async #end({ process, pod }: Running): Promise<void> {
@@ -226,14 +259,10 @@ export class Kubelet {
   }
 
   async #tell(running: Running): Promise<void> {
-    const { process, ip, restarts, lastExit, pod } = running;
+    const { process, ip, restarts, lastExit, pod, waiting } = running;
     const isUp = process?.running ?? false;
     const ready = isUp && (await answers(`http://${ip}:9090/readyz`)) ? 'True' : 'False';
     const [container] = pod.spec.containers;
-    const waiting =
-      restarts > 0
-        ? { reason: 'CrashLoopBackOff', message: 'restarting failed container' }
-        : { reason: 'ContainerCreating' };
     const terminated =
       lastExit === undefined ? {} : { lastState: { terminated: { exitCode: lastExit, reason: 'Error' } } };
     const status = {
@@ -253,7 +282,7 @@ export class Kubelet {
           ready: ready === 'True',
           started: isUp,
           restartCount: restarts,
-          state: isUp ? { running: {} } : { waiting },
+          state: isUp ? { running: {} } : { waiting: { reason: waiting.reason, message: waiting.message } },
           ...terminated,
         },
       ],
@@ -276,25 +305,28 @@ export class Kubelet {
     const storage = spec.resources?.requests?.storage;
     const isBound = status?.phase === 'Bound';
     const isGrown = status?.capacity?.storage === storage;
-    if (metadata.deletionTimestamp !== undefined || (isBound && (isGrown || this.#init.resizes === false))) return;
+    if (metadata.deletionTimestamp !== undefined || (isBound && (isGrown || !this.resizes))) return;
     if (!isBound) {
-      await mkdir(path.join(this.folder, 'volumes', metadata.uid), { recursive: true });
+      await mkdir(this.#volume(metadata.uid), { recursive: true });
       await this.#api.patch(kinds.PersistentVolumeClaim, metadata, { spec: { volumeName: `volume-${metadata.uid}` } });
     }
     const bound = { phase: 'Bound', accessModes: spec.accessModes, capacity: { storage } };
     await this.#api.patch(kinds.PersistentVolumeClaim, metadata, { status: bound }, { sub: 'status' });
   }
 
-  /** What the API server refuses, or a volume that is not there yet, is tried again at the next look. */
+  /** What the API server refuses is tried again at the next look. */
   async #quietly(work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      if (error instanceof ApiError || error instanceof NotThereError || this.#stop.signal.aborted) return;
+      if (error instanceof ApiError || this.#stop.signal.aborted) return;
       throw error;
     }
   }
 }
+
+/** Shorter than a real kubelet's, which begins with 10 s. */
+const backOffMs = (times: number): number => Math.min(10_000, 200 * 2 ** times);
 
 async function answers(url: string): Promise<boolean> {
   try {

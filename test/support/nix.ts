@@ -80,22 +80,33 @@ export async function nixLabelled(label: string): Promise<Nix> {
   return found;
 }
 
+export interface NixClientInit {
+  readonly version: Nix;
+  readonly dir: string;
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Variables of every command. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** A nix client: home, configuration and chroot store live in `dir`, which is made when absent. */
 export class NixClient {
   readonly nix: Nix;
   readonly dir: string;
   readonly #settings: Readonly<Record<string, string>>;
+  readonly #env: Readonly<Record<string, string>>;
   #prepared: Promise<void> | undefined;
 
-  constructor({ version, dir, settings = {} }: { version: Nix; dir: string; settings?: Record<string, string> }) {
+  constructor({ version, dir, settings = {}, env = {} }: NixClientInit) {
     this.nix = version;
     this.dir = dir;
     this.#settings = settings;
+    this.#env = env;
   }
 
   /** Another client of the same nix that knows nothing yet. */
   fresh(name: string): NixClient {
-    return new NixClient({ version: this.nix, dir: path.join(path.dirname(this.dir), name), settings: this.#settings });
+    const dir = path.join(path.dirname(this.dir), name);
+    return new NixClient({ version: this.nix, dir, settings: this.#settings, env: this.#env });
   }
 
   /** Removes the folder. The store's folders are read-only, which stops everyone but root. */
@@ -291,6 +302,7 @@ export class NixClient {
       TMPDIR: path.join(this.dir, 'tmp'),
       LC_ALL: 'C',
       NO_COLOR: '1',
+      ...this.#env,
     };
   }
 }

@@ -99,6 +99,8 @@ export interface Scene {
   readonly inputs: Inputs;
   readonly observed: Observed;
   readonly outcome: Outcome;
+  /** Places of the status that the installed CRD does not know. */
+  readonly lacking?: readonly string[];
 }
 
 /** A cache that runs, with nothing wrong. */
@@ -116,7 +118,13 @@ export function wellOf(cache: Cache, more: Partial<Inputs> = {}): Scene {
 }
 
 /** Of a plan that had nothing to do. */
-export const DONE: Outcome = { steps: [], notGrown: new Map() };
+export const DONE: Outcome = {
+  steps: [],
+  applied: new Map(),
+  notGrown: new Map(),
+  contested: [],
+  heldMs: undefined,
+};
 
 /** Steps in short: what is done to what. */
 export function inShort(steps: readonly Step[]): string[] {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { formatHash, sha256 } from '../../server/nix/index.ts';
 import { narInfoCreate, type TestPath } from './nars.ts';
-import type { TestServer } from './server.ts';
 
 export interface PushOptions {
   readonly cache?: string;
@@ -13,8 +12,15 @@ export interface PushOptions {
   readonly order?: readonly number[];
 }
 
+/** Where a cache is found, and with which tokens. */
+export interface PushTarget {
+  readonly url: string;
+  api(cache?: string): string;
+  auth(token?: string, cache?: string): Promise<Record<string, string>>;
+}
+
 /** Resolves once the server has acknowledged the path. */
-export type Push = (server: TestServer, path: TestPath, options?: PushOptions) => Promise<void>;
+export type Push = (server: PushTarget, path: TestPath, options?: PushOptions) => Promise<void>;
 
 /** An answer that is not 200. */
 export class Refusal extends Error {
@@ -48,14 +54,14 @@ export const pushByCachix: Push = async (server, path, options = {}) => {
 };
 
 export interface OpenUpload {
-  readonly server: TestServer;
+  readonly server: PushTarget;
   /** `<api>/multipart-nar/<id>` */
   readonly url: string;
   readonly uploadId: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-export async function createUpload(server: TestServer, cache = 'main', compression = 'zst'): Promise<OpenUpload> {
+export async function createUpload(server: PushTarget, cache = 'main', compression = 'zst'): Promise<OpenUpload> {
   const headers = await server.auth('push', cache);
   const url = `${server.api(cache)}/multipart-nar`;
   const response = await must(await fetch(`${url}?compression=${compression}`, { method: 'POST', headers }));
@@ -111,7 +117,7 @@ export async function completeUpload(upload: OpenUpload, path: TestPath, etags: 
 }
 
 /** Whether the path is published; where it is, its NAR must be there, whole and right. */
-export async function isServed(server: TestServer, path: TestPath, cache = 'main'): Promise<boolean> {
+export async function isServed(server: PushTarget, path: TestPath, cache = 'main'): Promise<boolean> {
   const narinfo = await fetch(`${server.api(cache)}/${path.hashPart}.narinfo`);
   const text = await narinfo.text();
   if (narinfo.status === 404) return false;

@@ -8,7 +8,9 @@ import type { AddressInfo } from 'node:net';
 export class RoundRobin {
   /** Addresses of the servers: `http://host:port`. */
   targets: readonly string[] = [];
-  readonly #server = http.createServer((request, response) => this.#forward(request, response, this.targets.length));
+  readonly #server = http.createServer((request, response) => {
+    forward(request, response, inTurn(this.targets, this.#turn++));
+  });
   #turn = 0;
 
   static async start(): Promise<RoundRobin> {
@@ -23,36 +25,55 @@ export class RoundRobin {
   }
 
   async close(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.#server.closeAllConnections();
-    await closed;
+    await closeNow(this.#server);
   }
+}
 
-  #forward(request: http.IncomingMessage, response: http.ServerResponse, tries: number): void {
-    const target = this.targets[this.#turn++ % this.targets.length];
-    if (target === undefined || tries === 0) {
-      response.destroy();
-      return;
-    }
-    const { hostname, port } = new URL(target);
-    const { method, url: path, headers } = request;
-    let connected = false;
-    const onward = http.request({ hostname, port, method, path, headers, agent: false }, (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.headers);
-      answer.pipe(response);
-      answer.on('error', () => response.destroy());
-      answer.on('aborted', () => response.destroy());
-    });
-    onward.on('socket', (socket) =>
-      socket.once('connect', () => {
-        connected = true;
-        request.pipe(onward);
-      }),
-    );
-    onward.on('error', () => {
-      if (connected) response.destroy();
-      else this.#forward(request, response, tries - 1);
-    });
-    response.on('close', () => onward.destroy());
+/** The same targets, each of them first once in as many turns. */
+export function inTurn(targets: readonly string[], turn: number): string[] {
+  const first = turn % Math.max(1, targets.length);
+  return [...targets.slice(first), ...targets.slice(0, first)];
+}
+
+/** Ends a server and whatever it still serves. */
+export async function closeNow(server: http.Server): Promise<void> {
+  const closed = new Promise((resolve) => server.close(resolve));
+  server.closeAllConnections();
+  await closed;
+}
+
+/**
+ * Sends a request on to the first of the targets that takes a connection; where none does, the client's ends too.
+ * @param path what is asked of the target; the same as of us unless told
+ */
+export function forward(
+  request: http.IncomingMessage,
+  response: http.ServerResponse,
+  [target, ...others]: readonly string[],
+  path: string | undefined = request.url,
+): void {
+  if (target === undefined) {
+    response.destroy();
+    return;
   }
+  const { hostname, port } = new URL(target);
+  const { method, headers } = request;
+  let connected = false;
+  const onward = http.request({ hostname, port, method, path, headers, agent: false }, (answer) => {
+    response.writeHead(answer.statusCode ?? 502, answer.headers);
+    answer.pipe(response);
+    answer.on('error', () => response.destroy());
+    answer.on('aborted', () => response.destroy());
+  });
+  onward.on('socket', (socket) =>
+    socket.once('connect', () => {
+      connected = true;
+      request.pipe(onward);
+    }),
+  );
+  onward.on('error', () => {
+    if (connected) response.destroy();
+    else forward(request, response, others, path);
+  });
+  response.on('close', () => onward.destroy());
 }

@@ -1,8 +1,19 @@
 /** The controller runtime against a cluster of the tests: clients, what they log, what they count. */
-import { KubeConfig } from '@kubernetes/client-node';
 import { type Logger, pino } from 'pino';
 import { Registry } from 'prom-client';
-import { Api, type ApiInit, type Kind, kubeConfig, Metrics, type Obj } from '../../operator/runtime/index.ts';
+import {
+  type Access,
+  Api,
+  type ApiInit,
+  Informer,
+  type InformerInit,
+  type Kind,
+  kubeConfig,
+  Metrics,
+  type Obj,
+  type ReflectorTimes,
+} from '../../operator/runtime/index.ts';
+import { FaultProxy } from './fault-proxy.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { until } from './server.ts';
 
@@ -18,6 +29,12 @@ export interface Runtime {
   readonly logger: Logger;
   /** All that was logged. */
   readonly log: LogLine[];
+  /** Aborted by closeRuntimes(). */
+  readonly signal: AbortSignal;
+  /** Waits for a line, which may be there already. */
+  logged(msg: string): Promise<void>;
+  /** An informer that runs until closeRuntimes(). Quick to try again. */
+  follow<T extends Obj>(kind: Kind<T>, init?: Partial<InformerInit<T>>): Informer<T>;
 }
 
 export interface RuntimeInit extends Partial<Omit<ApiInit, 'load' | 'metrics' | 'logger'>> {
@@ -27,7 +44,8 @@ export interface RuntimeInit extends Partial<Omit<ApiInit, 'load' | 'metrics' | 
   readonly server?: string;
 }
 
-const open = new Set<Api>();
+const QUICK: ReflectorTimes = { backoff: { baseMs: 20, maxMs: 200 } };
+const open = new Set<() => Promise<void>>();
 
 /** A client of the cluster, closed by closeRuntimes(). */
 export function runtimeFor(kubernetes: Kubernetes, { load, server, ...init }: RuntimeInit = {}): Runtime {
@@ -35,30 +53,54 @@ export function runtimeFor(kubernetes: Kubernetes, { load, server, ...init }: Ru
   const logger = pino({ level: 'debug' }, { write: (line) => void log.push(JSON.parse(line)) });
   const metrics = new Metrics(new Registry(), 'test');
   const from = load ?? kubeConfig(kubernetes.kubeconfig);
-  const api = new Api({ manager: 'narwhal-test', ...init, load: () => at(from(), server), logger, metrics });
-  open.add(api);
-  return { api, metrics, logger, log };
+  const api = new Api({
+    manager: 'narwhal-test',
+    ...init,
+    load: async () => at(await from(), server),
+    logger,
+    metrics,
+  });
+  const stop = new AbortController();
+  const running: Promise<void>[] = [];
+  open.add(async () => {
+    stop.abort();
+    await Promise.all(running);
+    await api.close();
+  });
+  return {
+    api,
+    metrics,
+    logger,
+    log,
+    signal: stop.signal,
+    logged: (msg) => until(`"${msg}" is logged`, () => log.some((line) => line.msg === msg)),
+    follow: (kind, { times, ...init } = {}) => {
+      const informer = new Informer({ api, kind, logger, metrics, times: { ...QUICK, ...times }, ...init });
+      running.push(informer.run(stop.signal));
+      return informer;
+    },
+  };
 }
 
 /** For `afterEach`. */
 export async function closeRuntimes(): Promise<void> {
-  await Promise.all([...open].map((api) => api.close()));
+  await Promise.all([...open].map((close) => close()));
   open.clear();
 }
 
-/** The configuration with its servers at another address. Plain HTTP is a proxy's of the test, which has credentials. */
-function at(config: KubeConfig, server: string | undefined): KubeConfig {
-  if (server === undefined) return config;
-  const moved = new KubeConfig();
-  const { clusters, users, contexts, currentContext } = config;
-  const isPlain = server.startsWith('http:');
-  moved.loadFromOptions({
-    clusters: clusters.map((cluster) => ({ ...cluster, server, skipTLSVerify: isPlain })),
-    users: isPlain ? users.map(({ name }) => ({ name })) : users,
-    contexts,
-    currentContext,
-  });
-  return moved;
+/** A proxy in front of the API server, for clients at `proxy.url`: they are the administrator. */
+export async function proxyFor(kubernetes: Kubernetes): Promise<FaultProxy> {
+  const access = await kubeConfig(kubernetes.kubeconfig)();
+  const { ca, cert, key } = (await access()).tls;
+  const proxy = await FaultProxy.start({ ca: String(ca), cert: String(cert), key: String(key) });
+  proxy.target = kubernetes.url;
+  return proxy;
+}
+
+/** The same at another address. At one of plain HTTP is a proxy of the test, which has its own credentials. */
+function at(access: Access, server: string | undefined): Access {
+  if (server === undefined) return access;
+  return async () => ({ ...(server.startsWith('http:') ? { tls: {}, headers: {} } : await access()), server });
 }
 
 /** The value of a series with these labels, summed up over all others; 0 if there is none. */

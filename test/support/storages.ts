@@ -1,7 +1,7 @@
 /** What a running server says of its storages, and readers that look at every NAR all the time. */
 import assert from 'node:assert/strict';
 import type { TestPath } from './nars.ts';
-import { isServed } from './push.ts';
+import { isServed, type PushTarget } from './push.ts';
 import { type TestServer, until } from './server.ts';
 
 export interface StorageStatus {
@@ -25,23 +25,32 @@ export async function storageOf(server: TestServer, name: string): Promise<Stora
   return status.caches[0]?.storages.find((storage) => storage.name === name);
 }
 
+export interface PollerInit {
+  readonly readers?: number;
+  /** A connection that is refused or breaks is no failure, as for a client that tries again. Any answer still counts. */
+  readonly isPatient?: boolean;
+}
+
 /** Reads every NAR over and over, all bytes of it; one that fails fails the test. */
 export class Poller {
   /** How many NARs were read. */
   reads = 0;
-  readonly #server: TestServer;
+  readonly #isPatient: boolean;
+  readonly #server: PushTarget;
   readonly #paths: readonly TestPath[];
   readonly #failures: unknown[] = [];
   #stopped = false;
   #running: Promise<unknown> = Promise.resolve();
 
-  private constructor(server: TestServer, paths: readonly TestPath[]) {
+  private constructor(server: PushTarget, paths: readonly TestPath[], isPatient: boolean) {
     this.#server = server;
     this.#paths = paths;
+    this.#isPatient = isPatient;
   }
 
-  static start(server: TestServer, paths: readonly TestPath[], readers = 2): Poller {
-    const poller = new Poller(server, paths);
+  static start(server: PushTarget, paths: readonly TestPath[], init: PollerInit = {}): Poller {
+    const { readers = 2, isPatient = false } = init;
+    const poller = new Poller(server, paths, isPatient);
     poller.#running = Promise.all(Array.from({ length: readers }, (_, reader) => poller.#read(reader)));
     return poller;
   }
@@ -62,7 +71,9 @@ export class Poller {
         assert.ok(await isServed(this.#server, path), `${path.storePath} is not served`);
         this.reads++;
       } catch (error) {
-        this.#failures.push(error);
+        // What fetch throws where there is no whole answer.
+        if (this.#isPatient && error instanceof TypeError) await new Promise((resolve) => setTimeout(resolve, 20));
+        else this.#failures.push(error);
       }
     }
   }

@@ -154,8 +154,13 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'the CRD is older than the operator',
-    scene: failed(new ApiError(500, 'InternalError', '.status.new: field not declared in schema')),
-    expected: { Ready: ['False', 'CrdOutdated', /not declared/] },
+    scene: where({ lacking: ['storages[].objects', 'image'] }),
+    expected: { Ready: ['False', 'CrdOutdated', /does not know status\.storages\[\]\.objects, status\.image$/] },
+  },
+  {
+    title: 'somebody else undoes what is done',
+    scene: where({ outcome: { ...DONE, contested: ['Service main has to be set right again and again'] } }),
+    expected: { Ready: ['False', 'Contested', /^Service main has to be set right.*managed-fields/] },
   },
   {
     title: 'something must go first',

@@ -96,17 +96,15 @@ describe('narwhal-operator plan', () => {
     );
   });
 
-  it('takes image, gateway, proxies and the place of the operator from its flags', async () => {
+  it('takes image, gateway and proxies from its flags', async () => {
     const flags = ['--image', 'narwhal:7', '--api-url', 'https://cache.example.org', '--trusted-proxies', '10.0.0.0/8'];
-    const result = await planOf([cacheText()], ...flags, '--operator-namespace', 'ops');
+    const result = await planOf([cacheText()], ...flags);
     const objects = objectsIn(result);
     const [server] = objects.find(({ kind }) => kind === 'StatefulSet').spec.template.spec.containers;
     assert.equal(server.image, 'narwhal:7');
     const env = new Map(server.env.map(({ name, value }: { name: string; value: string }) => [name, value]));
     assert.equal(env.get('NARWHAL_API_URL'), 'https://cache.example.org');
     assert.equal(env.get('NARWHAL_TRUSTED_PROXIES'), '10.0.0.0/8');
-    const policy = JSON.stringify(objects.find(({ kind }) => kind === 'NetworkPolicy'));
-    assert.ok(policy.includes('"kubernetes.io/metadata.name":"ops"'));
   });
 
   it('says of a cache that asks for what is not supported that nothing is done, and ends with 0', async () => {

@@ -8,13 +8,13 @@ import * as reasons from '../../../operator/cache/reasons.ts';
 import { status } from '../../../operator/cache/status.ts';
 import type { Condition } from '../../../operator/runtime/index.ts';
 import { cacheOf, podOf, reportOf, secretsView, storageReport } from '../../support/operator-fixtures.ts';
-import { type Scene, wellOf } from '../../support/operator-world.ts';
+import { DONE, type Scene, wellOf } from '../../support/operator-world.ts';
 import { ROWS } from '../../tables/conditions.ts';
 
 const NOW = new Date('2030-02-03T04:05:06.789Z');
 
-function statusOf({ cache, inputs, observed, outcome }: Scene) {
-  return status(cache, inputs, observed, outcome, configHash(cache, inputs), NOW);
+function statusOf({ cache, inputs, observed, outcome, lacking }: Scene) {
+  return status(cache, inputs, observed, outcome, configHash(cache, inputs), NOW, lacking);
 }
 
 function conditionsOf(scene: Scene): Condition[] {
@@ -107,6 +107,8 @@ const TROUBLES = [
   'Unsupported',
   'SecretMissing',
   'ApplyFailed',
+  'CrdOutdated',
+  'Contested',
   'Progressing: it waits for something',
   'ConfigRejected',
   'SecretMissing: a server has lost a key',
@@ -140,6 +142,7 @@ function troubled(mended: number): Scene {
   };
   return {
     ...well,
+    lacking: has('CrdOutdated') ? ['image'] : [],
     observed: {
       ...observed,
       reports: new Map([['main-0', report]]),
@@ -149,8 +152,11 @@ function troubled(mended: number): Scene {
       ...(has('Progressing: pods are made') && { children: new Map() }),
     },
     outcome: {
+      ...DONE,
+      ...DONE,
       steps: has('Progressing: it waits for something') ? [{ do: 'wait', because: 'it goes' }] : [],
       notGrown: new Map(has('ExpansionNotAllowed') ? [['disk', 'no']] : []),
+      contested: has('Contested') ? ['again'] : [],
       ...(has('ApplyFailed') && { error: new Error('no') }),
     },
   };

@@ -124,18 +124,28 @@ describe('what is known of Secrets', () => {
     );
   });
 
-  it('are the owners of generated keys, and of nothing else', () => {
+  it('are the caches that own generated Secrets, and no other owners', () => {
     const cache = cacheOf({ tokens: [{ name: 'ci', permissions: ['Read'] }] });
-    const { owners } = secretsView(cache, secretsOf(cache));
+    const other = { apiVersion: 'v1', kind: 'ConfigMap', name: 'x', uid: 'uid-of-x' };
+    const secrets = secretsOf(cache).map(({ metadata, ...secret }) => ({
+      ...secret,
+      metadata: { ...metadata, ownerReferences: [...(metadata.ownerReferences ?? []), other] },
+    }));
     assert.deepEqual(
-      [...owners].map(([{ name }, uids]) => [name, uids]),
+      [...secretsView(cache, secrets).owners].map(([{ name }, uids]) => [name, uids]),
       [
         ['main-root-key', []],
         ['main-signing-key', []],
+        ['main-token-ci', ['uid-of-main']],
       ],
     );
+  });
+
+  it('are no owners of Secrets that were given, or that somebody else made', () => {
     const given = cacheOf(CACHES[0]?.spec);
     assert.equal(secretsView(given, secretsOf(given)).owners.size, 0);
+    const byHand = secretOf('main-root-key', { 'root.key': Buffer.alloc(32).toString('base64') });
+    assert.equal(secretsView(cacheOf(), [byHand]).owners.size, 0);
   });
 
   it('is that all are missing, where there are none', () => {

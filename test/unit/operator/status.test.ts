@@ -22,8 +22,8 @@ import { DONE, type Scene, wellOf } from '../../support/operator-world.ts';
 const NOW = new Date('2030-02-03T04:05:06.789Z');
 const LATER = new Date('2030-02-03T05:00:00Z');
 
-function statusOf({ cache, inputs, observed, outcome }: Scene, now = NOW) {
-  return status(cache, inputs, observed, outcome, configHash(cache, inputs), now);
+function statusOf({ cache, inputs, observed, outcome, lacking }: Scene, now = NOW) {
+  return status(cache, inputs, observed, outcome, configHash(cache, inputs), now, lacking);
 }
 
 type Status = ReturnType<typeof statusOf>;

@@ -1,0 +1,245 @@
+/** One cache in a cluster as its owner sees it: applied, looked at, pushed to and pulled from. */
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ServerStatus } from '../../crds/index.ts';
+import type { Cache, StorageStatus } from '../../operator/cache/types.ts';
+import type { Pod } from '../../operator/runtime/index.ts';
+import type { CacheCondition } from './cache-conditions.ts';
+import type { Cluster } from './cluster.ts';
+import { pathOf } from './crds.ts';
+import { manifestOf, type Value } from './manifests.ts';
+import type { Operator } from './operator.ts';
+import type { PushTarget } from './push.ts';
+import { type RunResult, runToEnd } from './run.ts';
+import { until } from './server.ts';
+
+const OPERATOR = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+
+/** Settings of servers that look often and wait for nothing. */
+const QUICK: Readonly<Record<string, string>> = {
+  NARWHAL_RELOAD_INTERVAL: '0.1',
+  NARWHAL_STORAGE_RETRY: '0.1',
+  NARWHAL_TRANSIENT_RETRY: '0.5',
+  NARWHAL_HOUSEKEEPING_INTERVAL: '0.2',
+  NARWHAL_MOVE_GRACE: '0.1',
+  NARWHAL_LOG_LEVEL: 'debug',
+};
+
+export interface LivingCacheInit {
+  readonly name?: string;
+  /** Documents that are there before the cache, such as Secrets. */
+  readonly before?: readonly string[];
+  /** Flags of the operator. */
+  readonly args?: readonly string[];
+}
+
+/** A token that may push. */
+export const PUSH: Value = { name: 'push', permissions: ['Write'] };
+
+export class LivingCache implements PushTarget {
+  readonly cluster: Cluster;
+  readonly namespace: string;
+  readonly name: string;
+  readonly operator: Operator;
+  /** A port of this machine that leads to the Service. */
+  readonly url: string;
+
+  private constructor(parts: Pick<LivingCache, 'cluster' | 'namespace' | 'name' | 'operator' | 'url'>) {
+    this.cluster = parts.cluster;
+    this.namespace = parts.namespace;
+    this.name = parts.name;
+    this.operator = parts.operator;
+    this.url = parts.url;
+  }
+
+  /** A namespace with an operator that looks after it, and no cache yet. */
+  static async prepare(cluster: Cluster, { name = 'main', args }: LivingCacheInit = {}): Promise<LivingCache> {
+    const namespace = await cluster.kubernetes.namespace('life');
+    const operator = await cluster.operator(namespace, args && { args });
+    const url = await cluster.services.open({ namespace, name });
+    return new LivingCache({ cluster, namespace, name, operator, url });
+  }
+
+  /** Applies a manifest and waits until the cache is ready. */
+  static async start(cluster: Cluster, spec: Value, init: LivingCacheInit = {}): Promise<LivingCache> {
+    const cache = await LivingCache.prepare(cluster, init);
+    try {
+      for (const document of init.before ?? []) await cluster.apply(cache.namespace, document);
+      await cache.applied(spec);
+    } catch (error) {
+      await cache.remove();
+      throw error;
+    }
+    return cache;
+  }
+
+  /** Where people reach it. */
+  get serviceUrl(): string {
+    return `http://${this.name}.${this.namespace}.svc`;
+  }
+
+  api(): string {
+    return `${this.url}/api/v1/cache/${this.name}`;
+  }
+
+  async auth(token = 'push'): Promise<Record<string, string>> {
+    return { authorization: `Bearer ${await this.token(token)}` };
+  }
+
+  /** The same cache for the holder of another token than `push`. */
+  with(token: string): PushTarget {
+    return { url: this.url, api: () => this.api(), auth: () => this.auth(token) };
+  }
+
+  /** Text of a token that the operator has generated. */
+  async token(name = 'push'): Promise<string> {
+    return (await this.secret(`${this.name}-token-${name}`)).token ?? '';
+  }
+
+  /** Values of a Secret. */
+  async secret(name: string): Promise<Readonly<Record<string, string>>> {
+    const { data = {} } = (await this.#get('secrets', name)) as { data?: Record<string, string> };
+    return Object.fromEntries(Object.entries(data).map(([key, text]) => [key, Buffer.from(text, 'base64').toString()]));
+  }
+
+  /** The manifest as JSON, with settings of the server that save time. */
+  manifest(spec: Value): string {
+    const template = (spec.podTemplate ?? {}) as { spec?: { env?: { name: string }[] } };
+    const own = template.spec?.env ?? [];
+    const quick = Object.entries(QUICK).map(([name, value]) => ({ name, value }));
+    const env = [...quick.filter(({ name }) => !own.some((it) => it.name === name)), ...own];
+    const podTemplate = { ...template, spec: { ...template.spec, env } };
+    return JSON.stringify(manifestOf('BinaryCache', { tokens: [PUSH], ...spec, podTemplate }, { name: this.name }));
+  }
+
+  apply(spec: Value): Promise<string> {
+    return this.cluster.apply(this.namespace, this.manifest(spec));
+  }
+
+  /** Applies and waits until it is ready. */
+  async applied(spec: Value): Promise<void> {
+    await this.apply(spec);
+    await this.until('Ready', 'True');
+  }
+
+  /** Waits for a condition. */
+  until(type: string, status: string, reason?: string): Promise<CacheCondition> {
+    return this.cluster.until(this.namespace, this.name, type, status, reason);
+  }
+
+  condition(type: string): Promise<CacheCondition | undefined> {
+    return this.cluster.condition(this.namespace, this.name, type);
+  }
+
+  async object(): Promise<Cache> {
+    return (await this.cluster.kubernetes.expect(pathOf('BinaryCache', this.namespace, this.name))) as unknown as Cache;
+  }
+
+  /** An entry of `status.storages`. */
+  async storage(name: string): Promise<StorageStatus | undefined> {
+    return (await this.object()).status?.storages?.find((it) => it.name === name);
+  }
+
+  async untilStorage(name: string, phase: string): Promise<StorageStatus> {
+    let found: StorageStatus | undefined;
+    await until(
+      `storage ${name} is ${phase}`,
+      async () => {
+        found = await this.storage(name);
+        return found?.phase === phase;
+      },
+      60_000,
+    ).catch((error: unknown) => {
+      throw new Error(`storage ${name} is not ${phase} but ${JSON.stringify(found)}`, { cause: error });
+    });
+    if (!found) throw new Error('unreachable');
+    return found;
+  }
+
+  kubectl(...args: readonly string[]): Promise<string> {
+    return this.cluster.kubernetes.kubectl(['-n', this.namespace, ...args]);
+  }
+
+  async pod(ordinal = 0): Promise<Pod> {
+    return (await this.#get('pods', `${this.name}-${ordinal}`)) as unknown as Pod;
+  }
+
+  /** What makes a pod the same one: uid, starts of its container, process id. */
+  async life(ordinal = 0): Promise<{ uid: string; restarts: number; pid: number }> {
+    const { metadata, status } = await this.pod(ordinal);
+    const restarts = status?.containerStatuses?.[0]?.restartCount ?? 0;
+    return { uid: metadata.uid, restarts, pid: this.process(ordinal)?.pid ?? 0 };
+  }
+
+  process(ordinal = 0) {
+    return this.cluster.kubelet.processOf(this.namespace, `${this.name}-${ordinal}`);
+  }
+
+  /** What the server in a pod says of itself. */
+  async server(ordinal = 0): Promise<ServerStatus> {
+    const ip = this.cluster.kubelet.ipOf(this.namespace, `${this.name}-${ordinal}`);
+    return (await (await fetch(`http://${ip}:9090/status`)).json()) as ServerStatus;
+  }
+
+  /** `narwhal-operator plan -f` of a manifest, as its owner runs it before applying it. */
+  async plan(spec: Value): Promise<RunResult> {
+    const { kubeconfig, folder } = this.cluster.kubernetes;
+    const file = path.join(folder, `${this.namespace}.json`);
+    await writeFile(file, this.manifest(spec));
+    // The image that the operator has been told of, too.
+    const words = ['plan', '-f', file, '-n', this.namespace, '--kubeconfig', kubeconfig, '--image', 'narwhal:test'];
+    return runToEnd([process.execPath, OPERATOR, ...words], { env: { PATH: process.env.PATH, HOME: folder } });
+  }
+
+  /** Ends the operator and deletes the namespace; resolves when no pod of it runs any more. */
+  async remove(): Promise<void> {
+    await this.operator.remove();
+    // The namespace controller waits for five seconds before it deletes anything.
+    for (const path of [
+      `/apis/apps/v1/${this.#place}/statefulsets`,
+      `/api/v1/${this.#place}/pods`,
+      `/api/v1/${this.#place}`,
+    ])
+      await this.cluster.kubernetes.request(path, { method: 'DELETE' });
+    const { pods } = this.cluster.watched;
+    await until('the pods are gone', () => [...pods.all(this.namespace)].length === 0, 60_000);
+  }
+
+  get #place(): string {
+    return `namespaces/${this.namespace}`;
+  }
+
+  #get(plural: string, name: string) {
+    return this.cluster.kubernetes.expect(`/api/v1/${this.#place}/${plural}/${name}`);
+  }
+}
+
+/** What happens to a cache from now on. */
+export class Watcher {
+  /** Each state of Ready, as `False Progressing`. */
+  readonly ready: string[] = [];
+  /** Uids of pods that were made. */
+  readonly pods = new Set<string>();
+  readonly #stops: (() => void)[];
+
+  constructor({ cluster, namespace, name }: LivingCache) {
+    const { caches, pods } = cluster.watched;
+    const known = new Set([...pods.all(namespace)].map(({ metadata }) => metadata.uid));
+    this.#stops = [
+      caches.onChange(({ type, object: { metadata, status } }) => {
+        if (type !== 'put' || metadata.namespace !== namespace || metadata.name !== name) return;
+        const ready = status?.conditions?.find((it) => it.type === 'Ready');
+        const text = `${ready?.status} ${ready?.reason}`;
+        if (this.ready.at(-1) !== text) this.ready.push(text);
+      }),
+      pods.onChange(({ object: { metadata } }) => {
+        if (metadata.namespace === namespace && !known.has(metadata.uid)) this.pods.add(metadata.uid);
+      }),
+    ];
+  }
+
+  stop(): void {
+    for (const stop of this.#stops) stop();
+  }
+}
