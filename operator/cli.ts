@@ -1,5 +1,6 @@
 /** The command line of the operator: its flags, their environment variables, and how errors end it. */
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -230,6 +231,8 @@ function apiUrl(text: string): string {
   // Neither path nor user, query or fragment.
   const isHost = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`;
   if (!isHost) throw new InvalidArgumentError('expected http://host or https://host, without a path');
+  if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0)
+    throw new InvalidArgumentError('expected a host by its name: each cache has a name below it');
   return url.origin;
 }
 

@@ -222,6 +222,8 @@ describe('the flags of narwhal-operator run', () => {
     [['--api-url', 'https://cache.example.org?a=b'], /without a path/],
     [['--api-url', 'https://:secret@cache.example.org'], /expected http:\/\/host/],
     [['--api-url', 'ftp://cache.example.org'], /expected http:\/\/host/],
+    [['--api-url', 'http://192.0.2.1:8080'], /expected a host by its name: each cache has a name below it/],
+    [['--api-url', 'http://[::1]'], /expected a host by its name/],
     [['--listen', '9090:'], /expected host:port or :port/],
     [['--listen', ':65536'], /expected host:port or :port/],
     [['--listen', '::1:9090'], /expected host:port or :port/],

@@ -62,6 +62,13 @@ describe('the status of a cache', () => {
     assert.deepEqual(storages, [{ name: 'disk', phase: 'Pending' }]);
   });
 
+  it('lacks what the installed CRD does not know', () => {
+    const lacking = ['storages[].used', 'image', 'conditions[].observedGeneration'];
+    const { image, storages, conditions } = statusOf({ ...wellOf(cacheOf()), lacking });
+    assert.deepEqual([image, storages], [undefined, [{ name: 'disk', phase: 'Ready', capacity: '10Gi' }]]);
+    for (const condition of conditions ?? []) assert.equal(condition.observedGeneration, undefined);
+  });
+
   for (const [title, spec, apiUrl, url] of [
     [
       'the gateway',
