@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { PassThrough } from 'node:stream';
 import { CommanderError } from 'commander';
 import { parseAllDocuments } from 'yaml';
 import { runCommand } from '../../../operator/cli.ts';
 import type { OperatorOptions } from '../../../operator/options.ts';
+import { type PlanInit, printPlan } from '../../../operator/plan.ts';
 import { cacheText, secretText } from '../../support/manifests.ts';
 import { type RunResult, runToEnd } from '../../support/run.ts';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
+const EXAMPLES = path.join(ROOT, 'examples');
 
 /** Runs the program to its end, with no variables that could lead it to a cluster. */
 function operator(...args: string[]): Promise<RunResult> {
@@ -45,62 +48,70 @@ describe('narwhal-operator plan', () => {
   });
   after(() => rm(folder, { recursive: true }));
 
-  /** Offline, of a manifest. */
+  /** The program, offline, for a manifest. */
   async function planOf(texts: string[], ...args: string[]): Promise<RunResult> {
     const file = path.join(folder, 'm.yaml');
     await writeFile(file, texts.join('\n---\n'));
     return operator('plan', '--offline', '-f', file, ...args);
   }
 
-  const titles = ({ stdout }: RunResult) => stdout.split('\n').filter((line) => line.startsWith('# '));
+  /** What the program would print, without starting it. */
+  async function printed(text: string, more: Partial<PlanInit> = {}): Promise<string> {
+    const out = new PassThrough();
+    const init = { file: 'm.yaml', text, namespace: 'default', offline: true, trustedProxies: [], ...more };
+    const { changes } = await printPlan(init, out);
+    const all = String(out.read() ?? '');
+    assert.equal(changes, titles(all).filter((line) => !line.startsWith('# BinaryCache')).length);
+    return all;
+  }
 
-  const objectsIn = ({ stdout }: RunResult) =>
-    parseAllDocuments(stdout).flatMap((document) => {
+  const titles = (text: string) => text.split('\n').filter((line) => line.startsWith('# '));
+
+  const objectsIn = (text: string) =>
+    parseAllDocuments(text).flatMap((document) => {
       assert.deepEqual(document.errors, []);
       return document.toJS() ?? [];
     });
 
-  for (const example of readdirSync(path.join(ROOT, 'examples')))
-    it(`prints what a new cache consists of, and ends with 2: examples/${example}`, async () => {
-      const result = await operator('plan', '--offline', '-f', path.join(ROOT, 'examples', example), '-n', 'team');
-      assert.equal(result.stderr, '');
-      assert.equal(result.code, 2);
-      const [title = ''] = titles(result);
-      const count = Number(/^# BinaryCache team\/[a-z]+: (\d+) steps$/.exec(title)?.[1]);
-      assert.equal(titles(result).length, count + 1);
-      const kinds = objectsIn(result).map(({ kind }) => kind);
+  it('prints what a new cache consists of, and ends with 2', async () => {
+    const { code, stdout, stderr } = await planOf([cacheText()]);
+    assert.deepEqual([code, stderr], [2, '']);
+    assert.equal(stdout, await printed(cacheText()));
+    assert.equal(titles(stdout)[0], '# BinaryCache default/main: 11 steps');
+  });
+
+  for (const example of readdirSync(EXAMPLES))
+    it(`prints every object of examples/${example}`, async () => {
+      const text = await readFile(path.join(EXAMPLES, example), 'utf8');
+      const objects = objectsIn(await printed(text, { namespace: 'team' }));
+      const kinds = objects.map(({ kind }) => kind);
       for (const kind of ['ConfigMap', 'Service', 'StatefulSet', 'NetworkPolicy'])
         assert.ok(kinds.includes(kind), kind);
-      for (const { metadata } of objectsIn(result)) assert.equal(metadata.namespace, 'team');
+      for (const { metadata } of objects) assert.equal(metadata.namespace, 'team');
     });
 
   it('says what is generated, in the order in which it is, and prints no key or token', async () => {
-    const result = await planOf([cacheText({ tokens: [{ name: 'ci', permissions: ['Write'] }] })]);
-    assert.deepEqual(titles(result).slice(0, 5), [
+    const text = await printed(cacheText({ tokens: [{ name: 'ci', permissions: ['Write'] }] }));
+    assert.deepEqual(titles(text).slice(0, 5), [
       '# BinaryCache default/main: 12 steps',
       '# generate Secret main-root-key: there is no Secret main-root-key yet',
       '# generate Secret main-signing-key: there is no Secret main-signing-key yet',
       '# generate Secret main-token-ci: there is no Secret main-token-ci yet',
       '# create ServiceAccount main-server: it does not exist',
     ]);
-    assert.doesNotMatch(result.stdout, /nwl_|kind: Secret/);
+    assert.doesNotMatch(text, /nwl_|kind: Secret/);
   });
 
   it('keeps the namespaces that manifests name, and plans for every cache', async () => {
-    const both = [cacheText({}, { name: 'a' }), cacheText({}, { name: 'b', namespace: 'own' })];
-    const result = await planOf(both, '--namespace', 'team');
-    const caches = titles(result).filter((line) => line.startsWith('# BinaryCache'));
-    assert.deepEqual(
-      caches.map((line) => line.split(':')[0]),
-      ['# BinaryCache team/a', '# BinaryCache own/b'],
-    );
+    const both = [cacheText({}, { name: 'a' }), cacheText({}, { name: 'b', namespace: 'own' })].join('\n---\n');
+    const caches = titles(await printed(both, { namespace: 'team' })).filter((line) => line.includes('BinaryCache'));
+    assert.deepEqual(caches, ['# BinaryCache team/a: 11 steps', '# BinaryCache own/b: 11 steps']);
   });
 
   it('takes image, gateway and proxies from its flags', async () => {
     const flags = ['--image', 'narwhal:7', '--api-url', 'https://cache.example.org', '--trusted-proxies', '10.0.0.0/8'];
-    const result = await planOf([cacheText()], ...flags);
-    const objects = objectsIn(result);
-    const [server] = objects.find(({ kind }) => kind === 'StatefulSet').spec.template.spec.containers;
+    const { stdout } = await planOf([cacheText()], ...flags);
+    const [server] = objectsIn(stdout).find(({ kind }) => kind === 'StatefulSet').spec.template.spec.containers;
     assert.equal(server.image, 'narwhal:7');
     const env = new Map(server.env.map(({ name, value }: { name: string; value: string }) => [name, value]));
     assert.equal(env.get('NARWHAL_API_URL'), 'https://cache.example.org');
@@ -110,8 +121,7 @@ describe('narwhal-operator plan', () => {
   it('says of a cache that asks for what is not supported that nothing is done, and ends with 0', async () => {
     const result = await planOf([cacheText({ quota: { maxSize: '1Gi' } })]);
     const text = 'nothing is done for it, since spec.quota is not supported by this version yet';
-    assert.deepEqual(titles(result), [`# BinaryCache default/main: ${text}`]);
-    assert.equal(result.code, 0);
+    assert.deepEqual([result.stdout, result.code], [`# BinaryCache default/main: ${text}\n`, 0]);
   });
 
   for (const [title, texts, message] of [
