@@ -40,7 +40,7 @@ function kindSection(kind: Kind): string {
     : '';
   const name =
     kind.kind === 'BinaryCache'
-      ? '\n\n`metadata.name` is part of host names: lower-case letters, digits and dashes, at most 45 characters, and not `api`.'
+      ? '\n\n`metadata.name` is part of host names: lower-case letters, digits and dashes, beginning with a letter, at most 45 characters, and not `api`.'
       : '';
   return [
     `## ${kind.kind}\n\n${kind.description}${refused}${name}`,

@@ -19,9 +19,11 @@ export function gatewayUrl(cache: Cache, { apiUrl }: Inputs): string | undefined
 /** Hosts that an Ingress or an HTTPRoute adds, as URLs. */
 export function routeUrls({ spec }: Cache): string[] {
   const { ingress, httpRoute } = spec;
-  if (ingress) return [`${ingress.tlsSecretName === undefined ? 'http' : 'https'}://${ingress.host}`];
-  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells. A wildcard is no address.
-  return (httpRoute?.hostnames ?? []).filter((host) => !host.startsWith('*')).map((host) => `https://${host}`);
+  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells.
+  const scheme = ingress && ingress.tlsSecretName === undefined ? 'http' : 'https';
+  const hosts = ingress ? [ingress.host] : (httpRoute?.hostnames ?? []);
+  // A wildcard is no address.
+  return hosts.filter((host) => !host.startsWith('*')).map((host) => `${scheme}://${host}`);
 }
 
 /** The address to give to people. */

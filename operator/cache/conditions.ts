@@ -55,8 +55,12 @@ export function findings(facts: Facts): NewCondition[] {
 
 function condition(type: string, fine: string, finding: Finding | undefined): NewCondition {
   if (!finding) return yes(type, reasons.OK, fine);
-  return { type, status: finding.status ?? 'False', reason: finding.reason, message: finding.message };
+  const { status = 'False', reason, message } = finding;
+  return { type, status, reason, message: message.slice(0, MOST_CHARACTERS) };
 }
+
+/** The API server refuses 32 Ki; the words of others have any length, and a person reads the first few. */
+const MOST_CHARACTERS = 4096;
 
 const yes = (type: string, reason: string, message: string): NewCondition => ({
   type,

@@ -21,6 +21,8 @@ export const USABLE_LABEL = 'narwhal.dev/usable';
 
 /** Variable by which a server knows the API URL. */
 export const API_URL = 'NARWHAL_API_URL';
+/** Variable by which a server knows whose X-Forwarded-* headers it believes. */
+export const TRUSTED_PROXIES = 'NARWHAL_TRUSTED_PROXIES';
 export const CONFIG_FILE = 'cache.yaml';
 export const HTTP_PORT = 8080;
 export const ADMIN_PORT = 9090;

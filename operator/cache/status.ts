@@ -25,7 +25,6 @@ export function status(
   const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
-  const publicKeys = publicKeysOf(observed);
   const image = workload?.spec.template.spec.containers[0]?.image;
   const whole: BinaryCacheStatus = {
     observedGeneration: generation,
@@ -36,18 +35,21 @@ export function status(
       .join(','),
     url: bestUrl(cache, inputs),
     ...(image !== undefined && { image }),
-    // Clients trust these: while nobody tells them, they do not vanish.
-    publicKeys: publicKeys.length > 0 ? publicKeys : (cache.status?.publicKeys ?? []),
+    publicKeys: publicKeysOf(cache, observed),
     storages,
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
   return lacking.length > 0 ? without(whole, lacking) : whole;
 }
 
-/** Of the servers, who know keys that clients registered too; before they run, of the Secrets. */
-function publicKeysOf({ reports, secrets }: Observed): string[] {
+/** What the CRD takes; so many keys sign no cache. */
+const MOST_KEYS = 32;
+
+/** Of the servers, who know keys that clients registered too. Clients trust these: while nobody tells, none vanishes. */
+function publicKeysOf({ status }: Cache, { reports, secrets }: Observed): string[] {
   const told = [...reports.values()].flatMap(({ caches }) => caches.flatMap(({ publicKeys }) => publicKeys));
-  return told.length > 0 ? [...new Set(told)] : [...secrets.publicKeys];
+  const known = told.length > 0 ? told : [...secrets.publicKeys, ...(status?.publicKeys ?? [])];
+  return [...new Set(known)].slice(0, MOST_KEYS);
 }
 
 /** Whether two reports differ in more than numbers that rise and fall by themselves. */

@@ -99,6 +99,8 @@ export interface Scene {
   readonly inputs: Inputs;
   readonly observed: Observed;
   readonly outcome: Outcome;
+  /** Places of the status that the installed CRD does not know. */
+  readonly lacking?: readonly string[];
 }
 
 /** A cache that runs, with nothing wrong. */

@@ -1,21 +1,28 @@
 /** What may be wrong with a cache, and what its conditions say then. */
 import { StepError } from '../../operator/cache/act.ts';
-import { namesOf } from '../../operator/cache/names.ts';
-import type { Observed, Obstacle } from '../../operator/cache/observed.ts';
-import type { Cache } from '../../operator/cache/types.ts';
-import { type AnyObj, ApiError, type Pod } from '../../operator/runtime/index.ts';
+import type { Obstacle } from '../../operator/cache/observed.ts';
+import { ApiError, type Pod } from '../../operator/runtime/index.ts';
 import { withSpec } from '../support/live-object.ts';
 import type { Value } from '../support/manifests.ts';
+import { cacheOf, podOf } from '../support/operator-fixtures.ts';
 import {
-  cacheOf,
-  observedOf,
-  podOf,
-  reportOf,
-  secretOf,
-  secretsOf,
-  secretsView,
-  storageReport,
-} from '../support/operator-fixtures.ts';
+  but,
+  container,
+  disk,
+  failed,
+  fresh,
+  hindered,
+  holding,
+  lacking,
+  named,
+  pod,
+  rolling,
+  SHARED,
+  storage,
+  told,
+  unnamed,
+  where,
+} from '../support/operator-scenes.ts';
 import { DONE, type Scene, wellOf } from '../support/operator-world.ts';
 
 /** Status, reason, and what the message says; nothing where there is no such condition. */
@@ -26,94 +33,6 @@ export interface Row {
   readonly scene: () => Scene;
   readonly expected: Readonly<Record<string, Expected>>;
 }
-
-const SHARED: Value = {
-  storages: [{ name: 'nfs', local: { accessMode: 'ReadWriteMany' } }],
-  database: { postgres: { secretRef: { name: 'pg' } } },
-  rootSecretRef: { name: 'root' },
-  signing: { secretRefs: [{ name: 'key' }] },
-};
-
-/** A cache that runs, with something wrong. */
-function but(change: (well: Scene) => Partial<Observed>, spec: Value = {}): () => Scene {
-  return () => {
-    const well = wellOf(cacheOf(spec));
-    return { ...well, observed: { ...well.observed, ...change(well) } };
-  };
-}
-
-/** The same, where something else than the observation is another. */
-function with_(change: Partial<Scene>, spec: Value = {}): () => Scene {
-  return () => ({ ...wellOf(cacheOf(spec)), ...change });
-}
-
-/** A new cache, with some of its Secrets. */
-function fresh(spec: Value, keep: (name: string) => boolean = () => false): () => Scene {
-  return () => {
-    const cache = cacheOf(spec);
-    const secrets = secretsView(
-      cache,
-      secretsOf(cache).filter(({ metadata }) => keep(metadata.name)),
-    );
-    return { ...wellOf(cache), observed: observedOf(cache, { secrets }) };
-  };
-}
-
-const hindered = (obstacle: Obstacle) => but(() => ({ obstacles: [obstacle] }));
-
-const failed = (error: unknown) => with_({ outcome: { ...DONE, error } });
-
-/** The StatefulSet has another status. */
-const rolling = (status: Value, spec: Value = SHARED) =>
-  but(
-    ({ cache, observed: { children } }) => ({ children: edited(children, cache, (it) => ({ ...it, status })) }),
-    spec,
-  );
-
-function edited(
-  children: Observed['children'],
-  cache: Cache,
-  change: (object: AnyObj) => AnyObj,
-  key = `StatefulSet/${namesOf(cache).workload}`,
-): Observed['children'] {
-  return new Map([...children].map(([name, object]) => [name, name === key ? change(object) : object]));
-}
-
-/** The only pod has another status. */
-const pod = (status: Value) =>
-  but(({ cache }) => ({
-    pods: [podOf(cache, 0, { status: status as NonNullable<Pod['status']> })],
-    reports: new Map(),
-  }));
-
-const container = (state: Value, lastState: Value = {}): Value => ({
-  phase: 'Running',
-  containerStatuses: [{ name: 'server', ready: false, restartCount: 4, image: 'i', imageID: 'i', state, lastState }],
-});
-
-/** The only server says something else. */
-const told = (more: Parameters<typeof reportOf>[2], hash?: string) =>
-  but(({ cache, observed: { reports } }) => {
-    const [running] = reports.get('main-0')?.config.files ?? [];
-    return { reports: new Map([['main-0', reportOf(cache, hash ?? running?.sha256 ?? '', more)]]) };
-  });
-
-const storage = (more: Parameters<typeof storageReport>[1]) => told({ storages: [storageReport('disk', more)] });
-
-const disk = (change: (object: AnyObj) => AnyObj) =>
-  but(({ cache, observed: { children } }) => ({
-    children: edited(children, cache, change, 'PersistentVolumeClaim/main-disk'),
-  }));
-
-/** With another answer to whose the public name is; without it, a cache has no URL of the gateway. */
-function named(publicName: Observed['publicName'], spec: Value = {}, more: Partial<Observed> = {}): () => Scene {
-  return () => {
-    const well = wellOf(cacheOf(spec), publicName?.holder === 'this cache' ? {} : { apiUrl: undefined });
-    return { ...well, observed: { ...well.observed, publicName, ...more } };
-  };
-}
-
-const unnamed = (spec: Value, more: Partial<Observed> = {}) => named(undefined, spec, more);
 
 const NO_ROUTES: Obstacle = { reason: 'NotServed', message: 'this cluster knows no HTTPRoute' };
 const route: Value = {
@@ -163,7 +82,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a Secret that was given is missing',
-    scene: fresh(SHARED, (name) => name !== 'key'),
+    scene: fresh(SHARED, ['pg', 'root']),
     expected: {
       Ready: ['False', 'SecretMissing', /^Secret key \(signing key\) is missing$/],
       KeysReady: ['False', 'SecretMissing', /Secret key/],
@@ -171,11 +90,10 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a Secret that was given lacks a key',
-    scene: but(
-      ({ cache }) => ({ secrets: secretsView(cache, [...secretsOf(cache), secretOf('aws', { accessKeyId: 'x' })]) }),
-      {
-        storages: [{ name: 'bucket', s3: { bucket: 'nix', credentialsSecretRef: { name: 'aws' } } }],
-      },
+    scene: holding(
+      'aws',
+      { accessKeyId: 'x' },
+      { storages: [{ name: 'b', s3: { bucket: 'nix', credentialsSecretRef: { name: 'aws' } } }] },
     ),
     expected: {
       KeysReady: ['False', 'SecretMissing', /^Secret aws \(credentials of a bucket\) has no key secretAccessKey$/],
@@ -183,19 +101,12 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a Secret that was given holds no signing key',
-    scene: but(
-      ({ cache }) => ({ secrets: secretsView(cache, [...secretsOf(cache), secretOf('mine', { 'signing-key': 'x' })]) }),
-      {
-        signing: { secretRefs: [{ name: 'mine' }] },
-      },
-    ),
+    scene: holding('mine', { 'signing-key': 'x' }, { signing: { secretRefs: [{ name: 'mine' }] } }),
     expected: { Ready: ['False', 'SecretInvalid', /form of Nix/], KeysReady: ['False', 'SecretInvalid', /mine/] },
   },
   {
     title: 'a generated Secret was changed into something else',
-    scene: but(({ cache }) => ({
-      secrets: secretsView(cache, [...secretsOf(cache), secretOf('main-root-key', { 'root.key': 'short' })]),
-    })),
+    scene: holding('main-root-key', { 'root.key': 'short' }),
     expected: { KeysReady: ['False', 'SecretInvalid', /neither 32 bytes nor their base64/] },
   },
   {
@@ -208,35 +119,17 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a token is being made, of whatever age the cache is',
-    scene: but(
-      ({ cache }) => ({
-        secrets: secretsView(
-          cache,
-          secretsOf(cache).filter(({ metadata }) => !metadata.name.includes('token')),
-        ),
-      }),
-      { tokens: [{ name: 'ci', permissions: ['Write'] }] },
-    ),
+    scene: lacking('main-token-ci', { tokens: [{ name: 'ci', permissions: ['Write'] }] }),
     expected: { KeysReady: ['False', 'Progressing', /main-token-ci is being made/] },
   },
   {
     title: 'the signing key of a cache that has lived is gone',
-    scene: but(({ cache }) => ({
-      secrets: secretsView(
-        cache,
-        secretsOf(cache).filter(({ metadata }) => metadata.name !== 'main-signing-key'),
-      ),
-    })),
+    scene: lacking('main-signing-key'),
     expected: { Ready: ['False', 'SecretMissing', /not generated again.*restore it.*spec\.signing\.secretRefs/] },
   },
   {
     title: 'the root key of a cache that has lived is gone',
-    scene: but(({ cache }) => ({
-      secrets: secretsView(
-        cache,
-        secretsOf(cache).filter(({ metadata }) => metadata.name !== 'main-root-key'),
-      ),
-    })),
+    scene: lacking('main-root-key'),
     expected: { KeysReady: ['False', 'SecretMissing', /not generated again.*spec\.rootSecretRef/] },
   },
   {
@@ -261,12 +154,17 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'the CRD is older than the operator',
-    scene: failed(new ApiError(500, 'InternalError', '.status.new: field not declared in schema')),
-    expected: { Ready: ['False', 'CrdOutdated', /not declared/] },
+    scene: where({ lacking: ['storages[].objects', 'image'] }),
+    expected: { Ready: ['False', 'CrdOutdated', /does not know status\.storages\[\]\.objects, status\.image$/] },
+  },
+  {
+    title: 'somebody else undoes what is done',
+    scene: where({ outcome: { ...DONE, contested: ['Service main has to be set right again and again'] } }),
+    expected: { Ready: ['False', 'Contested', /^Service main has to be set right.*managed-fields/] },
   },
   {
     title: 'something must go first',
-    scene: with_({
+    scene: where({
       outcome: { ...DONE, steps: [{ do: 'wait', because: 'PersistentVolumeClaim x is still being deleted' }] },
     }),
     expected: { Ready: ['False', 'Progressing', /still being deleted/] },
@@ -422,7 +320,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a volume may not grow',
-    scene: with_({
+    scene: where({
       outcome: { ...DONE, notGrown: new Map([['disk', 'only dynamically provisioned pvc can be resized']]) },
     }),
     expected: {

@@ -13,8 +13,8 @@ import { ROWS } from '../../tables/conditions.ts';
 
 const NOW = new Date('2030-02-03T04:05:06.789Z');
 
-function statusOf({ cache, inputs, observed, outcome }: Scene) {
-  return status(cache, inputs, observed, outcome, configHash(cache, inputs), NOW);
+function statusOf({ cache, inputs, observed, outcome, lacking }: Scene) {
+  return status(cache, inputs, observed, outcome, configHash(cache, inputs), NOW, lacking);
 }
 
 function conditionsOf(scene: Scene): Condition[] {
@@ -107,6 +107,8 @@ const TROUBLES = [
   'Unsupported',
   'SecretMissing',
   'ApplyFailed',
+  'CrdOutdated',
+  'Contested',
   'Progressing: it waits for something',
   'ConfigRejected',
   'SecretMissing: a server has lost a key',
@@ -140,6 +142,7 @@ function troubled(mended: number): Scene {
   };
   return {
     ...well,
+    lacking: has('CrdOutdated') ? ['image'] : [],
     observed: {
       ...observed,
       reports: new Map([['main-0', report]]),
@@ -150,8 +153,10 @@ function troubled(mended: number): Scene {
     },
     outcome: {
       ...DONE,
+      ...DONE,
       steps: has('Progressing: it waits for something') ? [{ do: 'wait', because: 'it goes' }] : [],
       notGrown: new Map(has('ExpansionNotAllowed') ? [['disk', 'no']] : []),
+      contested: has('Contested') ? ['again'] : [],
       ...(has('ApplyFailed') && { error: new Error('no') }),
     },
   };

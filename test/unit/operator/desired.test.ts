@@ -282,6 +282,20 @@ describe('the pod template', () => {
   });
 });
 
+describe('the account of the pods', () => {
+  const accountsOf = (serviceAccountName?: string) => {
+    const objects = desired(cacheOf(pod({ ...(serviceAccountName && { serviceAccountName }) })), inputsOf());
+    return objects.filter(({ kind }) => kind === 'ServiceAccount').map(({ metadata }) => metadata.name);
+  };
+
+  it('is one of their own, also where the manifest names that one', () => {
+    assert.deepEqual(accountsOf(), ['main-server']);
+    assert.deepEqual(accountsOf('main-server'), ['main-server']);
+  });
+
+  it('is no concern of ours where somebody else has made it', () => assert.deepEqual(accountsOf('other'), []));
+});
+
 function specOfKind(kind: string, spec: Value, inputs = inputsOf()): Record<string, unknown> | undefined {
   return desired(cacheOf(spec), inputs).find((object) => object.kind === kind)?.spec as Record<string, unknown>;
 }

@@ -108,21 +108,34 @@ describe('the plan when somebody else changes something', () => {
     podTemplate: { spec: { priorityClassName: 'high' } },
   });
 
-  const CHANGES: readonly (readonly [string, Change])[] = [
-    ['ServiceAccount/main-server', (it) => ({ ...it, automountServiceAccountToken: true })],
-    ['ConfigMap/main-config', (it) => ({ ...it, data: { 'cache.yaml': 'spec: {}' } })],
-    ['PersistentVolumeClaim/main-nfs', withLabels({ 'narwhal.dev/storage': 'other' })],
-    ['Service/main', withSpec({ selector: { app: 'other' } })],
-    ['Service/main-peers', withSpec({ publishNotReadyAddresses: false })],
-    ['NetworkPolicy/main', withSpec({ ingress: [{}] })],
-    ['StatefulSet/main', withSpec({ replicas: 7 })],
-    ['PodDisruptionBudget/main', withSpec({ maxUnavailable: 0 })],
-    ['HorizontalPodAutoscaler/main', withSpec({ maxReplicas: 100 })],
-    ['Ingress/main', withSpec({ rules: [] })],
-    ['ServiceMonitor/main', withSpec({ endpoints: [] })],
+  /** An object, what somebody does to it, and where the plan says that it was. */
+  const CHANGES: readonly (readonly [string, Change, string])[] = [
+    [
+      'ServiceAccount/main-server',
+      (it) => ({ ...it, automountServiceAccountToken: true }),
+      'automountServiceAccountToken',
+    ],
+    ['ConfigMap/main-config', (it) => ({ ...it, data: { 'cache.yaml': 'spec: {}' } }), 'data.cache.yaml'],
+    [
+      'PersistentVolumeClaim/main-nfs',
+      withLabels({ 'narwhal.dev/storage': 'other' }),
+      'metadata.labels.narwhal.dev/storage',
+    ],
+    ['Service/main', withSpec({ type: 'NodePort' }), 'spec.type'],
+    ['Service/main-peers', withSpec({ publishNotReadyAddresses: false }), 'spec.publishNotReadyAddresses'],
+    ['NetworkPolicy/main', withSpec({ policyTypes: ['Egress'] }), 'spec.policyTypes[0]'],
+    ['StatefulSet/main', withSpec({ replicas: 7 }), 'spec.replicas'],
+    ['PodDisruptionBudget/main', withSpec({ maxUnavailable: 0 }), 'spec.maxUnavailable'],
+    [
+      'HorizontalPodAutoscaler/main',
+      withSpec({ maxReplicas: 100, minReplicas: 9 }),
+      'spec.minReplicas, spec.maxReplicas',
+    ],
+    ['Ingress/main', withSpec({ ingressClassName: 'other' }), 'spec.ingressClassName'],
+    ['ServiceMonitor/main', withSpec({ endpoints: [{ port: 'http', interval: '30s' }] }), 'spec.endpoints[0].port'],
   ];
 
-  for (const [key, change] of CHANGES)
+  for (const [key, change, place] of CHANGES)
     it(`puts it right, and nothing else: ${key}`, () => {
       const world = settledFor(cache);
       world.edit(key, change);
@@ -130,10 +143,28 @@ describe('the plan when somebody else changes something', () => {
       assert.deepEqual(inShort(steps), [`apply ${key}`]);
       assert.deepEqual(
         steps.map(({ because }) => because),
-        ['something else has changed it'],
+        [`something else has changed ${place}`],
       );
       world.settle(cache);
     });
+
+  it('speaks of three places at most', () => {
+    const world = settledFor(cache);
+    const selector = {
+      'app.kubernetes.io/name': 'x',
+      'app.kubernetes.io/instance': 'x',
+      'app.kubernetes.io/component': 'x',
+    };
+    world.edit('Service/main', withSpec({ type: 'NodePort', selector }));
+    assert.match(world.plan(cache)[0]?.because ?? '', /^something else has changed [^,]+, [^,]+, [^,]+$/);
+  });
+
+  it('speaks of nothing that somebody has only added, since it stays', () => {
+    const world = settledFor(cache);
+    world.edit('Service/main', withLabels({ 'argocd.argoproj.io/instance': 'caches' }));
+    world.edit('Service/main', withSpec({ type: 'NodePort' }));
+    assert.equal(world.plan(cache)[0]?.because, 'something else has changed spec.type');
+  });
 
   it('has a change for every object of a cache with everything', () => {
     assert.deepEqual(CHANGES.map(([key]) => key).sort(), [...settledFor(cache).children.keys()].sort());
@@ -152,6 +183,36 @@ describe('the plan when somebody else changes something', () => {
     const [step] = world.plan(cache);
     assert.ok(step?.do === 'apply' && step.isNew);
     assert.equal(step.because, 'it does not exist');
+  });
+});
+
+describe('the plan when an earlier cache of the name is still being collected', () => {
+  const cache = cacheOf();
+  const successor = { ...cache, metadata: { ...cache.metadata, uid: 'uid-of-its-successor' } };
+
+  it('waits: what it would take over, keys for example, could go at any moment', () => {
+    const world = settledFor(cache);
+    const [step, ...others] = world.plan(successor);
+    assert.deepEqual([step?.do, others], ['wait', []]);
+    assert.match(step?.because ?? '', /of an earlier cache main is still being deleted$/);
+  });
+
+  it('waits for the last of its Secrets too', () => {
+    const world = settledFor(cacheOf({ reclaimPolicy: 'Delete' }));
+    world.children.clear();
+    assert.match(world.plan(successor)[0]?.because ?? '', /^Secret main-root-key of an earlier cache main/);
+  });
+
+  it('takes over what no cache owns', () => {
+    const world = settledFor(cache);
+    const { publicKeys } = world.observe(cache).secrets;
+    for (const key of world.children.keys()) if (!key.startsWith('PersistentVolumeClaim/')) world.children.delete(key);
+    const steps = inShort(world.settle(successor));
+    assert.deepEqual(
+      steps.filter((it) => it.startsWith('generate') || it.includes('PersistentVolumeClaim')),
+      [],
+    );
+    assert.deepEqual(world.observe(successor).secrets.publicKeys, publicKeys);
   });
 });
 
