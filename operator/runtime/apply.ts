@@ -82,12 +82,13 @@ function holdsAll(live: readonly unknown[], desired: readonly unknown[], path: r
 }
 
 /**
- * Whether the API server drops such a value, as it does with the empty `value` of a variable. Not `false`, `0` or `{}`:
- * some fields keep them and mean something else without them, so that a builder that writes a default which is dropped
- * costs a request each time.
+ * Whether the API server drops such a value. Not `false`, `0` or `{}`: some fields keep them and mean something else
+ * without them, so that a builder that writes a default which is dropped costs a request each time.
  */
 function isLeftOut(value: unknown, path: readonly string[]): boolean {
-  if (value === undefined || value === null || value === '') return true;
+  if (value === undefined || value === null) return true;
+  // An empty variable is written without a value; elsewhere an empty text is a choice.
+  if (value === '') return path.at(-1) === 'value' && path.at(-2) === 'env';
   if (Array.isArray(value)) return value.length === 0;
   return isRecord(value) && Object.keys(value).length === 0 && MAPS.has(path.at(-1) ?? '');
 }

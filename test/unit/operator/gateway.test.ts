@@ -130,6 +130,7 @@ describe('the routing table of the gateway', () => {
     const route = (url: string) => ({ url, tokens: [sha256.slice(0, 16)] });
     assert.deepEqual(routingTable('https://cache.example.org', all, holders, configOf), {
       apiUrl: 'https://cache.example.org',
+      aliases: [],
       caches: { big: route('http://big.team.svc'), main: route('http://main.team.svc') },
     });
   });
