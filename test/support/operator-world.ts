@@ -33,7 +33,9 @@ export class World {
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
       const steps = this.plan(cache, more);
       if (steps.length === 0) return done;
-      for (const step of steps) this.#take(step, cache, inputsOf(more));
+      // As of the look that the plan follows from: what a step makes is known to the next look only.
+      const { publicKeys } = this.observe(cache).secrets;
+      for (const step of steps) this.#take(step, cache, inputsOf(more), publicKeys);
       done.push(...steps);
     }
     throw new Error(`there is no end to it: ${done.map(({ because }) => because).join('; ')}`);
@@ -61,11 +63,9 @@ export class World {
     this.children.set(key, change(this.get(key)));
   }
 
-  #take(step: Step, cache: Cache, inputs: Inputs): void {
-    if (step.do === 'generate' && !this.secrets.has(step.need.name)) {
-      const { publicKeys } = this.observe(cache).secrets;
+  #take(step: Step, cache: Cache, inputs: Inputs, publicKeys: readonly string[]): void {
+    if (step.do === 'generate' && !this.secrets.has(step.need.name))
       this.secrets.set(step.need.name, stored(generateSecret(step.need, cache, inputs, publicKeys)));
-    }
     if (step.do === 'own') this.#own(step.need.name, ownership(step.need, cache));
     if (step.do === 'apply') {
       const key = childKey(step.object);

@@ -77,7 +77,7 @@ describe('the plan for volumes', () => {
   });
 
   it('waits for one that is being deleted, and does nothing after it', () => {
-    const cache = cacheOf({ priority: 1 });
+    const cache = cacheOf({ priority: 1, image: 'narwhal:2.0.0', networkPolicy: { enabled: false } });
     const world = settledFor(cacheOf());
     world.edit(DISK, terminating);
     const steps = world.plan(cache);
