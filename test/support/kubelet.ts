@@ -45,8 +45,8 @@ interface Running {
   /** When a process that ended, or could not be started, is started again. */
   nextStart: number;
   lastExit: number | undefined;
-  /** Why nothing runs, in the kubelet's words. */
-  waiting: { readonly reason: string; readonly message?: string };
+  /** Why nothing runs, in the kubelet's words; undefined: it has just ended. */
+  waiting: { readonly reason: string; readonly message?: string } | undefined;
   /** What was last written of its status, as JSON. */
   told: string;
   isBusy: boolean;
@@ -56,6 +56,8 @@ export class Kubelet {
   readonly folder: string;
   /** Whether volumes grow as soon as their claims ask for it, as a quick provisioner has it. */
   resizes = true;
+  /** Whether containers that have ended are started again; otherwise they wait, as in a long back-off. */
+  restarts = true;
   readonly #api: Api;
   readonly #kubernetes: Kubernetes;
   readonly #stop = new AbortController();
@@ -225,15 +227,18 @@ export class Kubelet {
   async #keepUp(running: Running): Promise<void> {
     const { process, volumes, pod, ip, log } = running;
     if (process?.running) return volumes.refresh();
-    if (Date.now() < running.nextStart) return;
+    if (Date.now() < running.nextStart || (process && !this.restarts)) return;
     try {
       await volumes.mount();
       const started = startContainer({ pod, ip, volumes, log });
       running.process = started;
       void started.ended.then((code) => {
         running.lastExit = code ?? 137;
-        running.nextStart = Date.now() + backOffMs(running.restarts);
         running.restarts += 1;
+        running.waiting = undefined;
+        // At once for the first time.
+        if (running.restarts === 1) return;
+        running.nextStart = Date.now() + backOffMs(running.restarts);
         running.waiting = { reason: 'CrashLoopBackOff', message: 'back-off restarting failed container' };
       });
     } catch (error) {
@@ -263,8 +268,7 @@ export class Kubelet {
     const isUp = process?.running ?? false;
     const ready = isUp && (await answers(`http://${ip}:9090/readyz`)) ? 'True' : 'False';
     const [container] = pod.spec.containers;
-    const terminated =
-      lastExit === undefined ? {} : { lastState: { terminated: { exitCode: lastExit, reason: 'Error' } } };
+    const terminated = { exitCode: lastExit, reason: 'Error' };
     const status = {
       phase: process ? 'Running' : 'Pending',
       podIP: ip,
@@ -282,8 +286,8 @@ export class Kubelet {
           ready: ready === 'True',
           started: isUp,
           restartCount: restarts,
-          state: isUp ? { running: {} } : { waiting: { reason: waiting.reason, message: waiting.message } },
-          ...terminated,
+          state: isUp ? { running: {} } : waiting ? { waiting: wordsOf(waiting) } : { terminated },
+          ...(lastExit !== undefined && { lastState: { terminated } }),
         },
       ],
     };
@@ -324,6 +328,9 @@ export class Kubelet {
     }
   }
 }
+
+/** Not the stack of an error. */
+const wordsOf = ({ reason, message }: { readonly reason: string; readonly message?: string }) => ({ reason, message });
 
 /** Shorter than a real kubelet's, which begins with 10 s. */
 const backOffMs = (times: number): number => Math.min(10_000, 200 * 2 ** times);

@@ -35,11 +35,8 @@ export class Services {
     const server = http.createServer();
     const services = new Services(init, server, await listen(server));
     server.on('request', (request, response) => {
-      const url = URL.parse(request.url ?? '');
-      const { groups } = HOST.exec(url?.hostname ?? '') ?? {};
-      const service = { namespace: groups?.namespace, name: groups?.name ?? '' };
-      const port = url?.port === '' ? 80 : Number(url?.port);
-      forward(request, response, services.#targets(service, port), `${url?.pathname}${url?.search}`);
+      const url = new URL(request.url ?? '', 'http://of-a-proxy-that-is-no-server');
+      forward(request, response, services.#route(url), `${url.pathname}${url.search}`);
     });
     return services;
   }
@@ -58,6 +55,13 @@ export class Services {
 
   async remove(): Promise<void> {
     await Promise.all(this.#servers.map(closeNow));
+  }
+
+  /** Where a URL leads: to pods where it names a Service, else where anybody would go. */
+  #route({ hostname, port, origin }: URL): string[] {
+    const { groups } = HOST.exec(hostname) ?? {};
+    if (!groups) return [origin];
+    return this.#targets({ namespace: groups.namespace, name: groups.name ?? '' }, Number(port || 80));
   }
 
   /** Ready pods of a Service, a different one first each time. */
