@@ -7,7 +7,7 @@ import { OptionError, parseListen } from './options.ts';
 import { createProgram, runProgram } from './program.ts';
 import { untilSignal } from './until-signal.ts';
 import { version } from './version.ts';
-import { defaultTimeouts } from './wire/index.ts';
+import { defaultTimeouts, type Listen } from './wire/index.ts';
 
 interface GatewayFlags {
   routes: Place;
@@ -155,8 +155,8 @@ async function runGatewayOf(flags: GatewayFlags): Promise<void> {
       runGateway(
         {
           source,
-          listen: flags.listen.map(parseListen),
-          adminListen: parseListen(flags.adminListen),
+          listen: flags.listen.map(listenOf),
+          adminListen: listenOf(flags.adminListen),
           trustedProxies: flags.trustedProxies,
           tls: cert === undefined || key === undefined ? undefined : { cert, key },
           timeouts: {
@@ -178,6 +178,12 @@ async function runGatewayOf(flags: GatewayFlags): Promise<void> {
     graceMs: shutdownDelayMs + shutdownGraceMs,
     logger,
   });
+}
+
+function listenOf(text: string): Listen {
+  const listen = parseListen(text);
+  if (listen.cache !== undefined) throw new OptionError(`${text}: a gateway's listener is for all caches`);
+  return listen;
 }
 
 function parsePlace(text: string): Place {

@@ -30,8 +30,9 @@ export interface ExchangeInit {
 
 export class Exchange {
   readonly #init: ExchangeInit;
-  readonly #leaving = new AbortController();
   #onward: ClientRequest | undefined;
+  /** Aborted when the client leaves while it waits for a connection. */
+  #waiting: AbortController | undefined;
   /** Whether an answer is on its way to the client. */
   #isAnswered = false;
 
@@ -44,7 +45,7 @@ export class Exchange {
     response.once('close', () => {
       upstream.active--;
       if (response.writableFinished) return;
-      this.#leaving.abort(new Error('the client has gone'));
+      this.#waiting?.abort(new Error('the client has gone'));
       this.#onward?.destroy();
     });
   }
@@ -158,7 +159,8 @@ export class Exchange {
   async #connect(waitMs: number): Promise<Socket | undefined> {
     const { upstream, cache } = this.#init;
     try {
-      const socket = await upstream.connect(waitMs, this.#leaving.signal);
+      this.#waiting = new AbortController();
+      const socket = await upstream.connect(waitMs, this.#waiting.signal);
       if (!this.#isOver) return socket;
       socket.destroy();
     } catch (error) {

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
 import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
 import { Exchange } from './exchange.ts';
-import { pairsOf } from './headers.ts';
+import { countOf } from './headers.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import type { Routes } from './routes.ts';
 import type { Tunnels } from './tunnels.ts';
@@ -98,7 +98,7 @@ export class Forwarder {
     const routes = this.#init.routes();
     if (routes === undefined) return starting;
     const { method = '', url = '/', headers, rawHeaders } = request;
-    if (pairsOf(rawHeaders).filter(([name]) => name === 'host').length > 1) return twoHosts;
+    if (countOf(rawHeaders, 'host') > 1) return twoHosts;
     const coding = headers['transfer-encoding'];
     if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') return foreignCoding;
     const cache = routes.resolve({ method, url, host: headers.host, authorization: headers.authorization });

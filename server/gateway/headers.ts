@@ -30,49 +30,51 @@ export interface Onward {
 /** What a server is sent of a request. */
 export function requestHeaders(request: IncomingMessage, { proxies, requestId, host, isUpgrade }: Onward): string[] {
   const { headers, rawHeaders, socket } = request;
-  const named = namesIn(headers.connection);
-  const passed = pairsOf(rawHeaders).filter(
-    ([name]) => !OURS.has(name) && (ALWAYS.has(name) || !(HOP_BY_HOP.has(name) || named.has(name))),
-  );
-  const peer = socket.remoteAddress ?? '';
+  const onward = passing(rawHeaders, headers.connection, OURS);
+  if (headers.host === undefined) onward.push('Host', host);
+  if (headers['transfer-encoding'] !== undefined) onward.push('Transfer-Encoding', 'chunked');
+  const peer = plainAddress(socket.remoteAddress ?? '');
   const isTrusted = proxies.trusts(peer);
   const said = (name: string) => (isTrusted ? String(headers[name] ?? '') : '');
   const before = said('x-forwarded-for');
-  return [
-    ...passed.flatMap(([, name, value]) => [name, value]),
-    ...(headers.host === undefined ? ['Host', host] : []),
-    ...(headers['transfer-encoding'] === undefined ? [] : ['Transfer-Encoding', 'chunked']),
-    ...['X-Forwarded-For', before === '' ? plainAddress(peer) : `${before}, ${plainAddress(peer)}`],
-    ...['X-Forwarded-Proto', said('x-forwarded-proto') || ('encrypted' in socket ? 'https' : 'http')],
-    ...['X-Forwarded-Host', said('x-forwarded-host') || (headers.host ?? host)],
-    ...['X-Request-Id', requestId],
-    ...(isUpgrade ? ['Connection', 'Upgrade', 'Upgrade', 'websocket'] : []),
-  ];
+  onward.push('X-Forwarded-For', before === '' ? peer : `${before}, ${peer}`);
+  onward.push('X-Forwarded-Proto', said('x-forwarded-proto') || ('encrypted' in socket ? 'https' : 'http'));
+  onward.push('X-Forwarded-Host', said('x-forwarded-host') || (headers.host ?? host));
+  onward.push('X-Request-Id', requestId);
+  if (isUpgrade) onward.push('Connection', 'Upgrade', 'Upgrade', 'websocket');
+  return onward;
 }
 
 /** What a client is sent of an answer. @param isChunkable not for HTTP/1.0, where the end of the connection ends a body */
-export function answerHeaders(answer: IncomingMessage, isChunkable: boolean): string[] {
-  const named = namesIn(answer.headers.connection);
-  const passed = pairsOf(answer.rawHeaders).filter(
-    ([name]) => ALWAYS.has(name) || !(HOP_BY_HOP.has(name) || named.has(name)),
-  );
-  const isChunked = answer.headers['transfer-encoding'] !== undefined && isChunkable;
-  return [
-    ...passed.flatMap(([, name, value]) => [name, value]),
-    ...(isChunked ? ['Transfer-Encoding', 'chunked'] : []),
-  ];
+export function answerHeaders({ headers, rawHeaders }: IncomingMessage, isChunkable: boolean): string[] {
+  const back = passing(rawHeaders, headers.connection, NONE);
+  if (headers['transfer-encoding'] !== undefined && isChunkable) back.push('Transfer-Encoding', 'chunked');
+  return back;
 }
 
-/** Name in lower case, name as written, value. */
-export function pairsOf(raw: readonly string[]): [lower: string, name: string, value: string][] {
-  const pairs: [string, string, string][] = [];
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const [name = '', value = ''] = raw.slice(at, at + 2);
-    pairs.push([name.toLowerCase(), name, value]);
-  }
-  return pairs;
+/** How many headers of a name there are. */
+export function countOf(raw: readonly string[], name: string): number {
+  let count = 0;
+  for (let at = 0; at < raw.length; at += 2) if (raw[at]?.toLowerCase() === name) count++;
+  return count;
 }
+
+function passing(raw: readonly string[], connection: string | undefined, dropped: ReadonlySet<string>): string[] {
+  const named = namesIn(connection);
+  const passed: string[] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const [name = '', value = ''] = [raw[at], raw[at + 1]];
+    const lower = name.toLowerCase();
+    if (dropped.has(lower) || (!ALWAYS.has(lower) && (HOP_BY_HOP.has(lower) || named.has(lower)))) continue;
+    passed.push(name, value);
+  }
+  return passed;
+}
+
+const NONE: ReadonlySet<string> = new Set();
 
 function namesIn(connection: string | undefined): ReadonlySet<string> {
-  return new Set((connection ?? '').split(',').map((name) => name.trim().toLowerCase()));
+  // The usual forms name nothing that is not left out anyway.
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NONE;
+  return new Set(connection.split(',').map((name) => name.trim().toLowerCase()));
 }

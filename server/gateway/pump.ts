@@ -1,6 +1,5 @@
 /** Bytes from one stream to another, never faster than they are taken. */
 import type { IncomingMessage, OutgoingMessage } from 'node:http';
-import { pairsOf } from './headers.ts';
 
 /**
  * Passes a body on, its trailers and its end too. What `from` does when it breaks is the caller's business. The function
@@ -14,8 +13,7 @@ export function pump(from: IncomingMessage, to: OutgoingMessage, onBytes: (bytes
   const onDrain = () => from.resume();
   const onEnd = () => {
     if (to.destroyed) return;
-    const trailers = pairsOf(from.rawTrailers);
-    if (trailers.length > 0) to.addTrailers(trailers.map(([, name, value]): [string, string] => [name, value]));
+    if (from.rawTrailers.length > 0) to.addTrailers(pairsOf(from.rawTrailers));
     to.end();
   };
   from.on('data', onData).on('end', onEnd);
@@ -24,4 +22,10 @@ export function pump(from: IncomingMessage, to: OutgoingMessage, onBytes: (bytes
     from.off('data', onData).off('end', onEnd);
     to.off('drain', onDrain);
   };
+}
+
+function pairsOf(raw: readonly string[]): [name: string, value: string][] {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) pairs.push([raw[at] ?? '', raw[at + 1] ?? '']);
+  return pairs;
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import http, { type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { TestGateway } from '../support/gateway.ts';
 import { send } from '../support/raw-http.ts';
 import { until } from '../support/server.ts';
@@ -305,6 +306,38 @@ describe('through a gateway', () => {
       assert.deepEqual([reply.status, reply.text], [200, 'hello\n']);
       for (const name of Object.keys(headers).slice(1)) assert.equal(upstream.last.headers[name], undefined, name);
     });
+  });
+
+  it('a server that reads slowly holds the client back', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    upstream.handle = async (request, response) => {
+      await promise;
+      let bytes = 0;
+      for await (const piece of request) bytes += piece.length;
+      response.end(String(bytes));
+    };
+    const piece = Buffer.alloc(2 ** 18);
+    const put = request({ method: 'PUT' });
+    const answer = new Promise<IncomingMessage>((resolve, reject) =>
+      put.once('response', resolve).once('error', reject),
+    );
+    const socket = await new Promise<Socket>((resolve) => put.once('socket', resolve));
+    put.flushHeaders();
+    await until('the request has arrived', () => upstream.seen.length > 0);
+    let sent = 0;
+    // Until the system takes nothing more for a while: then all buffers on the way are full.
+    for (let still = 0; still < 20; ) {
+      if (socket.writableLength === 0) {
+        put.write(piece);
+        sent += piece.length;
+        still = 0;
+      } else still++;
+      assert.ok(sent < 48 * 2 ** 20, `${sent} bytes`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    resolve();
+    put.end();
+    assert.equal((await bodyOf(await answer)).toString(), String(sent));
   });
 
   describe('a reader that stands still', () => {
