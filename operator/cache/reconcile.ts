@@ -55,7 +55,6 @@ export class Reconciler {
   readonly #act: ActInit;
   /** What was last written of a cache and when, and for which annotation its Secrets were looked at anew. */
   readonly #known = new Map<string, { uid: string; wroteAt: number; forced: string | undefined; generation: number }>();
-
   /** Steps by the uid of their cache. */
   readonly #contests = new Contests();
   readonly #gap: CrdGap;
@@ -84,7 +83,7 @@ export class Reconciler {
     for (let looks = 1; this.#isThere(cache); looks++) {
       const observed = await observe(this.#init, cache, isFresh, signal);
       const inputs = await this.#inputs(cache, observed, signal);
-      const outcome = await this.#act_(cache, inputs, observed, signal);
+      const outcome = await this.#carryOut(cache, inputs, observed, signal);
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
       if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
@@ -136,7 +135,7 @@ export class Reconciler {
     };
   }
 
-  async #act_(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
+  async #carryOut(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
     const nothing = { steps: [], applied: new Map(), notGrown: new Map(), contested: [], heldMs: undefined };
     const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
     if (isPaused(cache) || isHindered) return nothing;
