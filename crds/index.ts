@@ -10,7 +10,16 @@ export type {
 } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
 export { apiVersion } from './fields.ts';
-export type * from './gateway.ts';
+export {
+  type CacheRoute,
+  type GatewayStatus,
+  parseRoutingTable,
+  type RoutingTable,
+  RoutingTableError,
+  type RunningRoutes,
+  routesKey,
+  tokenDigits,
+} from './gateway.ts';
 export { type Kind, kinds } from './kinds.ts';
 export type { LimitsSpec } from './limits.ts';
 export {

@@ -31,7 +31,8 @@ A size is a number of bytes, plain or with a unit: \`k M G T P\` (powers of 1000
 const closing = `## Secret
 
 The usual kind of Kubernetes (\`apiVersion: v1\`). \`stringData\` holds texts, \`data\` the same in base64; where both have
-a key, \`stringData\` wins. A reference finds a Secret of the same namespace.`;
+a key, \`stringData\` wins. A reference finds a Secret of the same namespace. Where none of the manifests has it, a server that was started with
+\`--secrets\` looks among those that are [mounted](operations.md#mounted-secrets-and-volumes), whatever their namespace.`;
 
 function kindSection(kind: Kind): string {
   const refused = kindsNotBuilt.includes(kind.kind)
@@ -39,7 +40,7 @@ function kindSection(kind: Kind): string {
     : '';
   const name =
     kind.kind === 'BinaryCache'
-      ? '\n\n`metadata.name` is part of host names: lower-case letters, digits and dashes, at most 45 characters, and not `api`.'
+      ? '\n\n`metadata.name` is part of host names: lower-case letters, digits and dashes, beginning with a letter, at most 45 characters, and not `api`.'
       : '';
   return [
     `## ${kind.kind}\n\n${kind.description}${refused}${name}`,

@@ -42,6 +42,11 @@ const nameRules: readonly Rule<Named>[] = [
     broken: (self) => (self.metadata.name.includes('.') ? ['metadata', 'name'] : undefined),
   },
   {
+    cel: "self.metadata.name.matches('^[a-z]')",
+    message: 'the name must begin with a letter: it is the name of a Service too',
+    broken: (self) => (/^[a-z]/.test(self.metadata.name) ? undefined : ['metadata', 'name']),
+  },
+  {
     cel: "self.metadata.name != 'api'",
     message: 'the name must not be "api": that host name belongs to the API',
     broken: (self) => (self.metadata.name === 'api' ? ['metadata', 'name'] : undefined),

@@ -12,7 +12,7 @@ const local = {
       pattern: '^/[^\\x00]*[^/\\x00]$',
       allowed: 'an absolute path without a slash at the end',
       description:
-        'Folder of the storage where the server is a plain process. Absent: `storages/<name>` in the folder of the cache. A cluster mounts a volume instead and ignores it.',
+        'Folder of the storage where the server is a plain process. Absent: `storages/<name>` in the folder of the cache, or the volume below `--storages`. A cluster mounts a volume instead and ignores it.',
     },
     size: { ...bytes, default: '10Gi', description: 'Size of the volume. It can grow, never shrink.' },
     storageClassName: {

@@ -3,9 +3,10 @@ import { isBuiltin } from 'node:module';
 import path from 'node:path';
 
 const FORMATS = ['crds', 'server/nix'];
-const BELOW_HTTP = [...FORMATS, 'server/storage', 'server/metadata', 'server/cache'];
+const BELOW_HTTP = [...FORMATS, 'server/storage', 'server/metadata', 'server/cache', 'server/wire'];
+const SERVER = ['server/http', 'server/gateway', 'server'];
 const OPERATOR = ['operator/runtime', 'operator/cache', 'operator/gateway', 'operator'];
-const PRODUCT = [...BELOW_HTTP, 'server/http', 'server', ...OPERATOR];
+const PRODUCT = [...BELOW_HTTP, ...SERVER, ...OPERATOR];
 
 /**
  * The rooms, the most specific first. `may`: rooms it may import besides itself. `builtins` and `packages`: a list of
@@ -22,10 +23,12 @@ const ROOMS = [
   },
   { name: 'server/storage', may: FORMATS, product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
+  { name: 'server/wire', may: [], product: true },
   { name: 'server/cache', may: [...FORMATS, 'server/storage', 'server/metadata'], product: true },
   { name: 'server/http', may: BELOW_HTTP, product: true },
+  { name: 'server/gateway', may: ['crds', 'operator/runtime', 'server/wire'], product: true },
   // main.ts, convert.ts and what else lies beside the rooms: the wiring.
-  { name: 'server', may: [...BELOW_HTTP, 'server/http'], product: true, filesOnly: true },
+  { name: 'server', may: [...BELOW_HTTP, ...SERVER], product: true, filesOnly: true },
   // Knows Kubernetes, not caches: it could be a package of its own.
   { name: 'operator/runtime', may: [], product: true },
   { name: 'operator/cache', may: [...FORMATS, 'operator/runtime'], product: true },

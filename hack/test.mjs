@@ -4,15 +4,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { runChecks } from './check.mjs';
 import { COMPONENTS, ensureComponent, NEEDED_BY_TESTS } from './components.mjs';
-import { node24, root } from './lib/places.mjs';
-import { attempt } from './lib/run.mjs';
+import { root } from './lib/places.mjs';
 import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
+import { failure, runTestFiles, runTogether } from './lib/test-files.mjs';
 import { setUp } from './setup.mjs';
 
 const long = process.argv.includes('--long');
-// A stage that hangs fails by itself long before CI gives up without a word.
-const STAGE_LIMIT_MS = (long ? 180 : 40) * 60_000;
+// What hangs fails by itself long before CI gives up without a word.
+const LIMIT_MS = (long ? 180 : 15) * 60_000;
 
 /** Where tests write the logs of the servers that they start; kept when something failed. */
 let logs;
@@ -20,9 +20,9 @@ let logs;
 const STAGES = [
   { name: 'check', run: runChecks },
   { name: 'components', run: installComponents },
-  { name: 'unit', run: () => runMocha('unit') },
-  { name: 'integration', run: () => runMocha('integration') },
-  { name: 'crash', needs: 'test/crash', run: () => runMocha('crash') },
+  { name: 'unit', run: () => runTogether('unit', testOptions()) },
+  { name: 'integration', run: () => runTestFiles('integration', testOptions()) },
+  { name: 'crash', needs: 'test/crash', run: () => runTestFiles('crash', testOptions()) },
   { name: 'logs', run: searchLogs },
 ];
 
@@ -86,33 +86,15 @@ async function installComponents() {
   return counts;
 }
 
-async function runMocha(stage) {
-  const report = path.join(logs, `${stage}.json`);
-  const mocha = path.join(root, 'node_modules/mocha/bin/mocha.js');
-  const args = [
-    mocha,
-    '--forbid-only',
-    '--reporter',
-    path.join(root, 'hack/mocha-reporter.mjs'),
-    '--spec',
-    `test/${stage}/**/*.test.ts`,
-  ];
+/** What tests find in their environment. */
+function testOptions() {
   const env = {
     ...process.env,
     UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32',
     NARWHAL_TEST_LOGS: logs,
-    NARWHAL_MOCHA_REPORT: report,
     ...(long ? { NARWHAL_LONG: '1' } : {}),
   };
-  const result = await attempt(node24, args, { cwd: root, env, inherit: true, timeoutMs: STAGE_LIMIT_MS });
-  if (!fs.existsSync(report)) return failure(`stage ${stage} ended without a result (${result.reason})`);
-  const counts = JSON.parse(fs.readFileSync(report, 'utf8'));
-  if (counts.passed + counts.failed + counts.skipped.length === 0) return failure(`stage ${stage} has no tests`);
-  if (!result.ok && counts.failed === 0) {
-    console.log(`stage ${stage} did not end well: ${result.reason}`);
-    counts.failed = 1;
-  }
-  return counts;
+  return { env, logs, limitMs: LIMIT_MS };
 }
 
 /** No token, key or signed URL may be in any line that any server of this run has logged. */
@@ -124,9 +106,4 @@ function searchLogs() {
   for (const line of found.slice(0, 20)) console.log(`  FAILED ${line}`);
   console.log(`  ${found.length === 0 ? 'ok    ' : 'FAILED'} secrets in the logs of ${files} servers: ${found.length}`);
   return { passed: found.length === 0 ? 1 : 0, failed: found.length === 0 ? 0 : 1 };
-}
-
-function failure(text) {
-  console.log(text);
-  return { passed: 0, failed: 1 };
 }

@@ -1,11 +1,13 @@
 /** The command line of the operator: its flags, their environment variables, and how errors end it. */
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { OperatorOptions } from './options.ts';
 import { PlanError, printPlan } from './plan.ts';
 import { runOperator } from './run.ts';
+import { ApiError } from './runtime/index.ts';
 
 interface Flags {
   image?: string;
@@ -38,8 +40,15 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Prom
   const program = new Command('narwhal-operator')
     .description('Makes Nix binary caches out of the BinaryCache resources of a Kubernetes cluster.')
     .showHelpAfterError('(narwhal-operator --help lists what there is)');
-  program.addCommand(runCommand(env), { isDefault: true });
+  program.addCommand(
+    runCommand((options) => runOperator(options, env)),
+    { isDefault: true },
+  );
   program.addCommand(planCommand());
+  const words = ['help', ...program.commands.map((command) => command.name())];
+  const [, , word = '-'] = argv;
+  // The default command would take a misspelt one for an argument too many.
+  if (!word.startsWith('-') && !words.includes(word)) program.error(`error: unknown command '${word}'`);
   // `| head` has read enough.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -48,12 +57,19 @@ export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Prom
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
-    console.error(error instanceof PlanError ? `narwhal-operator: ${error.message}` : error);
+    // What a person can mend is one line; the rest is our fault and comes with its stack.
+    console.error(isPlain(error) ? `narwhal-operator: ${error.message}` : error);
     process.exitCode = 1;
   }
 }
 
-function runCommand(env: NodeJS.ProcessEnv): Command {
+/** Files that cannot be read, clusters that cannot be reached or that refuse, and plans that cannot be made. */
+function isPlain(error: unknown): error is Error {
+  return error instanceof Error && ('syscall' in error || error instanceof ApiError || error instanceof PlanError);
+}
+
+/** @param start what is done with the options; its result is the exit code */
+export function runCommand(start: (options: OperatorOptions) => Promise<number>): Command {
   const command = new Command('run').description('look after the caches (the default command)');
   for (const option of sharedOptions()) command.addOption(option);
   return command
@@ -133,7 +149,9 @@ function runCommand(env: NodeJS.ProcessEnv): Command {
     )
     .addHelpText('after', '\nThe API server is found by KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod.')
     .action(async (flags: Flags) => {
-      process.exitCode = await runOperator(optionsOf(flags), env);
+      if (flags.renewDeadline >= flags.leaseDuration)
+        command.error('error: --renew-deadline must be less than --lease-duration: two replicas would lead');
+      process.exitCode = await start(optionsOf(flags));
     });
 }
 
@@ -148,11 +166,8 @@ function planCommand(): Command {
     .option('--offline', 'compare with nothing: everything is new', false);
   for (const option of sharedOptions()) command.addOption(option);
   return command.action(async ({ file, ...flags }: PlanFlags) => {
-    const text = await readFile(file, 'utf8').catch((error: Error) => {
-      throw new PlanError(error.message, { cause: error });
-    });
-    const { changes } = await printPlan({ ...flags, file, text }, process.stdout);
-    // As diff does, so that a script can tell.
+    const { changes } = await printPlan({ ...flags, file, text: await readFile(file, 'utf8') }, process.stdout);
+    // So that a script can tell it from a failure, which is 1.
     if (changes > 0) process.exitCode = 2;
   });
 }
@@ -193,10 +208,14 @@ function names(flags: string, description: string, name: string): Option {
     .default([], 'none');
 }
 
+const MOST_SECONDS = 86_400;
+
 function seconds(flags: string, description: string, name: string, value: number): Option {
   const parse = (text: string) => {
     const number = Number(text);
-    if (!(number > 0)) throw new InvalidArgumentError('expected a number of seconds above 0');
+    // Timers of more than 24 days would not wait at all.
+    if (!(number > 0 && number <= MOST_SECONDS))
+      throw new InvalidArgumentError(`expected a number of seconds above 0, at most ${MOST_SECONDS} (a day)`);
     return number;
   };
   return new Option(flags, description).env(name).argParser(parse).default(value);
@@ -209,9 +228,11 @@ function wholeNumber(text: string): number {
 
 function apiUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isPlain =
-    url && /^https?:$/.test(url.protocol) && url.pathname === '/' && url.search === '' && url.username === '';
-  if (!isPlain) throw new InvalidArgumentError('expected http://host or https://host, without a path');
+  // Neither path nor user, query or fragment.
+  const isHost = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`;
+  if (!isHost) throw new InvalidArgumentError('expected http://host or https://host, without a path');
+  if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0)
+    throw new InvalidArgumentError('expected a host by its name: each cache has a name below it');
   return url.origin;
 }
 

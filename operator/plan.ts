@@ -2,7 +2,7 @@
 import type { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
-import { formatManifestError, loadManifests } from '../crds/index.ts';
+import { formatManifestError, loadManifests, unsupported } from '../crds/index.ts';
 import {
   API_URL,
   type Cache,
@@ -16,6 +16,7 @@ import {
   plan,
   type Step,
   serviceHost,
+  TRUSTED_PROXIES,
 } from './cache/index.ts';
 import { Api, kubeConfig, Metrics, type StatefulSet } from './runtime/index.ts';
 
@@ -44,6 +45,12 @@ export async function printPlan(init: PlanInit, out: Writable): Promise<{ change
   let changes = 0;
   for (const { apiVersion, metadata, spec } of documents.binaryCaches) {
     const { name, namespace = init.namespace } = metadata;
+    const title = `# BinaryCache ${namespace}/${name}`;
+    const unable = unsupported({ spec });
+    if (unable.length > 0) {
+      out.write(`${title}: nothing is done for it, since ${unable.join('; ')}\n`);
+      continue;
+    }
     const wanted: Cache = {
       apiVersion,
       kind: 'BinaryCache',
@@ -53,9 +60,7 @@ export async function printPlan(init: PlanInit, out: Writable): Promise<{ change
     const api = init.offline ? undefined : connect(init.kubeconfig);
     const { cache, observed } = await observeOnce(api, wanted, AbortSignal.timeout(60_000));
     const steps = allSteps(init, cache, observed);
-    out.write(
-      `# BinaryCache ${namespace}/${name}: ${steps.length === 0 ? 'nothing to do' : `${steps.length} steps`}\n`,
-    );
+    out.write(`${title}: ${steps.length === 0 ? 'nothing to do' : `${steps.length} steps`}\n`);
     for (const step of steps) out.write(textOf(step));
     changes += steps.length;
   }
@@ -64,19 +69,17 @@ export async function printPlan(init: PlanInit, out: Writable): Promise<{ change
 
 /** What the operator does in several looks, since what it generates decides about the rest. */
 function allSteps(init: PlanInit, cache: Cache, observed: Observed): Step[] {
-  const steps = (view: Observed) => plan(cache, desired(cache, inputsOf(init, cache, view)), view);
-  const first = steps(observed);
-  const generated = first.filter((step) => step.do === 'generate');
-  if (generated.length === 0) return first;
-  const needs = observed.secrets.problems.filter(({ need }) => need.isGenerated).map(({ need }) => need);
+  const steps = plan(cache, desired(cache, inputsOf(init, cache, observed)), observed);
+  const needs = steps.flatMap((step) => (step.do === 'generate' ? [step.need] : []));
+  if (needs.length === 0) return steps;
+  const { secrets } = observed;
   const tokens = needs.flatMap(({ token }) => (token === undefined ? [] : [[token, UNKNOWN_HASH] as const]));
-  const secrets: Observed['secrets'] = {
-    ...observed.secrets,
-    problems: [],
-    tokenHashes: new Map([...observed.secrets.tokenHashes, ...tokens]),
+  const next: Observed['secrets'] = {
+    ...secrets,
+    problems: secrets.problems.filter(({ need }) => !needs.includes(need)),
+    tokenHashes: new Map([...secrets.tokenHashes, ...tokens]),
   };
-  const because = 'there is none yet';
-  return [...needs.map((need) => ({ do: 'generate', need, because }) as const), ...steps({ ...observed, secrets })];
+  return [...steps, ...allSteps(init, cache, { ...observed, secrets: next })];
 }
 
 /** Stands for the hash of a token that is not generated yet. */
@@ -98,17 +101,18 @@ function connect(file: string | undefined): Api {
 function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed): Inputs {
   const workload = children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const server = workload?.spec.template.spec.containers[0];
-  const running = (server?.env as { name: string; value?: string }[] | undefined)?.find((it) => it.name === API_URL);
+  const env = (server?.env ?? []) as readonly { readonly name: string; readonly value?: string }[];
+  const running = (variable: string) => env.find(({ name }) => name === variable)?.value;
   const ownUrl = `http://${serviceHost(cache)}`;
-  const { image = server?.image ?? 'narwhal:latest', trustedProxies } = init;
-  const apiUrl = init.apiUrl ?? (running?.value === ownUrl ? undefined : running?.value);
+  const { image = server?.image ?? 'narwhal:latest' } = init;
+  const apiUrl = init.apiUrl ?? (running(API_URL) === ownUrl ? undefined : running(API_URL));
+  const proxies = running(TRUSTED_PROXIES)?.split(',') ?? [];
   const { tokenHashes } = secrets;
   const policy = children.get(`NetworkPolicy/${namesOf(cache).workload}`);
   return {
     image,
     apiUrl,
-    hasPublicName: apiUrl !== undefined,
-    trustedProxies,
+    trustedProxies: init.trustedProxies.length > 0 ? init.trustedProxies : proxies,
     operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
     // It tells the end of it: servers let go of what they may.

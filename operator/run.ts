@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import process from 'node:process';
 import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
+import { collectDefaultMetrics } from 'prom-client';
 import { schemaHash } from '../crds/index.ts';
 import { type Cache, cacheKeyOf, MANAGER, Reconciler, Secrets, Stores } from './cache/index.ts';
 import { PublicNames } from './gateway/index.ts';
@@ -38,6 +39,8 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
       stop.abort();
     });
   const metrics = new Metrics(undefined, 'narwhal_operator');
+  // Processor time, memory, lag: process_* and nodejs_*.
+  collectDefaultMetrics({ register: metrics.registry });
   const api = new Api({ load: kubeConfig(), manager: MANAGER, logger, metrics });
   const stores = new Stores({ api, logger, metrics, namespaces: options.watchNamespaces });
   const gateway =
@@ -63,7 +66,7 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
         api,
         stores,
         secrets: new Secrets({ api, ttlMs: options.secretsMs }),
-        publicNameOf: (cache) => gateway?.names.of(cache) ?? { holder: undefined, isServed: false },
+        publicNameOf: (cache) => gateway?.names.of(cache),
         serverTimeoutMs: options.serverTimeoutMs,
         settings: { ...options, operatorNamespace: namespace },
         events,
@@ -205,14 +208,14 @@ async function warnOfOtherSchemas(api: Api, logger: Logger, signal: AbortSignal)
     );
 }
 
-/** For tests: NARWHAL_OPERATOR_CRASH_AFTER=3 ends the process after the third step of a plan, as a crash would. */
-function crashHook({ NARWHAL_OPERATOR_CRASH_AFTER: after }: NodeJS.ProcessEnv): {
-  afterStep?: (count: number) => void;
-} {
+/** For tests: NARWHAL_OPERATOR_CRASH_AFTER=3 ends the process after its third step, as a crash would. */
+function crashHook({ NARWHAL_OPERATOR_CRASH_AFTER: after }: NodeJS.ProcessEnv): { afterStep?: () => void } {
   if (after === undefined) return {};
+  let left = Number(after);
   return {
-    afterStep: (count) => {
-      if (count === Number(after)) process.kill(process.pid, 'SIGKILL');
+    afterStep: () => {
+      left -= 1;
+      if (left === 0) process.kill(process.pid, 'SIGKILL');
     },
   };
 }

@@ -2,20 +2,13 @@
 import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
 import { defaultSettings } from './cache/index.ts';
-import {
-  databaseWaitOption,
-  dataOption,
-  fileOption,
-  list,
-  seconds,
-  secretsOption,
-  storagesOption,
-  wholeNumber,
-} from './cli-options.ts';
-import { defaultTimeouts } from './http/index.ts';
+import { databaseWaitOption, dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
+import { list, seconds, wholeNumber } from './cli-values.ts';
 import { createLogger } from './log.ts';
 import { parseListen, type ServeOptions } from './options.ts';
 import { serve } from './serve.ts';
+import { untilSignal } from './until-signal.ts';
+import { defaultTimeouts } from './wire/index.ts';
 
 interface ServeFlags {
   file: string[];
@@ -239,40 +232,19 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
     .action(async (flags: ServeFlags) => runServe(flags));
 }
 
-/** What a stop may take beside the grace that requests have. */
-const LAST_STEPS_MS = 10_000;
-
 async function runServe(flags: ServeFlags): Promise<void> {
   const options = serveOptions(flags);
   const logger = createLogger(options.logLevel, options.prettyLog);
-  // A stop that is asked for while we start waits for the start.
-  let stop: (() => Promise<void>) | undefined;
-  let asked = false;
-  const ended = new Promise<void>((resolve, reject) => {
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (asked) return;
-      asked = true;
-      logger.info({ signal }, 'stopping: requests in progress may finish');
-      setTimeout(() => {
-        // Nothing that was acknowledged is lost: the next start goes on as after a crash.
-        logger.fatal('the server did not stop in time and is ended');
-        process.exit(1);
-      }, options.shutdownGraceMs + LAST_STEPS_MS).unref();
-      stop?.().then(resolve, reject);
-    };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  await untilSignal({
+    start: () => serve(options, logger),
+    onReady(running) {
+      process.on('SIGHUP', () => void running.reload());
+      logger.info({ listen: running.addresses, admin: running.adminAddress, apiUrl: running.urls.api() }, 'ready');
+      if (options.banner) process.stdout.write(`\n${banner(running, process.stdout.isTTY)}`);
+    },
+    graceMs: options.shutdownGraceMs,
+    logger,
   });
-  const running = await serve(options, logger);
-  stop = () => running.stop();
-  process.on('SIGHUP', () => void running.reload());
-  if (asked) {
-    await running.stop();
-    return;
-  }
-  logger.info({ listen: running.addresses, admin: running.adminAddress, apiUrl: running.urls.api() }, 'ready');
-  if (options.banner) process.stdout.write(`\n${banner(running, process.stdout.isTTY)}`);
-  await ended;
-  logger.info('stopped');
 }
 
 function serveOptions(flags: ServeFlags): ServeOptions {

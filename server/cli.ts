@@ -1,28 +1,26 @@
-/** The command line: the program, its small commands, and how errors end it. */
+/** The command line: the program and its small commands. */
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { generateToken, hashToken } from '../crds/index.ts';
 import { runCheck } from './check.ts';
-import { dataOption, fileOption, secretsOption, size, storagesOption } from './cli-options.ts';
+import { gatewayCommand } from './cli-gateway.ts';
+import { dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';
-import { ConvertError, convertSeedConfig } from './convert.ts';
+import { size } from './cli-values.ts';
+import { convertSeedConfig } from './convert.ts';
 import { copyDatabaseCommand, migrateCommand } from './database-commands.ts';
-import { DatabaseError, FolderLockedError, NewerDatabaseError } from './metadata/index.ts';
 import { moveCommand } from './move.ts';
-import { OptionError } from './options.ts';
+import { createProgram, runProgram } from './program.ts';
 import { ConfigurationError } from './serve.ts';
 import { armCrashPoint } from './storage/index.ts';
-import { version } from './version.ts';
 
 type Environment = NodeJS.ProcessEnv;
 
 /** Runs one command and sets the exit code. */
 export async function run(argv: readonly string[], env: Environment): Promise<void> {
-  const program = new Command('narwhal-server')
-    .description('A Nix binary cache that unmodified nix and cachix clients push to and pull from.')
-    .version(version)
-    .showHelpAfterError('(narwhal-server --help lists what there is)');
+  const program = createProgram();
   program.addCommand(serveCommand(env), { isDefault: true });
+  program.addCommand(gatewayCommand());
   program.addCommand(checkCommand(env));
   program.addCommand(migrateCommand(env));
   program.addCommand(copyDatabaseCommand(env));
@@ -33,34 +31,8 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   const [, , word = '-'] = argv;
   // The default command would take a misspelt one for a missing -f.
   if (!word.startsWith('-') && !words.includes(word)) program.error(`error: unknown command '${word}'`);
-  try {
-    armCrashPoint(env.NARWHAL_CRASH_AT);
-    await program.parseAsync([...argv]);
-  } catch (error) {
-    // What a person can mend is one line; the rest is our fault and comes with its stack.
-    const expected =
-      error instanceof ConfigurationError ||
-      error instanceof FolderLockedError ||
-      error instanceof NewerDatabaseError ||
-      error instanceof DatabaseError ||
-      error instanceof ConvertError ||
-      error instanceof OptionError ||
-      isPlain(error);
-    console.error(expected && error instanceof Error ? `narwhal-server: ${error.message}${hint(error)}` : error);
-    process.exitCode = 1;
-  }
-}
-
-const PLAIN = new Set(['CacheError', 'FormatError', 'SecretError', 'QuantityError', 'StorageUnavailableError']);
-
-/** Errors of the operating system and of caches have messages for people. */
-function isPlain(error: unknown): boolean {
-  return error instanceof Error && (PLAIN.has(error.name) || 'syscall' in error);
-}
-
-/** What to do about an error of the operating system, where that is not plain. */
-function hint(error: Error): string {
-  return 'code' in error && error.code === 'EADDRINUSE' ? '; choose another with --listen or --admin-listen' : '';
+  program.hook('preAction', () => armCrashPoint(env.NARWHAL_CRASH_AT));
+  await runProgram(program, argv);
 }
 
 interface CheckFlags {

@@ -49,7 +49,9 @@ function label(wanted: string, maxLength: number, fallback: string): string {
 export function cacheNames(): Names {
   const fit = (wanted: string): string => {
     const name = label(wanted, CACHE_NAME_LENGTH, 'cache');
-    return name === 'api' ? 'api-cache' : name;
+    if (name === 'api') return 'api-cache';
+    // It is the name of a Service too, which begins with a letter.
+    return /^[a-z]/.test(name) ? name : label(`cache-${name}`, CACHE_NAME_LENGTH, 'cache');
   };
   return new Names(fit, CACHE_NAME_LENGTH);
 }

@@ -3,7 +3,8 @@
 // the first use of the pool, hence before any import of ours.
 process.env.UV_THREADPOOL_SIZE ??= '32';
 
-const { run } = await import('./cli.ts');
+// A gateway loads nothing of a server: that is 40 MB less.
+const { run } = process.argv[2] === 'gateway' ? await import('./cli-gateway.ts') : await import('./cli.ts');
 await run(process.argv, process.env);
 
 export {};

@@ -2,7 +2,8 @@
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Settings } from './cache/index.ts';
-import type { CacheListen, Listen, Timeouts } from './http/index.ts';
+import type { CacheListen } from './http/index.ts';
+import type { Listen, Timeouts } from './wire/index.ts';
 
 export interface ServeOptions {
   readonly files: readonly string[];

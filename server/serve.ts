@@ -3,22 +3,13 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { type Documents, formatManifestError, loadManifests } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import {
-  AdminServer,
-  type Doors,
-  HttpServer,
-  hostPort,
-  Metrics,
-  Reader,
-  TrustedProxies,
-  Turns,
-  Urls,
-} from './http/index.ts';
+import { AdminServer, type Doors, HttpServer, Metrics, Reader, Urls } from './http/index.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { Reload } from './reload.ts';
 import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
+import { hostPort, TrustedProxies, Turns } from './wire/index.ts';
 
 /** A running server. */
 export interface Running {

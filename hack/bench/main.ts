@@ -6,10 +6,12 @@ import { parseArgs } from 'node:util';
 import { Bench } from './bench.ts';
 import { type Row, renderTable } from './report.ts';
 import { drain } from './scenarios/drain.ts';
+import { gateway } from './scenarios/gateway.ts';
 import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
 import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
+import { operator } from './scenarios/operator.ts';
 import { postgresMillion } from './scenarios/postgres-million.ts';
 import { postgresStatements } from './scenarios/postgres-statements.ts';
 import { pushBig } from './scenarios/push-big.ts';
@@ -47,6 +49,8 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     run: postgresMillion,
   },
   servers: { about: '1, 2 and 3 servers on the same PostgreSQL and S3: hits, misses, pushes', run: servers },
+  operator: { about: 'an operator of 500 caches: time, memory, requests to the API server', run: operator },
+  gateway: { about: 'narinfos, a NAR of 256 MiB and small pushes through the gateway and without it', run: gateway },
   drain: { about: 'a folder drained into another one and into S3: 500 NARs of 100 KiB, 4 of 64 MiB', run: drain },
 };
 const ROUNDS = 5;

@@ -108,16 +108,37 @@ export async function startNarwhal(
   const words = [process.execPath, ...nodeFlags, ...nodeArgs, main, ...serve];
   const startedAt = performance.now();
   const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
-    const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));
-    if (line === undefined) return undefined;
-    const { listen: addresses, admin } = JSON.parse(line) as { listen: string[]; admin: string };
+    const { listen: addresses, admin } = readyIn(output) ?? {};
+    if (admin === undefined) return undefined;
     const answer = await fetch(`http://${admin}/readyz`).catch(() => undefined);
     await answer?.text();
-    return answer?.ok ? { url: `http://${addresses[0]}`, adminUrl: `http://${admin}` } : undefined;
+    return answer?.ok ? { url: `http://${addresses?.[0]}`, adminUrl: `http://${admin}` } : undefined;
   });
   const readyMs = performance.now() - startedAt;
   const token = init.token ?? readFileSync(path.join(data, 'main/tokens/push'), 'utf8').trim();
   return { ...found, token, readyMs, pid: child.pid ?? 0, stop };
+}
+
+/** A gateway in front of one cache `main`. */
+export async function startGateway(main: Served, folder: string, nodeArgs: readonly string[] = []): Promise<Served> {
+  built ??= buildServer();
+  const routes = path.join(folder, 'routes.json');
+  writeFileSync(routes, JSON.stringify({ apiUrl: 'http://cache.test', caches: { main: { url: main.url } } }));
+  const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
+  const gateway = ['gateway', '--routes', `file:${routes}`, '--shutdown-delay', '0', ...listen];
+  const words = [process.execPath, ...nodeFlags, ...nodeArgs, await built, ...gateway];
+  const { found, child, stop } = await start(path.join(folder, 'gateway.log'), words, async (output) => {
+    const { listen: addresses, admin } = readyIn(output) ?? {};
+    const answer = admin === undefined ? undefined : await fetch(`http://${admin}/readyz`).catch(() => undefined);
+    return answer?.ok ? `http://${addresses?.[0]}` : undefined;
+  });
+  return { url: found, pid: child.pid ?? 0, stop };
+}
+
+/** What a program of ours logs once it listens. */
+function readyIn(output: string): { listen: string[]; admin: string } | undefined {
+  const line = output.split('\n').find((it) => it.includes('"msg":"ready"') && it.endsWith('}'));
+  return line === undefined ? undefined : JSON.parse(line);
 }
 
 /** A proxy in front of `target` that holds each request up, in a process of its own. */

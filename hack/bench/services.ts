@@ -2,6 +2,8 @@
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { generateToken } from '../../crds/index.ts';
+import { installCrds } from '../../test/support/crds.ts';
+import { Kubernetes } from '../../test/support/kubernetes.ts';
 import { PostgresServer } from '../../test/support/postgres.ts';
 import { cacheOnPostgres } from '../../test/support/postgres-cache.ts';
 import { S3Server } from '../../test/support/s3.ts';
@@ -25,6 +27,13 @@ export async function startS3(bench: Bench): Promise<Running<S3Server>> {
 export async function startPostgres(bench: Bench): Promise<Running<PostgresServer>> {
   const server = await PostgresServer.start({ fsync: true });
   return bench.serving(Promise.resolve(running(server, server.url())));
+}
+
+/** An API server without nodes, with our CRDs. */
+export async function startKubernetes(): Promise<Running<Kubernetes>> {
+  const server = await Kubernetes.start();
+  await installCrds(server);
+  return { server, url: server.url, pid: server.pids.api, stop: () => server.remove() };
 }
 
 function running<T extends { readonly pid: number; remove(): Promise<void> }>(server: T, url: string): Running<T> {

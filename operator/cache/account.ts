@@ -9,7 +9,7 @@ export function accountName(cache: Cache): string {
 }
 
 export function account(cache: Cache): Desired[] {
-  if (cache.spec.podTemplate?.spec?.serviceAccountName !== undefined) return [];
+  if (accountName(cache) !== namesOf(cache).account) return [];
   return [
     {
       apiVersion: 'v1',

@@ -21,7 +21,7 @@ export class StepError extends Error {
 }
 
 /** What came of a plan. */
-export interface Outcome {
+export interface Acted {
   readonly steps: readonly Step[];
   /** What was applied, as the API server has it since then, by `Kind/name`: what was observed before is out of date. */
   readonly applied: ReadonlyMap<string, AnyObj>;
@@ -30,12 +30,23 @@ export interface Outcome {
   readonly error?: unknown;
 }
 
+/** What came of looking at a cache: of the plan, and of what was put off because others undo it each time. */
+export interface Outcome extends Acted {
+  /** What had to be done again and again, a sentence each. */
+  readonly contested: readonly string[];
+  /** When the first of what was put off is due; undefined: nothing was. */
+  readonly heldMs: number | undefined;
+}
+
 export interface ActInit {
   readonly api: Api;
   readonly secrets: Secrets;
+  /** Whether the cache is there still: what is made for one that is gone would stay. */
+  readonly isThere: (cache: Cache) => boolean;
   /** Tests end the process here, after each step. */
-  readonly afterStep?: (count: number) => void;
-  readonly onStep: (cache: Cache, step: Step) => void;
+  readonly afterStep?: () => void;
+  /** `version` of what came of it: it changes only if something has. */
+  readonly onStep: (cache: Cache, step: Step, version: string) => void;
 }
 
 export async function act(
@@ -45,14 +56,15 @@ export async function act(
   observed: Observed,
   steps: readonly Step[],
   signal: AbortSignal,
-): Promise<Outcome> {
+): Promise<Acted> {
   const notGrown = new Map<string, string>();
   const applied = new Map<string, AnyObj>();
-  for (const [index, step] of steps.entries()) {
+  for (const step of steps) {
+    if (!init.isThere(cache)) break;
     try {
-      const object = await run(init, cache, inputs, observed, step, signal);
+      const { version, object } = await run(init, cache, inputs, observed, step, signal);
       if (object) applied.set(childKey(object), object);
-      init.onStep(cache, step);
+      init.onStep(cache, step, version);
     } catch (error) {
       const storage = step.do === 'apply' && !step.isNew ? step.object.metadata.labels?.[STORAGE_LABEL] : undefined;
       // The class of the volume decides, and the pods do not need the room to run.
@@ -60,12 +72,17 @@ export async function act(
         notGrown.set(storage, error.message);
       else return { steps, applied, notGrown, error };
     }
-    init.afterStep?.(index + 1);
+    init.afterStep?.();
   }
   return { steps, applied, notGrown };
 }
 
-/** @returns what was applied of the cache's objects */
+/** What came of a step. `version` changes only if something has. */
+interface Done {
+  readonly version: string;
+  readonly object?: AnyObj;
+}
+
 async function run(
   { api, secrets }: ActInit,
   cache: Cache,
@@ -73,30 +90,32 @@ async function run(
   observed: Observed,
   step: Step,
   signal: AbortSignal,
-): Promise<AnyObj | undefined> {
+): Promise<Done> {
   const { namespace = '' } = cache.metadata;
   switch (step.do) {
     case 'generate': {
       const secret = generateSecret(step.need, cache, inputs, observed.secrets.publicKeys);
       // Whoever was first has made it: the next look takes that one.
-      await api.create(kinds.Secret, secret, { signal });
+      const made = await api.create(kinds.Secret, secret, { signal });
       secrets.forget(namespace, step.need.name);
-      return undefined;
+      return { version: made === 'exists' ? made : made.metadata.uid };
     }
-    case 'own':
-      await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
+    case 'own': {
+      const { metadata } = await api.apply(kinds.Secret, ownership(step.need, cache), { signal });
       secrets.forget(namespace, step.need.name);
-      return undefined;
+      return { version: metadata.resourceVersion };
+    }
     case 'apply': {
       const kind = kindOf(step.object);
       if (step.isNew) refuseForeign(cache, await api.get(kind, step.object.metadata, { signal }));
-      return api.apply(kind, step.object, { signal });
+      const object = await api.apply(kind, step.object, { signal });
+      return { version: object.metadata.resourceVersion, object };
     }
     case 'delete':
       await api.delete(kindOf(step.object), step.object.metadata, { signal });
-      return undefined;
+      return { version: step.object.metadata.uid };
     case 'wait':
-      return undefined;
+      return { version: '' };
   }
 }
 

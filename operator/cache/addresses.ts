@@ -9,8 +9,8 @@ export function serviceHost(cache: Cache): string {
 }
 
 /** `https://<cache>.<apihost>` where the gateway serves this name for the cache. */
-export function gatewayUrl(cache: Cache, { apiUrl, hasPublicName }: Inputs): string | undefined {
-  if (apiUrl === undefined || !hasPublicName) return undefined;
+export function gatewayUrl(cache: Cache, { apiUrl }: Inputs): string | undefined {
+  if (apiUrl === undefined) return undefined;
   const url = new URL(apiUrl);
   url.hostname = `${cache.metadata.name}.${url.hostname}`;
   return url.origin;
@@ -19,9 +19,11 @@ export function gatewayUrl(cache: Cache, { apiUrl, hasPublicName }: Inputs): str
 /** Hosts that an Ingress or an HTTPRoute adds, as URLs. */
 export function routeUrls({ spec }: Cache): string[] {
   const { ingress, httpRoute } = spec;
-  if (ingress) return [`${ingress.tlsSecretName === undefined ? 'http' : 'https'}://${ingress.host}`];
-  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells. A wildcard is no address.
-  return (httpRoute?.hostnames ?? []).filter((host) => !host.startsWith('*')).map((host) => `https://${host}`);
+  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells.
+  const scheme = ingress && ingress.tlsSecretName === undefined ? 'http' : 'https';
+  const hosts = ingress ? [ingress.host] : (httpRoute?.hostnames ?? []);
+  // A wildcard is no address.
+  return hosts.filter((host) => !host.startsWith('*')).map((host) => `${scheme}://${host}`);
 }
 
 /** The address to give to people. */

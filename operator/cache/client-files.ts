@@ -14,7 +14,7 @@ export function clientFiles(
   const service = serviceHost(cache);
   const best = new URL(bestUrl(cache, inputs));
   const hosts = [...new Set([service, `${service}.cluster.local`, best.hostname])];
-  const api = inputs.apiUrl !== undefined && inputs.hasPublicName ? inputs.apiUrl : `http://${service}`;
+  const api = inputs.apiUrl ?? `http://${service}`;
   return {
     token,
     netrc: hosts.map((host) => `machine ${host} login narwhal password ${token}\n`).join(''),

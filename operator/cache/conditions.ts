@@ -2,12 +2,12 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { ApiError, type Finding as NewCondition, type Pod, type StatefulSet } from '../runtime/index.ts';
+import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, routeUrls } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { PAUSED_ANNOTATION } from './names.ts';
-import { isReady, type Observed } from './observed.ts';
+import { isReady, type Observed, type PublicName } from './observed.ts';
 import { hasLivedBefore } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
@@ -23,6 +23,8 @@ export interface Facts {
   readonly expectedHash: string;
   readonly workload: StatefulSet | undefined;
   readonly storages: readonly StorageStatus[];
+  /** Places of the status that the installed CRD does not know. */
+  readonly lacking: readonly string[];
 }
 
 interface Finding {
@@ -39,8 +41,8 @@ export const isPaused = ({ metadata }: Cache): boolean => metadata.annotations?.
 export function findings(facts: Facts): NewCondition[] {
   return [
     condition(reasons.READY, 'everything that the manifest asks for is there and works', first(READY_CHECKS, facts)),
-    condition(reasons.AVAILABLE, 'at least one pod answers', available(facts)),
-    condition(reasons.KEYS_READY, 'every Secret is there', secrets(facts)),
+    condition(reasons.AVAILABLE, 'at least one pod answers', first(AVAILABLE_CHECKS, facts)),
+    condition(reasons.KEYS_READY, 'every Secret is there', first(KEY_CHECKS, facts)),
     condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
     ...exposed(facts),
     ...draining(facts),
@@ -53,8 +55,12 @@ export function findings(facts: Facts): NewCondition[] {
 
 function condition(type: string, fine: string, finding: Finding | undefined): NewCondition {
   if (!finding) return yes(type, reasons.OK, fine);
-  return { type, status: finding.status ?? 'False', reason: finding.reason, message: finding.message };
+  const { status = 'False', reason, message } = finding;
+  return { type, status, reason, message: message.slice(0, MOST_CHARACTERS) };
 }
+
+/** The API server refuses 32 Ki; the words of others have any length, and a person reads the first few. */
+const MOST_CHARACTERS = 4096;
 
 const yes = (type: string, reason: string, message: string): NewCondition => ({
   type,
@@ -96,9 +102,18 @@ const secrets: Check = ({ cache, observed }) => {
 const failedStep: Check = ({ outcome: { error } }) => {
   if (error === undefined) return undefined;
   if (error instanceof StepError) return { reason: error.reason, message: error.message };
-  const message = error instanceof Error ? error.message : String(error);
-  const isOld = error instanceof ApiError && error.isSchemaMismatch;
-  return { reason: isOld ? reasons.CRD_OUTDATED : reasons.APPLY_FAILED, message };
+  return { reason: reasons.APPLY_FAILED, message: error instanceof Error ? error.message : String(error) };
+};
+
+const outdated: Check = ({ lacking }) =>
+  lacking.length > 0
+    ? { reason: reasons.CRD_OUTDATED, message: `the installed CRD does not know status.${lacking.join(', status.')}` }
+    : undefined;
+
+const contested: Check = ({ outcome }) => {
+  const [note] = outcome.contested;
+  if (note === undefined) return undefined;
+  return { reason: reasons.CONTESTED, message: `${note} (kubectl get --show-managed-fields tells by whom)` };
 };
 
 const waiting: Check = ({ outcome }) => {
@@ -219,6 +234,13 @@ const untoldStorages: Check = ({ observed }) =>
     ? { reason: reasons.UNKNOWN, status: 'Unknown', message: 'no server has told its state' }
     : undefined;
 
+const noReadyPod: Check = ({ observed }) =>
+  observed.pods.some(isReady) ? undefined : { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+
+const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
+
+const KEY_CHECKS: readonly Check[] = [secrets, lostKeys];
+
 const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, resizing, untoldStorages];
 
 /** What a person mends comes first, then what mends itself, then what works but not wholly. */
@@ -227,6 +249,8 @@ const READY_CHECKS: readonly Check[] = [
   obstacle,
   secrets,
   failedStep,
+  outdated,
+  contested,
   waiting,
   rejected,
   lostKeys,
@@ -238,34 +262,27 @@ const READY_CHECKS: readonly Check[] = [
   illStorage,
 ];
 
-function available({ observed }: Facts): Finding | undefined {
-  if (observed.pods.some(isReady)) return undefined;
-  return { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
+  const url = gatewayUrl(cache, inputs);
+  const urls = url === undefined ? routeUrls(cache) : [url];
+  const finding = observed.publicName && publicNameFinding(cache, observed.publicName);
+  const notServed = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED);
+  if (!observed.publicName && !notServed && urls.length === 0) return [];
+  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? notServed)];
 }
 
-function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
-  const routes = routeUrls(cache);
-  if (inputs.apiUrl === undefined) {
-    const hole = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED && cache.spec.httpRoute);
-    if (hole) return [condition(reasons.EXPOSED, '', hole)];
-    return routes.length === 0 ? [] : [yes(reasons.EXPOSED, reasons.OK, `pulls at ${routes.join(', ')}`)];
-  }
-  const { holder, isServed } = observed.publicName;
-  const { name } = cache.metadata;
-  const finding = ((): Finding | undefined => {
-    if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
-    if (holder === 'nobody')
-      return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
-    if (holder !== 'this cache')
-      return {
-        reason: reasons.NAME_TAKEN,
-        message: `the public name ${name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
-      };
-    return isServed
-      ? undefined
-      : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
-  })();
-  return [condition(reasons.EXPOSED, `pulls at ${gatewayUrl(cache, inputs)}`, finding)];
+function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName): Finding | undefined {
+  if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
+  if (holder === 'nobody')
+    return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
+  if (holder !== 'this cache')
+    return {
+      reason: reasons.NAME_TAKEN,
+      message: `the public name ${metadata.name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
+    };
+  return isServed
+    ? undefined
+    : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
 }
 
 function draining({ observed }: Facts): NewCondition[] {

@@ -1,18 +1,15 @@
 /** The ConfigMap with the manifest that the servers run: the cache's own, without what only a cluster acts on. */
 import { createHash } from 'node:crypto';
 import { stringify } from 'yaml';
-import { clusterOnly, processOnly, without } from '../../crds/index.ts';
+import { clusterOnly, processOnly, tokenDigits, without } from '../../crds/index.ts';
 import type { Desired } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
 import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION } from './names.ts';
 import type { Cache } from './types.ts';
 
-/** Digits of a token's hash by which the gateway routes; pods compare the whole hash. */
-const PREFIX_DIGITS = 16;
-
 export function config(cache: Cache, inputs: Inputs): Desired[] {
   const metadata = ownedMetadata(cache, namesOf(cache).config);
-  const prefixes = [...new Set([...hashesOf(cache, inputs).values()].map((hash) => hash.slice(0, PREFIX_DIGITS)))];
+  const prefixes = [...new Set([...hashesOf(cache, inputs).values()].map((hash) => hash.slice(0, tokenDigits)))];
   return [
     {
       apiVersion: 'v1',

@@ -3,7 +3,7 @@ export { serviceHost } from './addresses.ts';
 export { desired } from './desired.ts';
 export { NOTHING_HELD } from './held.ts';
 export type { Inputs } from './inputs.ts';
-export { API_URL, MANAGER, namesOf, ROUTES_ANNOTATION } from './names.ts';
+export { API_URL, MANAGER, namesOf, ROUTES_ANNOTATION, TRUSTED_PROXIES } from './names.ts';
 export { operatorNamespaceOf } from './network.ts';
 export { observeOnce } from './observe-once.ts';
 export { isReady, type Observed, type PublicName } from './observed.ts';

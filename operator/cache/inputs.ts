@@ -4,10 +4,8 @@ import type { Held } from './held.ts';
 export interface Inputs {
   /** Image of the server, where the cache names none. */
   readonly image: string;
-  /** URL of the gateway: `https://cache.example.org`. Undefined: there is no gateway. */
+  /** URL of the gateway, `https://cache.example.org`, where this cache has its public name. */
   readonly apiUrl: string | undefined;
-  /** Whether `<cache>.<host of apiUrl>` belongs to this cache; undefined: not decided yet. */
-  readonly hasPublicName: boolean | undefined;
   /** Addresses and networks whose X-Forwarded-* headers the servers believe. */
   readonly trustedProxies: readonly string[];
   /** Where the operator and the gateway run, for the NetworkPolicy. */

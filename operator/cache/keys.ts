@@ -83,11 +83,9 @@ export function mountedSecrets(cache: Cache): MountedSecret[] {
 }
 
 /** Name of the key that a cache signs with: what `cachix use` expects where the public name belongs to the cache. */
-export function signingKeyName(cache: Cache, inputs: Pick<Inputs, 'apiUrl' | 'hasPublicName'>): string {
+export function signingKeyName(cache: Cache, { apiUrl }: Pick<Inputs, 'apiUrl'>): string {
   const { name, namespace } = cache.metadata;
-  return inputs.apiUrl !== undefined && inputs.hasPublicName
-    ? `${name}.${new URL(inputs.apiUrl).hostname}-1`
-    : `${name}.${namespace}-1`;
+  return `${name}.${apiUrl === undefined ? namespace : new URL(apiUrl).hostname}-1`;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** How everything of a cache is called. Names are fixed by the cache's name: a second try never makes a second object. */
 import { type DesiredMetadata, type Obj, ownerReference } from '../runtime/index.ts';
-import type { Cache } from './types.ts';
+import { BINARY_CACHE, type Cache } from './types.ts';
 
 export const MANAGER = 'narwhal-operator';
 
@@ -21,6 +21,8 @@ export const USABLE_LABEL = 'narwhal.dev/usable';
 
 /** Variable by which a server knows the API URL. */
 export const API_URL = 'NARWHAL_API_URL';
+/** Variable by which a server knows whose X-Forwarded-* headers it believes. */
+export const TRUSTED_PROXIES = 'NARWHAL_TRUSTED_PROXIES';
 export const CONFIG_FILE = 'cache.yaml';
 export const HTTP_PORT = 8080;
 export const ADMIN_PORT = 9090;
@@ -90,4 +92,11 @@ export function reclaimedMetadata(cache: Cache, name: string): DesiredMetadata {
 export function keptMetadata(cache: Cache, name: string): DesiredMetadata {
   const { namespace } = cache.metadata;
   return { name, namespace, labels: labelsOf(cache) };
+}
+
+/** Uids of the owners that are caches, an earlier one of the same name perhaps. Other owners are none of our business. */
+export function cachesOwning({ metadata }: Obj): string[] {
+  const { apiVersion, kind } = BINARY_CACHE;
+  const caches = (metadata.ownerReferences ?? []).filter((it) => it.kind === kind && it.apiVersion === apiVersion);
+  return caches.map(({ uid }) => uid);
 }

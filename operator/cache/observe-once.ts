@@ -15,7 +15,7 @@ export async function observeOnce(
   wanted: Cache,
   signal: AbortSignal,
 ): Promise<{ readonly cache: Cache; readonly observed: Observed }> {
-  const base = { reports: new Map(), obstacles: [], publicName: { holder: undefined, isServed: false } } as const;
+  const base = { reports: new Map(), obstacles: [], publicName: undefined } as const;
   if (!api)
     return {
       cache: wanted,

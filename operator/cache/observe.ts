@@ -12,7 +12,7 @@ export interface ObserveInit {
   readonly api: Api;
   readonly stores: Stores;
   readonly secrets: Secrets;
-  readonly publicNameOf: (cache: Cache) => PublicName;
+  readonly publicNameOf: (cache: Cache) => PublicName | undefined;
   readonly serverTimeoutMs: number;
 }
 

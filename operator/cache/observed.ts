@@ -25,7 +25,8 @@ export interface Observed {
   /** What the servers in the pods say, by name of the pod. One that does not answer has no entry. */
   readonly reports: ReadonlyMap<string, ServerStatus>;
   readonly obstacles: readonly Obstacle[];
-  readonly publicName: PublicName;
+  /** Undefined: there is no gateway. */
+  readonly publicName: PublicName | undefined;
 }
 
 export const childKey = ({ kind, metadata }: Obj | Desired): string => `${kind}/${metadata.name}`;

@@ -8,10 +8,10 @@ import {
   wholeUnits,
   withHash,
 } from '../runtime/index.ts';
+import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
-import { APPLIED_ANNOTATION, namesOf, STORAGE_LABEL } from './names.ts';
+import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
-import { restartReasons } from './restarts.ts';
 import type { Cache } from './types.ts';
 import { DATABASE_VOLUME } from './volumes.ts';
 
@@ -26,7 +26,21 @@ export type Step =
   /** Something must happen first that is not ours to do. Nothing after it is done. */
   | { readonly do: 'wait'; readonly because: string };
 
+/** What a step is done to, in words. */
+export function subjectOf(step: Exclude<Step, { do: 'wait' }>): string {
+  if (step.do === 'generate' || step.do === 'own') return `Secret ${step.need.name}`;
+  return `${step.object.kind} ${step.object.metadata.name}`;
+}
+
+/** The same for steps that do the same to the same: what is wanted differently is another step. */
+export function deedOf(step: Exclude<Step, { do: 'wait' }>): string {
+  const wanted = step.do === 'apply' ? (step.object.metadata.annotations?.[APPLIED_ANNOTATION] ?? '') : '';
+  return `${step.do} ${subjectOf(step)} ${wanted}`;
+}
+
 export function plan(cache: Cache, want: readonly Desired[], observed: Observed): Step[] {
+  const earlier = remainsOfEarlier(cache, observed);
+  if (earlier !== undefined) return [{ do: 'wait', because: earlier }];
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
   const secrets = generateSteps(cache, observed);
   if (secrets.length > 0) return secrets;
@@ -41,6 +55,19 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
     if (step) steps.push(step);
   }
   return [...steps, ...deleteSteps(cache, want, observed)];
+}
+
+/**
+ * An earlier cache of this name is still being collected. What would be taken over of it, keys for example, could go at
+ * any moment.
+ */
+function remainsOfEarlier({ metadata: { name, uid } }: Cache, { children, secrets }: Observed): string | undefined {
+  const isOther = (owner: string) => owner !== uid;
+  const child = [...children.values()].find((object) => cachesOwning(object).some(isOther));
+  const what = child ? `${child.kind} ${child.metadata.name}` : undefined;
+  const secret = [...secrets.owners].find(([, owners]) => owners.some(isOther));
+  const found = what ?? (secret && `Secret ${secret[0].name}`);
+  return found && `${found} of an earlier cache ${name} is still being deleted`;
 }
 
 /** Keys first: a token's Secret tells clients the public key. */
@@ -68,8 +95,7 @@ export function hasLivedBefore(cache: Cache, children: Observed['children']): bo
 function ownSteps(cache: Cache, { secrets }: Observed): Step[] {
   const wanted = cache.spec.reclaimPolicy === 'Delete';
   return [...secrets.owners].flatMap(([need, owners]): Step[] => {
-    const isOwned = owners.includes(cache.metadata.uid ?? '');
-    if (isOwned === wanted && (wanted || owners.length === 0)) return [];
+    if (need.use === 'token' || owners.length > 0 === wanted) return [];
     return [{ do: 'own', need, because: `reclaimPolicy is ${cache.spec.reclaimPolicy}` }];
   });
 }
@@ -80,7 +106,7 @@ function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
   // The hash is of what is wanted: what a volume has of its own changes without the manifest.
   const object = want.kind === 'PersistentVolumeClaim' ? grown(hashed, live) : hashed;
   if (applies(live, object)) return undefined;
-  const because = isAsApplied(live, object) ? 'something else has changed it' : 'what is wanted has changed';
+  const because = isAsApplied(live, object) ? whatChanged(live, object) : 'what is wanted has changed';
   const restart = want.kind === 'StatefulSet' ? restartReasons(live, object) : [];
   return {
     do: 'apply',
@@ -88,6 +114,14 @@ function applyStep(want: Desired, live: AnyObj | undefined): Step | undefined {
     isNew: false,
     because: restart.length > 0 ? `${because}; pods restart because of ${restart.join(', ')}` : because,
   };
+}
+
+/** More places than these would be no sentence any more. */
+const MOST_PLACES = 3;
+
+function whatChanged(live: AnyObj, want: Desired): string {
+  const places = changedPlaces(live, want).slice(0, MOST_PLACES);
+  return `something else has changed ${places.join(', ') || 'it'}`;
 }
 
 const isAsApplied = (live: AnyObj, { metadata }: Desired): boolean =>
@@ -125,8 +159,8 @@ function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }:
   return [...children.values()].flatMap((object): Step[] => {
     const { metadata, kind } = object;
     if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
-    // What only carries our labels may be a copy that somebody has made, or a volume of an earlier cache of this name,
-    // which nobody has drained.
+    // Labels can be copied. What an earlier cache of this name owned is the garbage collector's, and of a volume that it
+    // has left nobody knows whether it is drained.
     if (!isOwnedBy(object, cache.metadata.uid)) return [];
     if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];

@@ -33,6 +33,8 @@ export const SECRET_MISSING = 'SecretMissing';
 export const SECRET_INVALID = 'SecretInvalid';
 /** The API server refused something that the operator asked for. */
 export const APPLY_FAILED = 'ApplyFailed';
+/** Something else undoes what the operator does, so that it does it ever more seldom. */
+export const CONTESTED = 'Contested';
 /** The installed CRD is older than the operator. */
 export const CRD_OUTDATED = 'CrdOutdated';
 /** The servers refuse the manifest and go on with the last good one. */

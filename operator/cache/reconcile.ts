@@ -1,17 +1,27 @@
 /** One look at one cache: observe, desired, plan, act, status. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { type Api, ApiError, type Events, kinds, type Ref, type Outcome as Requeue } from '../runtime/index.ts';
+import type { BinaryCacheStatus } from '../../crds/index.ts';
+import {
+  type Api,
+  ApiError,
+  Contests,
+  type Events,
+  kinds,
+  type Ref,
+  type Outcome as Requeue,
+} from '../runtime/index.ts';
 import { type ActInit, act, type Outcome, StepError } from './act.ts';
 import { isPaused } from './conditions.ts';
 import { configHash } from './config.ts';
+import { CrdGap } from './crd-gap.ts';
 import { desired } from './desired.ts';
 import { held } from './held.ts';
 import type { Inputs } from './inputs.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import { type ObserveInit, observe } from './observe.ts';
 import type { Observed } from './observed.ts';
-import { plan, type Step } from './plan.ts';
+import { deedOf, plan, type Step, subjectOf } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { differsInSubstance, status } from './status.ts';
 import { BINARY_CACHE, type Cache } from './types.ts';
@@ -34,7 +44,7 @@ export interface ReconcilerInit extends ObserveInit {
   readonly settings: CacheSettings;
   readonly events: Events;
   readonly logger: Logger;
-  readonly afterStep?: (count: number) => void;
+  readonly afterStep?: () => void;
 }
 
 /** Secrets, then tokens, then all else: each look needs what the one before has made. */
@@ -45,18 +55,23 @@ export class Reconciler {
   readonly #act: ActInit;
   /** What was last written of a cache and when, and for which annotation its Secrets were looked at anew. */
   readonly #known = new Map<string, { uid: string; wroteAt: number; forced: string | undefined; generation: number }>();
+  /** Steps by the uid of their cache. */
+  readonly #contests = new Contests();
+  readonly #gap: CrdGap;
 
   constructor(init: ReconcilerInit) {
     this.#init = init;
-    const { api, secrets, afterStep } = init;
-    this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep: (cache, step) => this.#tell(cache, step) };
+    const { api, secrets, afterStep, settings, logger } = init;
+    this.#gap = new CrdGap({ logger, retryMs: settings.steadyMs });
+    const onStep = this.#tell.bind(this);
+    this.#act = { api, secrets, ...(afterStep && { afterStep }), onStep, isThere: (cache) => this.#isThere(cache) };
   }
 
   async reconcile(ref: Ref, signal: AbortSignal): Promise<Requeue> {
     const cache = this.#init.stores.caches.get(ref);
     const key = `${ref.namespace}/${ref.name}`;
     if (!cache || cache.metadata.deletionTimestamp !== undefined) {
-      this.#known.delete(key);
+      this.#forget(key);
       return {};
     }
     const known = this.#knownOf(key, cache);
@@ -65,10 +80,10 @@ export class Reconciler {
     let isFresh = forced !== known.forced || generation !== known.generation;
     known.forced = forced;
     known.generation = generation;
-    for (let looks = 1; ; looks++) {
+    for (let looks = 1; this.#isThere(cache); looks++) {
       const observed = await observe(this.#init, cache, isFresh, signal);
       const inputs = await this.#inputs(cache, observed, signal);
-      const outcome = await this.#act_(cache, inputs, observed, signal);
+      const outcome = await this.#carryOut(cache, inputs, observed, signal);
       isFresh = false;
       const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
       if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
@@ -76,30 +91,42 @@ export class Reconciler {
       const children = new Map([...observed.children, ...outcome.applied]);
       return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
+    return {};
+  }
+
+  /** Whether it was not deleted since it was read. */
+  #isThere({ metadata }: Cache): boolean {
+    const found = this.#init.stores.caches.get(metadata);
+    return found !== undefined && found.metadata.deletionTimestamp === undefined;
   }
 
   #knownOf(key: string, { metadata }: Cache) {
     let known = this.#known.get(key);
     if (known?.uid !== metadata.uid) {
+      this.#forget(key);
       known = { uid: metadata.uid, wroteAt: 0, forced: undefined, generation: -1 };
       this.#known.set(key, known);
     }
     return known;
   }
 
+  #forget(key: string): void {
+    const known = this.#known.get(key);
+    if (known) this.#contests.forget(known.uid);
+    this.#known.delete(key);
+  }
+
   async #inputs(cache: Cache, observed: Observed, signal: AbortSignal): Promise<Inputs> {
     const { secrets, publicName } = observed;
     const { api, settings } = this.#init;
     const { image, apiUrl, trustedProxies, operatorNamespace } = settings;
-    const { holder } = publicName;
     const [httpRoute, serviceMonitor] = await Promise.all([
       api.served(kinds.HTTPRoute, { signal }),
       api.served(kinds.ServiceMonitor, { signal }),
     ]);
     return {
       image,
-      apiUrl,
-      hasPublicName: holder === undefined ? undefined : holder === 'this cache',
+      apiUrl: publicName?.holder === 'this cache' ? apiUrl : undefined,
       trustedProxies,
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
@@ -108,15 +135,21 @@ export class Reconciler {
     };
   }
 
-  async #act_(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
-    const nothing = { steps: [], applied: new Map(), notGrown: new Map() };
+  async #carryOut(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
+    const nothing = { steps: [], applied: new Map(), notGrown: new Map(), contested: [], heldMs: undefined };
     const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
     if (isPaused(cache) || isHindered) return nothing;
     // The name of the signing key follows from it, and a key is for ever.
-    if (inputs.apiUrl !== undefined && inputs.hasPublicName === undefined)
+    if (observed.publicName && observed.publicName.holder === undefined)
       return { ...nothing, steps: [{ do: 'wait', because: 'its public name is being decided' }] };
     const steps = plan(cache, desired(cache, inputs), observed);
-    return act(this.#act, cache, inputs, observed, steps, signal);
+    const { uid } = cache.metadata;
+    const holdOf = (step: Step) => (step.do === 'wait' ? 0 : this.#contests.holdMs(uid, deedOf(step)));
+    const holds = steps.map(holdOf).filter((ms) => ms > 0);
+    const due = steps.filter((step) => holdOf(step) === 0);
+    const acted = await act(this.#act, cache, inputs, observed, due, signal);
+    const heldMs = holds.length > 0 ? Math.min(...holds) : undefined;
+    return { ...acted, contested: this.#contests.notes(uid), heldMs };
   }
 
   async #report(
@@ -127,40 +160,55 @@ export class Reconciler {
     known: { wroteAt: number },
     signal: AbortSignal,
   ): Promise<Requeue> {
-    const { api, settings, events, logger } = this.#init;
-    const next = status(cache, inputs, observed, outcome, configHash(cache, inputs), new Date());
+    const { settings } = this.#init;
+    const report = () =>
+      status(cache, inputs, observed, outcome, configHash(cache, inputs), new Date(), this.#gap.fields);
+    const next = report();
     const { error } = outcome;
     // Nothing can be written any more, and all of it goes.
     if (error instanceof ApiError && error.isNamespaceTerminating) return {};
     const sinceWrite = Date.now() - known.wroteAt;
     const isNews = differsInSubstance(cache.status, next);
     if (isNews || (!isDeepStrictEqual(cache.status, next) && sinceWrite >= settings.numbersMs)) {
-      const { apiVersion, kind, metadata } = cache;
-      const { name, namespace, uid } = metadata;
-      await api.apply(
-        BINARY_CACHE,
-        { apiVersion, kind, metadata: { name, namespace, uid }, status: next },
-        { sub: 'status', signal },
-      );
+      await this.#write(cache, next, report, signal);
       known.wroteAt = Date.now();
-      const before = cache.status?.conditions?.find(({ type }) => type === reasons.READY);
-      const ready = next.conditions?.find(({ type }) => type === reasons.READY);
-      if (ready && (before?.reason !== ready.reason || before.status !== ready.status)) {
-        logger.info(
-          { cache: `${namespace}/${name}`, reason: ready.reason, message: ready.message },
-          `Ready is ${ready.status}`,
-        );
-        const isFine = ready.status === 'True' || ready.reason === reasons.PROGRESSING;
-        const { reason, message: note } = ready;
-        events.record(cache, { type: isFine ? 'Normal' : 'Warning', reason, action: 'Reconcile', note });
-      }
     }
     // The API server may come round; a foreign object may go.
     if (error !== undefined && !(error instanceof StepError)) throw error;
-    return { requeueAfterMs: this.#pause(next, outcome) };
+    return { requeueAfterMs: Math.min(this.#pause(next, outcome), outcome.heldMs ?? Number.POSITIVE_INFINITY) };
   }
 
-  #pause(next: ReturnType<typeof status>, { steps, error }: Outcome): number {
+  /** Writes the status; where the CRD is too old for it, what the CRD knows of it. */
+  async #write(cache: Cache, next: BinaryCacheStatus, again: () => BinaryCacheStatus, signal: AbortSignal) {
+    const { apiVersion, kind, metadata } = cache;
+    const { name, namespace, uid } = metadata;
+    const object = (status: BinaryCacheStatus) => ({ apiVersion, kind, metadata: { name, namespace, uid }, status });
+    try {
+      await this.#init.api.apply(BINARY_CACHE, object(next), { sub: 'status', signal });
+      this.#announce(cache, next);
+    } catch (error) {
+      // It was deleted meanwhile.
+      if (error instanceof ApiError && error.code === 404) return;
+      if (!(error instanceof ApiError && error.isSchemaMismatch && this.#gap.learn(error))) throw error;
+      const known = again();
+      if (!isDeepStrictEqual(cache.status, known)) await this.#write(cache, known, again, signal);
+    }
+  }
+
+  /** Tells of another state than before. */
+  #announce(cache: Cache, next: BinaryCacheStatus): void {
+    const { events, logger } = this.#init;
+    const { namespace, name } = cache.metadata;
+    const before = cache.status?.conditions?.find(({ type }) => type === reasons.READY);
+    const ready = next.conditions?.find(({ type }) => type === reasons.READY);
+    if (!ready || (before?.reason === ready.reason && before.status === ready.status)) return;
+    const { reason, message: note } = ready;
+    logger.info({ cache: `${namespace}/${name}`, reason, message: note }, `Ready is ${ready.status}`);
+    const isFine = ready.status === 'True' || reason === reasons.PROGRESSING;
+    events.record(cache, { type: isFine ? 'Normal' : 'Warning', reason, action: 'Reconcile', note });
+  }
+
+  #pause(next: BinaryCacheStatus, { steps, error }: Outcome): number {
     const { pollMs, numbersMs, steadyMs } = this.#init.settings;
     const conditions = next.conditions ?? [];
     const isUnderWay = (type: string) =>
@@ -169,18 +217,15 @@ export class Reconciler {
     return conditions.some(({ type }) => type === reasons.DRAINING) ? numbersMs : steadyMs;
   }
 
-  #tell(cache: Cache, step: Step): void {
+  #tell(cache: Cache, step: Step, version: string): void {
     const { events, logger } = this.#init;
     if (step.do === 'wait') return;
-    const isNew = step.do === 'apply' && step.isNew;
-    const what =
-      step.do === 'apply' || step.do === 'delete'
-        ? `${step.object.kind} ${step.object.metadata.name}`
-        : `Secret ${step.need.name}`;
-    const { namespace, name } = cache.metadata;
+    const what = subjectOf(step);
+    const { namespace, name, uid } = cache.metadata;
+    this.#contests.done(uid, deedOf(step), version, `${what} has to be set right again and again: ${step.because}`);
     logger.info({ cache: `${namespace}/${name}`, object: what, because: step.because }, WORDS[step.do]);
     // That a new cache gets what every cache has is no news.
-    if (isNew) return;
+    if (step.do === 'apply' && step.isNew) return;
     const reason = EVENTS[step.do];
     events.record(cache, { type: 'Normal', reason, action: 'Reconcile', note: `${what}: ${step.because}` });
   }

@@ -6,7 +6,7 @@ import { hasConnection, hashToken, Secret } from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
 import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
 import { type SecretNeed, secretNeeds } from './keys.ts';
-import { isOurs } from './names.ts';
+import { cachesOwning, isOurs } from './names.ts';
 import type { Cache } from './types.ts';
 
 /** What is kept of a value. */
@@ -33,7 +33,7 @@ export interface SecretProblem {
 export interface SecretsView {
   /** What is missing or cannot be used, in the order of the needs. */
   readonly problems: readonly SecretProblem[];
-  /** Generated Secrets of keys that are there and ours, with the uids of their owners. */
+  /** Generated Secrets that are there and ours, with the uids of the caches that own them. */
   readonly owners: ReadonlyMap<SecretNeed, readonly string[]>;
   /** By name of the token. */
   readonly tokenHashes: ReadonlyMap<string, string>;
@@ -57,11 +57,10 @@ export class Secrets {
 
   /** @param isFresh asks again for what is known */
   async view(cache: Cache, isFresh: boolean, signal: AbortSignal): Promise<SecretsView> {
-    const { namespace = '' } = cache.metadata;
     const needs = secretNeeds(cache);
     const found = new Map<string, SecretFacts | undefined>();
     for (const name of new Set(needs.map((need) => need.name)))
-      found.set(name, await this.#read(namespace, name, isFresh, signal));
+      found.set(name, await this.#read(cache.metadata, name, isFresh, signal));
     return viewOf(cache, needs, found);
   }
 
@@ -71,15 +70,16 @@ export class Secrets {
   }
 
   async #read(
-    namespace: string,
+    { namespace, uid: owner }: Cache['metadata'],
     name: string,
     isFresh: boolean,
     signal: AbortSignal,
   ): Promise<SecretFacts | undefined> {
     const key = `${namespace}/${name}`;
     const known = this.#known.get(key);
-    // What is missing may come any moment: only what was there is believed without a look.
-    if (!isFresh && known?.facts !== undefined && Date.now() < known.until) return known.facts;
+    // What is missing may come any moment, and what an earlier cache owns goes: only what stays is believed unseen.
+    const isGoing = known?.facts && cachesOwning(known.facts.object).some((uid) => uid !== owner);
+    if (!isFresh && !isGoing && known?.facts !== undefined && Date.now() < known.until) return known.facts;
     const secret = await this.#init.api.get(kinds.Secret, { namespace, name }, { signal });
     const facts = secret && factsOf(secret);
     this.#known.set(key, { facts, until: Date.now() + this.#init.ttlMs });
@@ -139,12 +139,7 @@ export function viewOf(
     const value = facts.values.get(need.keys[0] ?? '');
     if (need.token !== undefined && value) tokenHashes.set(need.token, value.hash);
     if (need.use === 'signing' && value?.publicKey) publicKeys.push(value.publicKey);
-    const isKey = need.use === 'root' || need.use === 'signing';
-    if (isKey && need.isGenerated && isOurs(cache, facts.object))
-      owners.set(
-        need,
-        (facts.object.metadata.ownerReferences ?? []).map(({ uid }) => uid),
-      );
+    if (need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
   }
   return { problems, owners, tokenHashes, publicKeys };
 }

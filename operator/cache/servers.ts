@@ -1,5 +1,5 @@
 /** Asks pods on their admin port how they are. No answer is an answer: the state is unknown then. */
-import type { ServerStatus } from '../../crds/index.ts';
+import type { ServerStatus, StoragePhase } from '../../crds/index.ts';
 import type { Pod } from '../runtime/index.ts';
 import { ADMIN_PORT } from './names.ts';
 
@@ -47,10 +47,40 @@ export async function askServers(
   return new Map(answers.flatMap(([name, answer]) => (isServerStatus(answer) ? [[name, answer] as const] : [])));
 }
 
-/** Whatever a pod says is looked at before it is believed; its words end up in conditions only. */
-function isServerStatus(answer: unknown): answer is ServerStatus {
-  if (typeof answer !== 'object' || answer === null) return false;
-  const { config, caches } = answer as Partial<ServerStatus>;
-  if (!Array.isArray(config?.files) || !Array.isArray(caches)) return false;
-  return caches.every((cache) => Array.isArray(cache?.storages) && Array.isArray(cache.publicKeys));
+/** Whatever a pod says is looked at before it is believed: it runs whatever image its owner names. */
+export function isServerStatus(answer: unknown): answer is ServerStatus {
+  if (!isRecord(answer) || !isRecord(answer.config)) return false;
+  const { files, error } = answer.config;
+  return isListOf(files, isRecord) && isTextOrNull(error) && isListOf(answer.caches, isCacheStatus);
 }
+
+function isCacheStatus(cache: unknown): boolean {
+  if (!isRecord(cache)) return false;
+  const { publicKeys, keysLost, storages } = cache;
+  return isListOf(publicKeys, isPublicKey) && isTextOrNull(keysLost) && isListOf(storages, isStorageStatus);
+}
+
+const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
+  'Ready',
+  'Unavailable',
+  'Draining',
+  'Paused',
+  'Drained',
+  'Abandoned',
+]);
+
+function isStorageStatus(storage: unknown): boolean {
+  if (!isRecord(storage)) return false;
+  const { name, phase, usedBytes = 0, capacityBytes = 0, objects = 0, movedObjects = 0 } = storage;
+  const { reason = '', lastError = '' } = storage;
+  const isNamed = isText(name) && /^[a-z][a-z0-9]{0,14}$/.test(name);
+  const areCounts = [usedBytes, capacityBytes, objects, movedObjects].every((it) => typeof it === 'number');
+  return isNamed && PHASES.has(phase) && areCounts && isText(reason) && isText(lastError);
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isListOf = (value: unknown, is: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(is);
+const isText = (value: unknown): value is string => typeof value === 'string';
+const isTextOrNull = (value: unknown): boolean => value === null || isText(value);
+const isPublicKey = (value: unknown): boolean => isText(value) && value.length <= 512;

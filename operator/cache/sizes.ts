@@ -2,11 +2,11 @@
 
 const UNITS = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi'];
 
-/** Two or three digits and a unit, in the form of a quantity: `41Gi`, `1.5Ti`. */
+/** Up to three digits and a unit, in the form of a quantity: `41Gi`, `1.5Ti`. */
 export function roundBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  while (value >= 1000 && unit < UNITS.length - 1) {
+  while (Math.round(value) >= 1000 && unit < UNITS.length - 1) {
     value /= 1024;
     unit++;
   }

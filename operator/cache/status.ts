@@ -1,6 +1,6 @@
 /** What is reported of a cache. Pure: `now` is an argument. */
 import { isDeepStrictEqual } from 'node:util';
-import type { BinaryCacheStatus } from '../../crds/index.ts';
+import { type BinaryCacheStatus, without } from '../../crds/index.ts';
 import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
 import type { Outcome } from './act.ts';
 import { bestUrl } from './addresses.ts';
@@ -18,15 +18,15 @@ export function status(
   outcome: Outcome,
   expectedHash: string,
   now: Date,
+  lacking: readonly string[] = [],
 ): BinaryCacheStatus {
   const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const storages = storageStatus(cache, observed);
-  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages };
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
-  const publicKeys = publicKeysOf(observed);
   const image = workload?.spec.template.spec.containers[0]?.image;
-  return {
+  const whole: BinaryCacheStatus = {
     observedGeneration: generation,
     replicas: workload?.status?.replicas ?? 0,
     readyReplicas: workload?.status?.readyReplicas ?? 0,
@@ -35,17 +35,21 @@ export function status(
       .join(','),
     url: bestUrl(cache, inputs),
     ...(image !== undefined && { image }),
-    // Clients trust these: while nobody tells them, they do not vanish.
-    publicKeys: publicKeys.length > 0 ? publicKeys : (cache.status?.publicKeys ?? []),
+    publicKeys: publicKeysOf(cache, observed),
     storages,
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
+  return lacking.length > 0 ? without(whole, lacking) : whole;
 }
 
-/** Of the servers, who know keys that clients registered too; before they run, of the Secrets. */
-function publicKeysOf({ reports, secrets }: Observed): string[] {
+/** What the CRD takes; so many keys sign no cache. */
+const MOST_KEYS = 32;
+
+/** Of the servers, who know keys that clients registered too. Clients trust these: while nobody tells, none vanishes. */
+function publicKeysOf({ status }: Cache, { reports, secrets }: Observed): string[] {
   const told = [...reports.values()].flatMap(({ caches }) => caches.flatMap(({ publicKeys }) => publicKeys));
-  return told.length > 0 ? [...new Set(told)] : [...secrets.publicKeys];
+  const known = told.length > 0 ? told : [...secrets.publicKeys, ...(status?.publicKeys ?? [])];
+  return [...new Set(known)].slice(0, MOST_KEYS);
 }
 
 /** Whether two reports differ in more than numbers that rise and fall by themselves. */

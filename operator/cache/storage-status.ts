@@ -30,13 +30,16 @@ const RANK: Readonly<Record<StorageReport['phase'], number>> = {
   Unavailable: 5,
 };
 
+/** What the CRD takes: four times what a manifest may have. */
+const MOST_STORAGES = 64;
+
 /** An entry for each storage of the manifest, and for those that the servers still have. */
 export function storageStatus(cache: Cache, observed: Observed): StorageStatus[] {
   const reports = storageReports(observed);
   const wanted = cache.spec.storages.map(({ name }) => name);
   const before = new Map((cache.status?.storages ?? []).map((it) => [it.name, it]));
   const gone = [...before.keys(), ...reports.keys()].filter((name) => !wanted.includes(name));
-  return [...wanted, ...new Set(gone)].flatMap((name): StorageStatus[] => {
+  return [...wanted, ...new Set(gone)].slice(0, MOST_STORAGES).flatMap((name): StorageStatus[] => {
     const report = reports.get(name);
     if (report) return [withVolume(statusOf(report), volumeOf(cache, observed, name))];
     const isWanted = wanted.includes(name);
@@ -48,15 +51,26 @@ export function storageStatus(cache: Cache, observed: Observed): StorageStatus[]
 }
 
 function statusOf(report: StorageReport): StorageStatus {
-  const { name, phase, usedBytes, capacityBytes, objects, movedObjects } = report;
+  const { name, phase } = report;
+  const [used, capacity, objects, movedObjects] = [
+    report.usedBytes,
+    report.capacityBytes,
+    report.objects,
+    report.movedObjects,
+  ].map(counted);
   return {
     name,
     phase,
-    ...(usedBytes !== undefined && { used: roundBytes(usedBytes) }),
-    ...(capacityBytes !== undefined && { capacity: roundBytes(capacityBytes) }),
+    ...(used !== undefined && { used: roundBytes(used) }),
+    ...(capacity !== undefined && { capacity: roundBytes(capacity) }),
     ...(objects !== undefined && { objects }),
     ...(movedObjects !== undefined && { movedObjects }),
   };
+}
+
+/** What is counted while it changes may be below zero for a moment, and some file systems have no end. */
+function counted(value: number | undefined): number | undefined {
+  return Number.isSafeInteger(value) ? Math.max(0, Number(value)) : undefined;
 }
 
 export function volumeOf(cache: Cache, { children }: Observed, storage: string): PersistentVolumeClaim | undefined {

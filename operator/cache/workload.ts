@@ -7,7 +7,17 @@ import { accountName } from './account.ts';
 import { serverAddresses } from './addresses.ts';
 import { type Inputs, SHUTDOWN_GRACE } from './inputs.ts';
 import { mountedSecrets } from './keys.ts';
-import { ADMIN_PORT, API_URL, HTTP_PORT, labelsOf, namesOf, ownedMetadata, selectorOf, volumeName } from './names.ts';
+import {
+  ADMIN_PORT,
+  API_URL,
+  HTTP_PORT,
+  labelsOf,
+  namesOf,
+  ownedMetadata,
+  selectorOf,
+  TRUSTED_PROXIES,
+  volumeName,
+} from './names.ts';
 import type { Cache } from './types.ts';
 import { DATABASE_VOLUME, volumesOf } from './volumes.ts';
 
@@ -118,7 +128,7 @@ function environment(cache: Cache, inputs: Inputs): Json[] {
     NARWHAL_ADMIN_LISTEN: `:${ADMIN_PORT}`,
     [API_URL]: apiUrl,
     NARWHAL_ALIAS: aliases.join(','),
-    ...(inputs.trustedProxies.length > 0 && { NARWHAL_TRUSTED_PROXIES: inputs.trustedProxies.join(',') }),
+    ...(inputs.trustedProxies.length > 0 && { [TRUSTED_PROXIES]: inputs.trustedProxies.join(',') }),
     NARWHAL_LOG_FORMAT: 'json',
     NARWHAL_SHUTDOWN_GRACE: String(SHUTDOWN_GRACE),
   };

@@ -19,7 +19,8 @@ export function decideNames(
   caches: Iterable<Cache>,
   allowed: readonly string[],
 ): { readonly records: NameRecords; readonly holders: ReadonlyMap<string, Holder> } {
-  const next: Record<string, string> = { ...records };
+  // A Map: a cache may be called `constructor`, which every object has.
+  const next = new Map(Object.entries(records));
   const holders = new Map<string, Holder>();
   for (const cache of [...caches].sort(byAge)) {
     const { name, namespace = '' } = cache.metadata;
@@ -28,11 +29,11 @@ export function decideNames(
       holders.set(key, 'nobody');
       continue;
     }
-    const holder = next[name] ?? namespace;
-    next[name] = holder;
+    const holder = next.get(name) ?? namespace;
+    next.set(name, holder);
     holders.set(key, holder === namespace ? 'this cache' : { namespace: holder });
   }
-  return { records: next, holders };
+  return { records: Object.fromEntries(next), holders };
 }
 
 /** The older first; of two of the same second, by namespace, so that every replica decides alike. */

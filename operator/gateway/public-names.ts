@@ -5,11 +5,21 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import type { RoutingTable } from '../../crds/index.ts';
+import { type RoutingTable, routesKey } from '../../crds/index.ts';
 import { askPod, type Cache, isReady, MANAGER, type PublicName } from '../cache/index.ts';
-import { type Api, type ConfigMap, type Informer, keyOf, kinds, type Outcome, type Pod } from '../runtime/index.ts';
+import {
+  type Api,
+  type ConfigMap,
+  Contests,
+  type Informer,
+  keyOf,
+  kinds,
+  type Obj,
+  type Outcome,
+  type Pod,
+} from '../runtime/index.ts';
 import { decideNames, type Holder } from './names.ts';
-import { routingTable, TABLE_KEY } from './table.ts';
+import { routingTable } from './table.ts';
 
 export interface PublicNamesInit {
   readonly api: Api;
@@ -37,6 +47,8 @@ export class PublicNames {
   readonly #init: PublicNamesInit;
   readonly #known = new Map<string, PublicName>();
   readonly #listeners = new Set<(key: string) => void>();
+  /** What was written, by the ConfigMap. */
+  readonly #contests = new Contests();
   /** Routes that every gateway pod was seen to run. */
   #served: RoutingTable['caches'] = {};
 
@@ -58,41 +70,56 @@ export class PublicNames {
   async reconcile(signal: AbortSignal): Promise<Outcome> {
     const { api, namespace, caches, gatewayPods, apiUrl, configOf, pollMs } = this.#init;
     const all = [...caches.all()].filter(({ metadata }) => metadata.deletionTimestamp === undefined);
-    const holders = await this.#decide(all, signal);
+    const { holders, heldMs } = await this.#decide(all, signal);
     // Told at once: caches wait for it to make their keys.
     this.#publish(all, holders);
     const table = routingTable(apiUrl, all, holders, configOf);
     const text = JSON.stringify(table);
     const ref = { namespace, name: this.#init.routesConfigMap };
     const live = await api.get(kinds.ConfigMap, ref, { signal });
-    if (live?.data?.[TABLE_KEY] !== text) {
+    const isAsWanted = live?.data?.[routesKey] === text;
+    const holdMs = this.#contests.holdMs(ref.name, text);
+    if (!isAsWanted && holdMs === 0) {
       const metadata = { ...ref, labels: { 'app.kubernetes.io/managed-by': MANAGER } };
-      await api.apply(
-        kinds.ConfigMap,
-        { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [TABLE_KEY]: text } },
-        { signal },
-      );
+      const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [routesKey]: text } };
+      this.#note(ref.name, text, await api.apply(kinds.ConfigMap, object, { signal }));
       this.#init.logger.info({ caches: Object.keys(table.caches).length }, 'the routing table has changed');
     }
     const isRun = await this.#isRunByAll([...gatewayPods.all()], text, signal);
     this.#served = isRun ? table.caches : stillServed(this.#served, table.caches);
     this.#publish(all, holders);
-    return isRun ? {} : { requeueAfterMs: pollMs };
+    const waits = [isRun ? 0 : pollMs, isAsWanted ? 0 : holdMs, heldMs].filter((ms) => ms > 0);
+    return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};
   }
 
-  async #decide(all: readonly Cache[], signal: AbortSignal): Promise<ReadonlyMap<string, Holder>> {
+  #note(name: string, text: string, { metadata }: Obj): void {
+    this.#contests.done(name, text, metadata.resourceVersion, name);
+    if (this.#contests.notes(name).length > 0)
+      this.#init.logger.warn({ configMap: name }, 'something else undoes each write; writing ever more seldom');
+  }
+
+  /** `heldMs`: after which the records will be written, if others undo them each time. */
+  async #decide(
+    all: readonly Cache[],
+    signal: AbortSignal,
+  ): Promise<{ readonly holders: ReadonlyMap<string, Holder>; readonly heldMs: number }> {
     const { api, namespace, namesConfigMap, allowed } = this.#init;
     const ref = { namespace, name: namesConfigMap };
     const live = await api.get(kinds.ConfigMap, ref, { signal });
     const before = live?.data ?? {};
     const { records, holders } = decideNames(before, all, allowed);
-    if (isDeepStrictEqual(records, before)) return holders;
-    const labels = { 'app.kubernetes.io/managed-by': MANAGER };
+    const text = JSON.stringify(records);
+    const heldMs = isDeepStrictEqual(records, before) ? 0 : this.#contests.holdMs(ref.name, text);
+    if (isDeepStrictEqual(records, before) || heldMs > 0) return { holders, heldMs };
+    const labels = { ...live?.metadata.labels, 'app.kubernetes.io/managed-by': MANAGER };
     const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { ...ref, labels }, data: records };
     // Not applied: an administrator who removes an entry at this moment must win, and we must look again.
-    if (live) await api.replace(kinds.ConfigMap, { ...object, metadata: { ...live.metadata, labels } }, { signal });
-    else if ((await api.create(kinds.ConfigMap, object, { signal })) === 'exists') return this.#decide(all, signal);
-    return holders;
+    const written = live
+      ? await api.replace(kinds.ConfigMap, { ...object, metadata: { ...live.metadata, labels } }, { signal })
+      : await api.create<ConfigMap>(kinds.ConfigMap, object, { signal });
+    if (written === 'exists') return this.#decide(all, signal);
+    this.#note(ref.name, text, written);
+    return { holders, heldMs };
   }
 
   async #isRunByAll(pods: readonly Pod[], text: string, signal: AbortSignal): Promise<boolean> {

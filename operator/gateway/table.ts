@@ -4,8 +4,6 @@ import { type Cache, namesOf, ROUTES_ANNOTATION, serviceHost } from '../cache/in
 import type { ConfigMap } from '../runtime/index.ts';
 import type { Holder } from './names.ts';
 
-export const TABLE_KEY = 'routes.json';
-
 /**
  * @param holders of the names, by `namespace/name` of the cache
  * @param configOf the ConfigMap of a cache, which tells the prefixes of its tokens; a cache without one has no pods yet
@@ -25,5 +23,5 @@ export function routingTable(
     const tokens = (config.metadata.annotations?.[ROUTES_ANNOTATION] ?? '').split(',').filter(Boolean);
     routes[name] = { url: `http://${serviceHost(cache)}`, tokens };
   }
-  return { apiUrl, caches: routes };
+  return { apiUrl, aliases: [], caches: routes };
 }

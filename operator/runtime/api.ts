@@ -208,13 +208,10 @@ export class Api {
       body: { propagationPolicy: propagation, preconditions: { uid: ref.uid } },
       idempotent: true,
     };
-    await this.#requests
-      .json(call, options)
-      .catch(ifNotFound)
-      .catch((error: unknown) => {
-        if (!(error instanceof ApiError && error.conflict && error.message.includes('UID in precondition')))
-          throw error;
-      });
+    await this.#requests.json(call, options).catch((error: unknown) => {
+      const isGone = error instanceof ApiError && (error.code === 404 || isOfAnother(error));
+      if (!isGone) throw error;
+    });
   }
 
   /** Whether the API server knows the kind: whether its CRD is installed. */
@@ -280,6 +277,11 @@ function acceptOf(kind: Kind<Obj>, as: string): string {
 /** Items of lists lack kind and version, and metadata alone bears the name of its own kind. */
 function filledIn<T extends Obj>({ apiVersion, kind }: Kind<T>, object: unknown): T {
   return { ...(object as T), apiVersion, kind };
+}
+
+/** The server compares uids in two places, with a message for each. */
+function isOfAnother(error: ApiError): boolean {
+  return error.conflict && /UID in (the )?precondition/.test(error.message);
 }
 
 function ifNotFound(error: unknown): undefined {

@@ -87,6 +87,8 @@ function holdsAll(live: readonly unknown[], desired: readonly unknown[], path: r
  */
 function isLeftOut(value: unknown, path: readonly string[]): boolean {
   if (value === undefined || value === null) return true;
+  // An empty variable is written without a value; elsewhere an empty text is a choice.
+  if (value === '') return path.at(-1) === 'value' && path.at(-2) === 'env';
   if (Array.isArray(value)) return value.length === 0;
   return isRecord(value) && Object.keys(value).length === 0 && MAPS.has(path.at(-1) ?? '');
 }

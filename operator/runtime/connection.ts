@@ -1,7 +1,6 @@
-/** Requests to one API server: its address, who we are, and the connections that requests share. */
-import type { RequestOptions } from 'node:https';
-import { KubeConfig } from '@kubernetes/client-node';
+/** Requests to one API server, over connections that they share. */
 import { Agent, type Dispatcher, ProxyAgent, request } from 'undici';
+import type { Access, Credentials } from './access.ts';
 import { ApiError, messageOf } from './errors.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -16,45 +15,24 @@ export interface Outgoing {
   readonly signal: AbortSignal;
 }
 
-interface Credentials {
-  readonly server: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly dispatcher: Dispatcher;
-}
-
-/** How to find the API server: `file`, else `KUBECONFIG`, the user's own configuration, or the pod's. */
-export function kubeConfig(file?: string): () => KubeConfig {
-  return () => {
-    const config = new KubeConfig();
-    if (file === undefined) config.loadFromDefault();
-    else config.loadFromFile(file);
-    return config;
-  };
-}
-
-/**
- * Files of certificates and tokens may change at any time: certificates are read for each request, tokens at least once
- * a minute, and the whole configuration is loaded again after a failure that may come of an old one.
- */
 export class Connection {
-  readonly #load: () => KubeConfig;
-  #config: KubeConfig;
-  #isOld = false;
+  readonly #load: () => Promise<Access>;
+  /** Undefined: it must be loaded. */
+  #access: Access | undefined;
   #agent: { readonly dispatcher: Dispatcher; readonly identity: string } | undefined;
 
-  /** @param load called now, and again whenever credentials may be old */
-  constructor(load: () => KubeConfig) {
+  /** @param load called by the first request, and again after a failure that may come of what it found earlier */
+  constructor(load: () => Promise<Access>) {
     this.#load = load;
-    this.#config = load();
   }
 
   /** Fails with an {@link ApiError} when no answer comes, and with the signal's reason when that is aborted. */
   async send(outgoing: Outgoing): Promise<Dispatcher.ResponseData> {
-    const wasOld = this.#isOld;
+    const isFresh = this.#access === undefined;
     const response = await this.#send(outgoing);
-    if (response.statusCode !== 401 || wasOld) return response;
-    // A token is read once a minute; one that was revoked meanwhile is refused before anything happens.
-    this.#isOld = true;
+    if (response.statusCode !== 401 || isFresh) return response;
+    // A kubeconfig's token is read once a minute. One that ended meanwhile is refused before anything happens.
+    this.#access = undefined;
     await response.body.dump();
     return this.#send(outgoing);
   }
@@ -73,43 +51,30 @@ export class Connection {
         headers: { ...headers, ...credentials.headers },
         body: body ?? null,
         signal,
-        dispatcher: credentials.dispatcher,
+        dispatcher: this.#dispatcher(credentials),
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      this.#isOld = true;
+      this.#access = undefined;
       throw networkError(`${method} ${path.split('?')[0]}`, error);
     }
   }
 
   async #credentials(): Promise<Credentials> {
     try {
-      if (this.#isOld) {
-        this.#config = this.#load();
-        this.#isOld = false;
-      }
-      const cluster = this.#config.getCurrentCluster();
-      if (cluster === null) throw new Error('the kubeconfig names no current cluster');
-      // The only public door to what the library knows of credentials that makes no connections of its own.
-      const options: RequestOptions = {};
-      await this.#config.applyToHTTPSOptions(options);
-      const headers: Record<string, string> = {};
-      if (typeof options.auth === 'string') headers.Authorization = `Basic ${btoa(options.auth)}`;
-      for (const [name, value] of Object.entries(options.headers ?? {})) {
-        // Files end in a line feed, which no header may.
-        if (value !== undefined) headers[name] = String(value).trim();
-      }
-      return { server: cluster.server, headers, dispatcher: this.#dispatcher(options, cluster.proxyUrl) };
+      this.#access ??= await this.#load();
+      return await this.#access();
     } catch (error) {
+      this.#access = undefined;
       throw new ApiError(0, 'Credentials', `no credentials: ${messageOf(error)}`, { cause: error });
     }
   }
 
   /** The agent that all requests share, made anew when the certificates are others. */
-  #dispatcher({ ca, cert, key, servername, rejectUnauthorized }: RequestOptions, proxy?: string): Dispatcher {
-    const identity = JSON.stringify([ca, cert, key, servername, rejectUnauthorized, proxy].map(String));
-    if (this.#agent?.identity === identity) return this.#agent.dispatcher;
+  #dispatcher({ tls: { ca, cert, key, servername, rejectUnauthorized }, proxy }: Credentials): Dispatcher {
     const tls = defined({ ca, cert, key, servername, rejectUnauthorized });
+    const identity = JSON.stringify([...Object.entries(tls).flat(), proxy].map(String));
+    if (this.#agent?.identity === identity) return this.#agent.dispatcher;
     const settings = {
       // A watch that hangs in a connection of its own takes nothing with it. undici 8 would share one by HTTP/2.
       allowH2: false,

@@ -49,7 +49,9 @@ export class ApiError extends Error {
 
   /** Somebody else wrote first: read again and decide anew. */
   get conflict(): boolean {
-    return this.code === 409 && this.reason !== 'AlreadyExists';
+    // Measured: an apply with the uid of an object that is gone is a 409, and a 422 if another has its name.
+    const isOfAnother = this.code === 422 && this.causes.some(({ field }) => field === 'metadata.uid');
+    return isOfAnother || (this.code === 409 && this.reason !== 'AlreadyExists');
   }
 
   /** The resource version, or the page of a list, is too old: list again. */

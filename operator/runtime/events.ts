@@ -49,7 +49,7 @@ interface Known {
   isPending: boolean;
 }
 
-/** The API's own limits, in characters. */
+/** The API's own limits, in bytes. */
 const MOST_NOTE = 1024;
 const MOST_NAME = 253;
 const MOST_PENDING = 100;
@@ -137,7 +137,7 @@ export class Events {
       type,
       reason,
       action,
-      note: note.length <= MOST_NOTE ? note : `${note.slice(0, MOST_NOTE - 1)}…`,
+      note: shortened(note),
       regarding: { apiVersion, kind, namespace: metadata.namespace, name: metadata.name, uid: metadata.uid },
     });
     return { namespace, name };
@@ -160,4 +160,14 @@ export class Events {
     const [oldest] = map.keys();
     if (map.size > (this.#init.remembered ?? 1000) && oldest !== undefined) map.delete(oldest);
   }
+}
+
+function shortened(note: string): string {
+  const bytes = Buffer.from(note);
+  if (bytes.length <= MOST_NOTE) return note;
+  // A character that is cut in two becomes U+FFFD.
+  return `${bytes
+    .subarray(0, MOST_NOTE - 3)
+    .toString()
+    .replace(/\uFFFD+$/, '')}…`;
 }

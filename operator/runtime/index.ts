@@ -1,10 +1,11 @@
 /** A small controller runtime. It knows Kubernetes, and nothing of what it is used for. */
+export { type Access, type Credentials, configAccess, kubeConfig, podAccess } from './access.ts';
 export { Api, type ApiInit, type List, type ListQuery, type WatchEvent, type WatchQuery } from './api.ts';
 export { applies, type Ownership, unwanted, withHash } from './apply.ts';
 export type { Backoff } from './backoff.ts';
 export type * from './builtin.ts';
 export { type Condition, type Finding, mergeConditions, microTimestamp, timestamp } from './conditions.ts';
-export { kubeConfig } from './connection.ts';
+export { Contests, type ContestsInit } from './contests.ts';
 export {
   type Controller,
   type ControllerContext,

@@ -80,6 +80,8 @@ export function pathOf(kind: Kind<Obj>, { namespace, name, sub }: Place = {}): s
   if (!kind.namespaced && namespace !== undefined) throw new TypeError(`a ${kind.kind} lies in no namespace`);
   const words = [kind.plural, name, sub].filter((word) => word !== undefined);
   if (namespace !== undefined) words.unshift('namespaces', namespace);
+  // As names they would lead out of the collection; encoding leaves dots as they are.
+  if (words.some((word) => ['', '.', '..'].includes(word))) throw new TypeError(`no name of a ${kind.kind}: ${words}`);
   return `${groupPath(kind)}/${words.map(encodeURIComponent).join('/')}`;
 }
 

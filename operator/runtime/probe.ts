@@ -6,6 +6,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { messageOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface ProbeInit {
@@ -31,9 +32,11 @@ export class Probe {
   constructor(init: ProbeInit) {
     this.#init = init;
     this.#server = createServer((request, response) => {
-      void this.#answer(request.url?.split('?')[0]).then(({ status, type = 'text/plain; charset=utf-8', body }) =>
-        response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }).end(body),
-      );
+      void this.#answer(request.url?.split('?')[0])
+        .catch((error: unknown): Answer => ({ status: 500, body: `${messageOf(error)}\n` }))
+        .then(({ status, type = 'text/plain; charset=utf-8', body }) =>
+          response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }).end(body),
+        );
     });
   }
 

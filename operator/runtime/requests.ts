@@ -1,8 +1,8 @@
 /** One request after another to the API server: its deadline, its repetitions, its errors, its metrics. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { Dispatcher } from 'undici';
+import type { Access } from './access.ts';
 import { Connection, networkError, type Outgoing } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { ApiError } from './errors.ts';
@@ -12,7 +12,7 @@ import { keyOf, type Obj } from './objects.ts';
 
 export interface RequestsInit {
   /** How to find the API server, see `kubeConfig()`; called again whenever credentials may be old. */
-  readonly load: () => KubeConfig;
+  readonly load: () => Promise<Access>;
   /** The field manager of what we apply, and who we say we are. */
   readonly manager: string;
   readonly logger: Logger;
@@ -128,10 +128,10 @@ export class Requests {
   }
 }
 
-/** Why a request really failed: its signal's reason, the server's answer, or the network. */
+/** Why a request really failed: its signal's reason, the server's answer, a mistake of the caller, or the network. */
 export function failureOf(what: string, error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
-  return error instanceof ApiError ? error : networkError(what, error);
+  return error instanceof ApiError || error instanceof TypeError ? error : networkError(what, error);
 }
 
 /** A call in words, without its body. */

@@ -18,6 +18,10 @@ export interface Entry {
   fullUntil: number;
 }
 
+export function newEntry(plan: StoragePlan, storage: Storage, known: boolean): Entry {
+  return { plan, storage, known, settled: false, usedBytes: 0, reservedBytes: 0, writes: 0, fullUntil: 0 };
+}
+
 type RoomFacts = Pick<StorageStatus, 'freeBytes' | 'capacityBytes'>;
 
 /** What this process knows of a storage. `reason`: why it is unavailable. */

@@ -15,6 +15,7 @@ import {
   type Entry,
   GIVEN_UP,
   isAbandoned,
+  newEntry,
   type Placement,
   reserve,
   roomOf,
@@ -156,16 +157,7 @@ export class Storages {
         `storage ${plan.name} is of the kind ${kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
       );
     const storage = await createStorage(plan, this.#init);
-    const entry: Entry = {
-      plan,
-      storage,
-      known: kind !== undefined,
-      settled: false,
-      usedBytes: 0,
-      reservedBytes: 0,
-      writes: 0,
-      fullUntil: 0,
-    };
+    const entry = newEntry(plan, storage, kind !== undefined);
     if (plan.mode === 'Abandoned') return entry;
     const health = await this.#tryOpen(entry);
     if (health.state === 'Unavailable' && !entry.known && !plan.isAwaited) {

@@ -1,7 +1,7 @@
 /** Access on every route: who asks, and what a refusal looks like. */
 import type { IncomingMessage } from 'node:http';
 import { type Access, authorize, type BinaryCache, CacheError, type Permission } from '../cache/index.ts';
-import { tokenOf } from './credentials.ts';
+import { tokenOf } from '../wire/index.ts';
 
 /** What may read a cache's files: the hot routes ask this too. */
 export function accessOf(cache: BinaryCache, request: IncomingMessage, needed: Permission): Access {

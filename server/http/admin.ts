@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
 import type { ServerStatus } from '../../crds/index.ts';
 import { type Caches, lineOf } from '../cache/index.ts';
-import { type Listen, listenOn } from './listen.ts';
+import { type Listen, listenOn } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface AdminInit {

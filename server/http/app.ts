@@ -1,15 +1,14 @@
 /** The koa application: every route but the hot ones. */
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
-import { decodePath, rawPath } from './address.ts';
+import { decodePath, linger, rawPath, requestIdOf, sendText } from '../wire/index.ts';
 import { closeBody } from './body.ts';
 import { cachixRoutes, knownToken, userRoutes } from './cachix.ts';
 import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
 import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
-import { requestIdOf, trace } from './request-log.ts';
-import { linger, sendText } from './respond.ts';
+import { trace } from './request-log.ts';
 import { dispatch } from './routes.ts';
 import { uploadRoutes } from './uploads.ts';
 

@@ -5,8 +5,8 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
+import type { Turns } from '../wire/index.ts';
 import type { Doors } from './context.ts';
-import type { Turns } from './turns.ts';
 
 /** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
 const waiting = new WeakSet<IncomingMessage>();

@@ -3,13 +3,7 @@ import { CacheError, type CacheErrorCode, VerifierFailure, VerifyError } from '.
 import { DatabaseUnavailableError, FolderLockedError } from '../metadata/index.ts';
 import { FormatError } from '../nix/index.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
-
-export interface Answer {
-  readonly status: number;
-  /** One line of plain ASCII, shown by nix and cachix as it is. */
-  readonly text: string;
-  readonly retryAfterSeconds?: number;
-}
+import type { Answer } from '../wire/index.ts';
 
 /**
  * A full disk is 413, not 507: nix before 2.33.2 hangs on a 5xx to a PUT, and cachix repeats one for minutes.

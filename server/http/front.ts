@@ -1,6 +1,6 @@
 /** The front: from host and path to a cache of this process. Any host is that of the only cache, if there is one. */
 import type { BinaryCache, Caches } from '../cache/index.ts';
-import { cachePath, hostnameOf } from './address.ts';
+import { cachePath, hostnameOf } from '../wire/index.ts';
 import type { Urls } from './urls.ts';
 
 export interface Target {

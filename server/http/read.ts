@@ -6,11 +6,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
+import { type Answer, sendMiss, sendText } from '../wire/index.ts';
 import { accessOf } from './access.ts';
-import { type Answer, answerOf } from './errors.ts';
+import { answerOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
-import { sendMiss, sendText } from './respond.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
 const NARINFO_AGE = 'max-age=3600';

@@ -1,13 +1,7 @@
-/** Ids of requests, and the line at level debug that each has. */
-import { randomUUID } from 'node:crypto';
+/** The line at level debug that each request has. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { requestIdOf } from '../wire/index.ts';
 import type { Doors } from './context.ts';
-
-/** The id that a proxy gave the request, or a new one. */
-export function requestIdOf(request: IncomingMessage): string {
-  const given = request.headers['x-request-id'];
-  return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
-}
 
 /** Writes a request's line once its answer is out. `route` is asked then. */
 export function trace(

@@ -1,11 +1,11 @@
 /** A listening HTTP server: hot reads first, koa for the rest. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { closeServer, type Listen, listenOn, refuse, serverOptions } from '../wire/index.ts';
 import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
 import type { Doors } from './context.ts';
 import { Front } from './front.ts';
-import { type Listen, listenOn } from './listen.ts';
 import { traceRead } from './request-log.ts';
 
 export interface CacheListen extends Listen {
@@ -26,19 +26,8 @@ export class HttpServer {
     const onRequest = (request: IncomingMessage, response: ServerResponse) => {
       if (!hotRead(doors, front, request, response)) void app(request, response);
     };
-    const { headersMs, keepAliveMs } = doors.timeouts;
     this.#listen = listen;
-    this.#server = createServer(
-      {
-        headersTimeout: headersMs,
-        // No total limit: a slow upload of a big NAR may take hours. Bodies have an idle limit of their own.
-        requestTimeout: 0,
-        keepAliveTimeout: keepAliveMs,
-        connectionsCheckingInterval: Math.min(5000, headersMs),
-        noDelay: true,
-      },
-      onRequest,
-    );
+    this.#server = createServer(serverOptions(doors.timeouts), onRequest);
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
       awaitsContinue(request);
       onRequest(request, response);
@@ -51,15 +40,8 @@ export class HttpServer {
   }
 
   /** Stops accepting, lets requests finish for `graceMs`, then cuts what is left. */
-  async close(graceMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs);
-    // A keep-alive connection that falls idle later would hold the server open.
-    const sweep = setInterval(() => this.#server.closeIdleConnections(), 100);
-    await closed;
-    clearTimeout(timer);
-    clearInterval(sweep);
+  close(graceMs: number): Promise<void> {
+    return closeServer(this.#server, graceMs);
   }
 }
 
@@ -97,19 +79,4 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
   if (traced) traceRead(doors, 'nar', request, response);
   doors.reader.object(target.cache, `nar/${file}`, 'nar', 'application/x-nix-nar', request, response);
   return true;
-}
-
-const REFUSALS: Readonly<Record<string, string>> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-};
-
-/** What Node's parser does not take: smuggled or broken requests, headers that never end. */
-function refuse(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy();
-    return;
-  }
-  const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

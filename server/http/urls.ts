@@ -1,11 +1,4 @@
-import { CacheError } from '../cache/index.ts';
-import { cacheOfHost, inOrder, type OwnHost, ownHostOf } from './address.ts';
-import type { Scheme } from './proxies.ts';
-
-interface OwnUrl extends OwnHost {
-  readonly url: URL;
-  readonly hasScheme: boolean;
-}
+import { cacheOfHost, inOrder, type OwnUrl, ownHostOf, parseAlias, parseApiUrl, type Scheme } from '../wire/index.ts';
 
 /**
  * The URLs that we hand out. They come from `--api-url`, or from an `--alias` that the request came by; what a client
@@ -18,10 +11,10 @@ export class Urls {
 
   /**
    * @param aliases `host`, or `cache=host` for a host that is the address of one cache
-   * @throws CacheError for a URL with a path, which deploy agents and netrc could not use
+   * @throws AddressError for a URL with a path, which deploy agents and netrc could not use
    */
   constructor(apiUrl: string, aliases: readonly string[] = []) {
-    this.#aliases = aliases.map(parseAlias);
+    this.#aliases = aliases.map((alias) => parseAlias(alias));
     this.#api = this.#apiHost(apiUrl);
     this.#hosts = inOrder([this.#api, ...this.#aliases]);
   }
@@ -64,7 +57,7 @@ export class Urls {
 
   /** Where there is no gateway, the Service of the only cache is the API host as well. */
   #apiHost(apiUrl: string): OwnUrl {
-    const api = apiHost(apiUrl);
+    const api = parseApiUrl(apiUrl);
     const cache = this.#aliases.find(({ hostname }) => hostname === api.hostname)?.cache;
     return { ...api, cache };
   }
@@ -80,25 +73,4 @@ function seenBy({ url, hasScheme }: OwnUrl, scheme: Scheme | undefined): URL {
   const seen = new URL(url);
   seen.protocol = scheme;
   return seen;
-}
-
-function apiHost(text: string): OwnUrl {
-  const url = baseUrl(text, '--api-url');
-  return { hostname: url.hostname, cache: undefined, url, hasScheme: true };
-}
-
-function parseAlias(text: string): OwnUrl {
-  const [, cache, host = ''] = /^(?:([a-z0-9][a-z0-9-]*)=)?(.*)$/.exec(text) ?? [];
-  const hasScheme = host.includes('://');
-  const url = baseUrl(hasScheme ? host : `http://${host}`, '--alias');
-  return { hostname: url.hostname, cache, url, hasScheme };
-}
-
-function baseUrl(text: string, option: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
-    throw new CacheError('Invalid', `${option}: expected http://host or https://host, got ${text}`);
-  if (url.pathname !== '/' || url.search !== '' || url.username !== '')
-    throw new CacheError('Invalid', `${option}: give the host only, without a path: ${text}`);
-  return url;
 }

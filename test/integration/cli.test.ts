@@ -42,6 +42,27 @@ const FLAGS = [
   's3-buffer-size',
 ];
 
+const GATEWAY_FLAGS = [
+  'routes',
+  'kubeconfig',
+  'listen',
+  'admin-listen',
+  'trusted-proxies',
+  'tls-cert',
+  'tls-key',
+  'connect-timeout',
+  'connect-wait',
+  'max-requests',
+  'headers-timeout',
+  'response-timeout',
+  'keep-alive-timeout',
+  'shutdown-delay',
+  'shutdown-grace',
+  'reload-interval',
+  'log-level',
+  'log-format',
+];
+
 describe('the command line', () => {
   let folder: string;
   let manifest: string;
@@ -55,21 +76,42 @@ describe('the command line', () => {
   it('lists its commands', async () => {
     const { code, stdout } = await runCli(['--help']);
     assert.equal(code, 0);
-    for (const command of ['serve', 'check', 'move', 'convert', 'hash-token'])
+    for (const command of ['serve', 'gateway', 'check', 'move', 'convert', 'hash-token'])
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
   });
 
-  it('lists every flag of serve with its environment variable', async () => {
-    const { code, stdout } = await runCli(['serve', '--help']);
-    assert.equal(code, 0);
-    const text = stdout.replace(/\s+/g, ' ');
-    for (const flag of FLAGS) {
-      const variable = `NARWHAL_${flag.toUpperCase().replaceAll('-', '_')}`;
-      assert.match(text, new RegExp(`--${flag}\\b[^]*?\\(.*?env: ${variable}\\)`), flag);
-    }
-    const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z0-9-]+)/gm)].map((match) => match[1]);
-    assert.deepEqual(listed, FLAGS);
-  });
+  for (const [command, flags] of [
+    ['serve', FLAGS],
+    ['gateway', GATEWAY_FLAGS],
+  ] as const) {
+    it(`lists every flag of ${command} with its environment variable`, async () => {
+      const { code, stdout } = await runCli([command, '--help']);
+      assert.equal(code, 0);
+      const text = stdout.replace(/\s+/g, ' ');
+      for (const flag of flags) {
+        const variable = `NARWHAL_${flag.toUpperCase().replaceAll('-', '_')}`;
+        assert.match(text, new RegExp(`--${flag}\\b[^]*?\\(.*?env: ${variable}\\)`), flag);
+      }
+      const listed = [...stdout.matchAll(/^ {2}(?:-f, )?--([a-z0-9-]+)/gm)].map((match) => match[1]);
+      assert.deepEqual(listed, flags);
+    });
+  }
+
+  const gatewayMistakes: readonly (readonly [readonly string[], RegExp])[] = [
+    [[], /required option '--routes <place>' not specified/],
+    [['--routes', 'nowhere'], /expected file:PATH or configmap:NAMESPACE\/NAME/],
+    [['--routes', 'configmap:one'], /expected file:PATH or configmap:NAMESPACE\/NAME/],
+    [['--routes', 'file:x', '--listen', 'nonsense'], /^narwhal-server: nonsense: expected host:port/],
+    [['--routes', 'file:x', '--trusted-proxies', 'x'], /^narwhal-server: --trusted-proxies: expected an address/],
+    [['--routes', 'file:x', '--shutdown-delay', '-1'], /expected a number of seconds/],
+  ];
+  for (const [args, text] of gatewayMistakes) {
+    it(`says in one line what is wrong with gateway ${args.join(' ')}`, async () => {
+      const { code, stderr } = await runCli(['gateway', ...args]);
+      assert.equal(code, 1);
+      assert.match(stderr, text);
+    });
+  }
 
   const mistakes: readonly (readonly [readonly string[], RegExp])[] = [
     [['--listen', 'nonsense'], /^narwhal-server: nonsense: expected host:port or cache=host:port\n$/],

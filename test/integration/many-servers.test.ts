@@ -156,7 +156,7 @@ describeWith('postgres', 'several servers of one cache', () => {
     await completeUpload(on(fleet.at(1), upload), it, etags);
     assert.ok(await isServed(fleet.at(0), it));
     const staging = path.join(shared, 'disk', '.staging');
-    assert.equal((await readdir(staging)).length, 1);
+    await until('only the lost upload is left', async () => (await readdir(staging)).length === 1);
     const database = new URL(fleet.cache.url).pathname.slice(1);
     await postgres.query('UPDATE main.uploads SET expires_at = 1', { database });
     await until('the lost upload is gone', async () => (await readdir(staging)).length === 0);

@@ -8,7 +8,8 @@ import { without } from '../../crds/index.ts';
 import type { Schema } from '../../crds/schema.ts';
 import { notBuilt } from '../../crds/support.ts';
 import type { Cache } from '../../operator/cache/types.ts';
-import { cacheOf, type Value } from './operator-fixtures.ts';
+import type { Value } from './manifests.ts';
+import { cacheOf } from './operator-fixtures.ts';
 
 /** Enough to meet others of its kind, few enough to be quick. */
 const MOST_ITEMS = 3;

@@ -2,11 +2,11 @@
 import { pino } from 'pino';
 import { BINARY_CACHE, type Cache } from '../../operator/cache/index.ts';
 import { Api, Informer, kinds, kubeConfig, Metrics, type Pod, type Service } from '../../operator/runtime/index.ts';
-import { installCrds, pathOf } from './crds.ts';
+import { type CacheCondition, conditionOf, untilCondition } from './cache-conditions.ts';
+import { installCrds } from './crds.ts';
 import { Kubelet } from './kubelet.ts';
 import { Kubernetes, type KubernetesInit } from './kubernetes.ts';
 import { Operator, type OperatorInit } from './operator.ts';
-import { until } from './server.ts';
 import { Services } from './services.ts';
 
 /** All but those that need real nodes and volumes, and those of endpoints, which may not have loopback addresses. */
@@ -26,14 +26,6 @@ interface Watched {
   readonly caches: Informer<Cache>;
   readonly pods: Informer<Pod>;
   readonly services: Informer<Service>;
-}
-
-export interface Condition {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-  readonly observedGeneration: number;
 }
 
 export class Cluster {
@@ -89,25 +81,13 @@ export class Cluster {
     return this.kubernetes.kubectl(['-n', namespace, 'apply', '-f', '-'], { input: manifest });
   }
 
-  /** A condition of a cache, undefined unless it is about the manifest as it is now. */
-  async condition(namespace: string, cache: string, type: string): Promise<Condition | undefined> {
-    const { body } = await this.kubernetes.request(pathOf('BinaryCache', namespace, cache));
-    const { conditions = [] } = (body.status ?? {}) as { conditions?: Condition[] };
-    return conditions.find((it) => it.type === type && it.observedGeneration === body.metadata?.generation);
+  condition(namespace: string, cache: string, type: string): Promise<CacheCondition | undefined> {
+    return conditionOf(this.kubernetes, namespace, cache, type);
   }
 
   /** Waits until a condition of a cache has a status, and a reason where one is given. */
-  async until(namespace: string, cache: string, type: string, status: string, reason?: string): Promise<Condition> {
-    let found: Condition | undefined;
-    const isSo = async () => {
-      found = await this.condition(namespace, cache, type);
-      return found?.status === status && (reason === undefined || found.reason === reason);
-    };
-    await until(`${type} of ${cache} is ${status} ${reason ?? ''}`, isSo, 45_000).catch((error: Error) => {
-      throw new Error(`${error.message}; it is ${JSON.stringify(found)}`);
-    });
-    if (!found) throw new Error('unreachable');
-    return found;
+  until(namespace: string, cache: string, type: string, status: string, reason?: string): Promise<CacheCondition> {
+    return untilCondition(this.kubernetes, namespace, cache, type, status, reason);
   }
 
   async remove(): Promise<void> {

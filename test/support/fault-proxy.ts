@@ -4,6 +4,7 @@
  * All else goes through as it came, the Host header too: signatures that were made for the proxy's address hold.
  */
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 export interface Fault {
@@ -29,8 +30,15 @@ export interface Seen {
 /** Decides on each request; undefined lets it pass. */
 export type Fate = (request: Seen) => Fault | Cut | undefined;
 
+/** How the proxy shows itself to a server that speaks TLS, as PEM. */
+export interface ProxyTls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
 export class FaultProxy {
-  /** Where requests go: `http://host:port`. */
+  /** Where requests go: `http://host:port`, or `https://host:port` if it has been given credentials. */
   target = '';
   fate: Fate = () => undefined;
   /** How long each request waits here before it goes on. */
@@ -38,10 +46,17 @@ export class FaultProxy {
   /** Every request, in order of arrival. */
   readonly seen: Seen[] = [];
   readonly #server = http.createServer((request, response) => this.#handle(request, response));
-  readonly #agent = new http.Agent({ keepAlive: true });
+  readonly #agent: http.Agent;
+  readonly #request: typeof http.request;
 
-  static async start(): Promise<FaultProxy> {
-    const proxy = new FaultProxy();
+  private constructor(tls: ProxyTls | undefined) {
+    this.#agent =
+      tls === undefined ? new http.Agent({ keepAlive: true }) : new https.Agent({ keepAlive: true, ...tls });
+    this.#request = tls === undefined ? http.request : https.request;
+  }
+
+  static async start(tls?: ProxyTls): Promise<FaultProxy> {
+    const proxy = new FaultProxy(tls);
     await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
     return proxy;
   }
@@ -71,7 +86,7 @@ export class FaultProxy {
       return;
     }
     const target = new URL(this.target);
-    const onward = http.request(
+    const onward = this.#request(
       {
         agent: this.#agent,
         host: target.hostname,

@@ -89,14 +89,13 @@ export class Kubernetes {
 
   /** A kubeconfig for a ServiceAccount that exists, by a token of an hour; or for any user, in a cluster that is ours. */
   async kubeconfigFor(who: User | ServiceAccount): Promise<string> {
-    const access =
-      'user' in who
-        ? await this.#own.accessFor(who)
-        : { ...this.#access, user: { token: await this.token(who.namespace, who.serviceAccount) } };
-    this.#files += 1;
-    const file = path.join(this.folder, `kubeconfig-${this.#files}`);
-    await writeKubeconfig(file, access);
-    return file;
+    if ('user' in who) return this.#write(await this.#own.accessFor(who));
+    return this.#write({ ...this.#access, user: { token: await this.token(who.namespace, who.serviceAccount) } });
+  }
+
+  /** The administrator's kubeconfig with another address of the same server, such as a proxy's. */
+  kubeconfigThrough(server: string): Promise<string> {
+    return this.#write({ ...this.#access, server });
   }
 
   /** A token of an hour for a ServiceAccount that exists. */
@@ -189,6 +188,13 @@ export class Kubernetes {
     else for (const name of this.#namespaces) await this.request(`/api/v1/namespaces/${name}`, { method: 'DELETE' });
     this.#api.close();
     await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async #write(access: Access): Promise<string> {
+    this.#files += 1;
+    const file = path.join(this.folder, `kubeconfig-${this.#files}`);
+    await writeKubeconfig(file, access);
+    return file;
   }
 
   get #own(): ControlPlane {

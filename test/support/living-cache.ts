@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import type { ServerStatus } from '../../crds/index.ts';
 import type { Cache, StorageStatus } from '../../operator/cache/types.ts';
 import type { Pod } from '../../operator/runtime/index.ts';
-import type { Cluster, Condition } from './cluster.ts';
+import type { CacheCondition } from './cache-conditions.ts';
+import type { Cluster } from './cluster.ts';
 import { pathOf } from './crds.ts';
 import { manifestOf, type Value } from './manifests.ts';
 import type { Operator } from './operator.ts';
@@ -127,11 +128,11 @@ export class LivingCache implements PushTarget {
   }
 
   /** Waits for a condition. */
-  until(type: string, status: string, reason?: string): Promise<Condition> {
+  until(type: string, status: string, reason?: string): Promise<CacheCondition> {
     return this.cluster.until(this.namespace, this.name, type, status, reason);
   }
 
-  condition(type: string): Promise<Condition | undefined> {
+  condition(type: string): Promise<CacheCondition | undefined> {
     return this.cluster.condition(this.namespace, this.name, type);
   }
 

@@ -1,12 +1,5 @@
 /** What the operator's pure parts take: caches, inputs, and what is observed, made of the real types by the real code. */
-import {
-  apiVersion,
-  formatManifestError,
-  generateToken,
-  loadManifests,
-  type ServerStatus,
-  type StorageStatus,
-} from '../../crds/index.ts';
+import { formatManifestError, generateToken, type ServerStatus, type StorageStatus } from '../../crds/index.ts';
 import { NOTHING_HELD } from '../../operator/cache/held.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
 import { generateSecret, type SecretNeed, secretNeeds } from '../../operator/cache/keys.ts';
@@ -16,35 +9,25 @@ import { factsOf, type SecretsView, viewOf } from '../../operator/cache/secrets.
 import type { Cache } from '../../operator/cache/types.ts';
 import type { Desired, Metadata, Pod, Secret } from '../../operator/runtime/index.ts';
 import { generateSecretKey } from '../../server/nix/index.ts';
-
-export type Value = { readonly [field: string]: unknown };
+import { cacheText, load, type Value } from './manifests.ts';
 
 /** When everything in these tests was created. */
 export const CREATED = '2030-01-01T00:00:00Z';
 
 /** A BinaryCache as the API server gives it: held against the schema and its rules, defaults filled in. */
 export function cacheOf(spec: Value = {}, metadata: Partial<Metadata> = {}, status?: Cache['status']): Cache {
-  const { name = 'main' } = metadata;
-  const manifest = {
-    apiVersion,
-    kind: 'BinaryCache',
-    metadata: { name },
-    spec: { storages: [{ name: 'disk', local: {} }], ...spec },
-  };
-  return cachesOf(JSON.stringify(manifest)).map((cache) => ({
-    ...cache,
-    metadata: { ...cache.metadata, ...metadata },
-    ...(status && { status }),
-  }))[0] as Cache;
+  const [cache] = cachesOf(cacheText(spec, { name: metadata.name ?? 'main' }));
+  if (!cache) throw new Error('no cache came of it');
+  return { ...cache, metadata: { ...cache.metadata, ...metadata }, ...(status && { status }) };
 }
 
 /** Every BinaryCache of a manifest. */
-export function cachesOf(text: string, file = 'm.yaml'): Cache[] {
-  const { documents, errors } = loadManifests([{ file, text }]);
+export function cachesOf(text: string): Cache[] {
+  const { documents, errors } = load(text);
   if (errors.length > 0) throw new Error(errors.map(formatManifestError).join('\n'));
-  return documents.binaryCaches.map(({ metadata: { name }, spec }) => ({
+  return documents.binaryCaches.map(({ apiVersion, kind, metadata: { name }, spec }) => ({
     apiVersion,
-    kind: 'BinaryCache',
+    kind,
     metadata: {
       name,
       namespace: 'team',
@@ -62,7 +45,6 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
   return {
     image: 'narwhal:1.0.0',
     apiUrl: 'https://cache.example.org',
-    hasPublicName: true,
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
     held: NOTHING_HELD,

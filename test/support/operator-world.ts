@@ -1,16 +1,18 @@
 /**
- * What a cluster has of one cache, in memory: takes the steps of plans and gives objects back the way a kube-apiserver
- * 1.34 was seen to return them, with a uid, its defaults and its own forms of quantities. For pure tests of plan();
- * that the steps work is shown against a real API server.
+ * What a cluster has of one cache, in memory: takes the steps of plans. For pure tests of plan() and status(); that the
+ * steps work is shown against a real API server.
  */
+import type { Outcome } from '../../operator/cache/act.ts';
+import { configHash } from '../../operator/cache/config.ts';
 import { desired } from '../../operator/cache/desired.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
-import { generateSecret, ownership } from '../../operator/cache/keys.ts';
+import { generateSecret, ownership, secretNeeds } from '../../operator/cache/keys.ts';
 import { childKey, type Observed } from '../../operator/cache/observed.ts';
 import { plan, type Step } from '../../operator/cache/plan.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { AnyObj, Desired, Secret } from '../../operator/runtime/index.ts';
-import { CREATED, inputsOf, observedOf, secretsView, stored } from './operator-fixtures.ts';
+import { liveOf } from './live-object.ts';
+import { inputsOf, observedOf, podOf, reportOf, secretsOf, secretsView, stored } from './operator-fixtures.ts';
 
 /** More looks than any cache needs until nothing is left to do. */
 const MOST_LOOKS = 5;
@@ -31,7 +33,9 @@ export class World {
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
       const steps = this.plan(cache, more);
       if (steps.length === 0) return done;
-      for (const step of steps) this.#take(step, cache, inputsOf(more));
+      // As of the look that the plan follows from: what a step makes is known to the next look only.
+      const { publicKeys } = this.observe(cache).secrets;
+      for (const step of steps) this.#take(step, cache, inputsOf(more), publicKeys);
       done.push(...steps);
     }
     throw new Error(`there is no end to it: ${done.map(({ because }) => because).join('; ')}`);
@@ -59,11 +63,9 @@ export class World {
     this.children.set(key, change(this.get(key)));
   }
 
-  #take(step: Step, cache: Cache, inputs: Inputs): void {
-    if (step.do === 'generate' && !this.secrets.has(step.need.name)) {
-      const { publicKeys } = this.observe(cache).secrets;
+  #take(step: Step, cache: Cache, inputs: Inputs, publicKeys: readonly string[]): void {
+    if (step.do === 'generate' && !this.secrets.has(step.need.name))
       this.secrets.set(step.need.name, stored(generateSecret(step.need, cache, inputs, publicKeys)));
-    }
     if (step.do === 'own') this.#own(step.need.name, ownership(step.need, cache));
     if (step.do === 'apply') {
       const key = childKey(step.object);
@@ -78,124 +80,57 @@ export class World {
   }
 }
 
-/** An object as it is read back after it was applied. */
-export function liveOf(object: Desired, before?: AnyObj, change = 1): AnyObj {
-  const { kind, metadata } = object;
-  return canonical({
-    ...before,
-    ...object,
-    ...DEFAULTS[kind]?.(object, before),
-    metadata: {
-      ...metadata,
-      uid: before?.metadata.uid ?? `uid-of-${kind}-${metadata.name}`,
-      resourceVersion: String(100 + change),
-      creationTimestamp: CREATED,
-      generation: (before?.metadata.generation ?? 0) + 1,
-    },
-  }) as AnyObj;
+/** A world with the Secrets that a cache was given, and nothing of what the operator makes. */
+export function worldFor(cache: Cache): World {
+  const given = new Set(secretNeeds(cache).flatMap(({ name, isGenerated }) => (isGenerated ? [] : [name])));
+  return new World(secretsOf(cache).filter(({ metadata }) => given.has(metadata.name)));
 }
 
-type Fields = { readonly [field: string]: unknown };
+/** A world in which nothing is left to do for a cache. */
+export function settledFor(cache: Cache, more: Partial<Inputs> = {}): World {
+  const world = worldFor(cache);
+  world.settle(cache, more);
+  return world;
+}
 
-const specOf = ({ spec }: Desired | AnyObj): Fields => (spec ?? {}) as Fields;
+/** What status() is told. */
+export interface Scene {
+  readonly cache: Cache;
+  readonly inputs: Inputs;
+  readonly observed: Observed;
+  readonly outcome: Outcome;
+  /** Places of the status that the installed CRD does not know. */
+  readonly lacking?: readonly string[];
+}
 
-const listOf = (value: unknown): Fields[] => (value ?? []) as Fields[];
+/** A cache that runs, with nothing wrong. */
+export function wellOf(cache: Cache, more: Partial<Inputs> = {}): Scene {
+  const world = settledFor(cache, more);
+  const { replicas } = cache.spec;
+  const status = { observedGeneration: 1, replicas, readyReplicas: replicas, updatedReplicas: replicas };
+  world.edit(`StatefulSet/${cache.metadata.name}`, (it) => ({ ...it, status }));
+  const pods = Array.from({ length: replicas }, (_, index) => podOf(cache, index));
+  const { tokenHashes } = world.observe(cache).secrets;
+  const inputs = inputsOf({ ...more, tokenHashes });
+  const report = reportOf(cache, configHash(cache, inputs));
+  const reports = new Map(pods.map(({ metadata }) => [metadata.name, report]));
+  return { cache, inputs, observed: world.observe(cache, { pods, reports }), outcome: DONE };
+}
 
-/** What the API server fills in, by kind. */
-const DEFAULTS: Readonly<Record<string, (object: Desired, before: AnyObj | undefined) => Fields>> = {
-  PersistentVolumeClaim: (object, before) => ({
-    spec: { volumeMode: 'Filesystem', storageClassName: 'standard', ...(before && specOf(before)), ...specOf(object) },
-    status: before?.status ?? { phase: 'Bound', capacity: (specOf(object).resources as Fields).requests },
-  }),
-  Service: (object) => ({
-    spec: {
-      clusterIP: '10.96.0.7',
-      clusterIPs: ['10.96.0.7'],
-      sessionAffinity: 'None',
-      ipFamilies: ['IPv4'],
-      ipFamilyPolicy: 'SingleStack',
-      internalTrafficPolicy: 'Cluster',
-      ...specOf(object),
-    },
-    status: { loadBalancer: {} },
-  }),
-  StatefulSet: (object) => {
-    const { template, ...spec } = specOf(object);
-    const { metadata, spec: pod } = template as { metadata: Fields; spec: Fields };
-    return {
-      spec: {
-        ...spec,
-        updateStrategy: { type: 'RollingUpdate', rollingUpdate: { partition: 0 } },
-        persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
-        template: { metadata: { creationTimestamp: null, ...metadata }, spec: podDefaults(pod) },
-      },
-      status: { replicas: 0, availableReplicas: 0 },
-    };
-  },
-  HTTPRoute: (object) => ({
-    spec: {
-      ...specOf(object),
-      parentRefs: listOf(specOf(object).parentRefs).map((ref) => ({
-        group: 'gateway.networking.k8s.io',
-        kind: 'Gateway',
-        ...ref,
-      })),
-      rules: listOf(specOf(object).rules).map((rule) => ({
-        matches: [{ path: { type: 'PathPrefix', value: '/' } }],
-        backendRefs: listOf(rule.backendRefs).map((ref) => ({ group: '', kind: 'Service', weight: 1, ...ref })),
-      })),
-    },
-  }),
-  PodDisruptionBudget: () => ({ status: { disruptionsAllowed: 1, currentHealthy: 1, desiredHealthy: 0 } }),
-  HorizontalPodAutoscaler: () => ({ status: { desiredReplicas: 0, currentMetrics: null } }),
-  Ingress: () => ({ status: { loadBalancer: {} } }),
+/** Of a plan that had nothing to do. */
+export const DONE: Outcome = {
+  steps: [],
+  applied: new Map(),
+  notGrown: new Map(),
+  contested: [],
+  heldMs: undefined,
 };
 
-function podDefaults(pod: Fields): Fields {
-  const probe = (value: unknown) => {
-    const { httpGet, ...rest } = value as { httpGet: Fields };
-    return { successThreshold: 1, httpGet: { scheme: 'HTTP', ...httpGet }, ...rest };
-  };
-  return {
-    restartPolicy: 'Always',
-    dnsPolicy: 'ClusterFirst',
-    schedulerName: 'default-scheduler',
-    serviceAccount: pod.serviceAccountName,
-    ...pod,
-    containers: listOf(pod.containers).map((container) => ({
-      terminationMessagePath: '/dev/termination-log',
-      terminationMessagePolicy: 'File',
-      imagePullPolicy: 'IfNotPresent',
-      ...container,
-      startupProbe: probe(container.startupProbe),
-      readinessProbe: probe(container.readinessProbe),
-      livenessProbe: probe(container.livenessProbe),
-    })),
-    volumes: listOf(pod.volumes).map((volume) => ({
-      ...volume,
-      ...(volume.configMap ? { configMap: { defaultMode: 420, ...(volume.configMap as Fields) } } : {}),
-      ...(volume.secret ? { secret: { defaultMode: 420, ...(volume.secret as Fields) } } : {}),
-    })),
-  };
-}
-
-/** Quantities that come back in another form. */
-const FORMS: ReadonlyMap<string, string> = new Map([
-  ['1000m', '1'],
-  ['1024Mi', '1Gi'],
-  ['0.5Ti', '512Gi'],
-  ['1.1Gi', '1181116006400m'],
-  ['1.5Gi', '1536Mi'],
-]);
-
-/** Quantities in the server's own form; maps and lists that are empty are left out. */
-function canonical(value: unknown, field = ''): unknown {
-  if (typeof value === 'string' && ['cpu', 'memory', 'storage'].includes(field)) return FORMS.get(value) ?? value;
-  if (Array.isArray(value)) return value.map((item) => canonical(item));
-  if (typeof value !== 'object' || value === null) return value;
-  const entries = Object.entries(value).flatMap(([name, inner]): [string, unknown][] => {
-    const isEmpty = inner === undefined || (Array.isArray(inner) && inner.length === 0);
-    return isEmpty ? [] : [[name, canonical(inner, name)]];
+/** Steps in short: what is done to what. */
+export function inShort(steps: readonly Step[]): string[] {
+  return steps.map((step) => {
+    if (step.do === 'wait') return 'wait';
+    if (step.do === 'generate' || step.do === 'own') return `${step.do} Secret/${step.need.name}`;
+    return `${step.do} ${step.object.kind}/${step.object.metadata.name}`;
   });
-  return Object.fromEntries(entries);
 }

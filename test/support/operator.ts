@@ -1,8 +1,9 @@
 /** A real narwhal-operator in a process of its own, with timers short enough for tests. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { until } from './server.ts';
 import { logFile, onFreePort, ServerProcess } from './server-process.ts';
 
 const MAIN = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
@@ -15,7 +16,24 @@ export interface OperatorInit {
   /** Further flags of `run`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The file to run; default: the sources. */
+  readonly main?: string;
 }
+
+/** A line of the log. Levels: 30 info, 40 warn, 50 error. */
+export interface LogLine {
+  readonly level: number;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+/** How many writes the API server has carried out, by verb. */
+export type Writes = Readonly<Record<(typeof WRITES)[number], number>>;
+
+const WRITES = ['apply', 'create', 'replace', 'patch', 'delete'] as const;
+
+/** Flags with which the lease is written when a process takes it and not again: whatever else is written shows. */
+export const QUIET_LEASE = ['--lease-duration', '600', '--renew-deadline', '500', '--lease-retry', '300'];
 
 export class Operator {
   readonly #init: OperatorInit;
@@ -29,10 +47,14 @@ export class Operator {
   }
 
   static async start(init: OperatorInit): Promise<Operator> {
-    const folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-'));
-    const operator = new Operator(init, folder);
+    const operator = await Operator.idle(init);
     await operator.restart();
     return operator;
+  }
+
+  /** One that is still to be started. */
+  static async idle(init: OperatorInit): Promise<Operator> {
+    return new Operator(init, await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-')));
   }
 
   /** Starts it (again), with further variables or flags from now on. Resolves when its probe port answers. */
@@ -59,13 +81,35 @@ export class Operator {
 
   /** Sum of a series over all labels that match. */
   async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    return sumOf((await this.probe('metrics')).text, name, labels);
+  }
+
+  /** What it has asked the API server to write since it was started. */
+  async writes(): Promise<Writes> {
     const { text } = await this.probe('metrics');
-    const fits = (line: string) =>
-      Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`));
-    return text
-      .split('\n')
-      .filter((line) => (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) && fits(line))
-      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+    const counts = WRITES.map((verb) => [verb, sumOf(text, 'narwhal_operator_api_request_seconds_count', { verb })]);
+    return Object.fromEntries(counts) as Writes;
+  }
+
+  /** Waits until it has looked at caches so many times more, and whatever it wrote then is written. */
+  async untilReconciled(times: number): Promise<void> {
+    const count = () => this.metric('narwhal_operator_reconcile_seconds_count', { controller: 'caches' });
+    const wanted = (await count()) + times;
+    await until(`${times} more reconciles`, async () => (await count()) >= wanted);
+  }
+
+  /** What all its processes have logged. */
+  async lines(): Promise<LogLine[]> {
+    const lines = (await readFile(this.log, 'utf8')).split('\n');
+    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as LogLine);
+  }
+
+  /** Starts a process that ends by itself; its exit code, null if a signal ended it. */
+  async runToEnd(more: Pick<OperatorInit, 'args' | 'env'> = {}): Promise<number | null> {
+    await this.kill();
+    // Its port is nobody's business.
+    this.#spawn(0, more);
+    return this.process.ended;
   }
 
   /** Ends it as the kubelet does. The exit code. */
@@ -85,7 +129,14 @@ export class Operator {
 
   async #startOn(port: number, more: Pick<OperatorInit, 'args' | 'env'>): Promise<void> {
     this.#port = port;
-    const { kubeconfig, namespace, args = [], env = {} } = this.#init;
+    this.#spawn(port, more);
+    await this.process.untilReady(async () => {
+      if ((await this.probe('readyz')).status !== 200) throw new Error('not ready');
+    });
+  }
+
+  #spawn(port: number, more: Pick<OperatorInit, 'args' | 'env'>): void {
+    const { kubeconfig, namespace, args = [], env = {}, main = MAIN } = this.#init;
     const flags = {
       '--namespace': namespace,
       '--listen': `127.0.0.1:${port}`,
@@ -99,13 +150,18 @@ export class Operator {
       '--lease-retry': '0.2',
     };
     this.#process = new ServerProcess({
-      words: [process.execPath, MAIN, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
+      words: [process.execPath, main, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
       env: { PATH: process.env.PATH, HOME: this.#folder, KUBECONFIG: kubeconfig, ...env, ...more.env },
       log: this.log,
       cwd: this.#folder,
     });
-    await this.#process.untilReady(async () => {
-      if ((await this.probe('readyz')).status !== 200) throw new Error('not ready');
-    });
   }
+}
+
+function sumOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
+  const fits = (line: string) => Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`));
+  return text
+    .split('\n')
+    .filter((line) => (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) && fits(line))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
 }

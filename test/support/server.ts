@@ -1,15 +1,8 @@
 /** A real narwhal-server in a process of its own, on free ports, with its data in a temporary folder. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { buildServer } from '../../hack/lib/build.mjs';
-import { launchEnv, nodeFlags } from '../../hack/lib/launch.mjs';
-
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
-const START_MS = 60_000;
+import { OwnProcess } from './own-process.ts';
 
 export interface ServerInit {
   /** Manifests; the default is one public cache `main` with the token `push` (Write) and a storage `disk`. */
@@ -52,11 +45,8 @@ export class TestServer {
   /** Holds `cache.yaml` and `data`. */
   readonly folder: string;
   readonly #init: ServerInit;
-  #child: ChildProcess | undefined;
-  #exit: Promise<number | null> = Promise.resolve(null);
+  #process: OwnProcess | undefined;
   #output = '';
-  #address = '';
-  #admin = '';
 
   private constructor(folder: string, init: ServerInit) {
     this.folder = folder;
@@ -84,19 +74,19 @@ export class TestServer {
 
   /** `http://127.0.0.1:port`; with one cache, any host is its host. */
   get url(): string {
-    return `http://${fromHere(this.#address)}`;
+    return `http://${this.#process?.listen[0] ?? ''}`;
   }
 
   get port(): number {
-    return Number(this.#address.split(':').at(-1));
+    return Number(this.#process?.listen[0]?.split(':').at(-1));
   }
 
   get adminUrl(): string {
-    return `http://${fromHere(this.#admin)}`;
+    return `http://${this.#process?.admin ?? ''}`;
   }
 
   get pid(): number {
-    return this.#child?.pid ?? -1;
+    return this.#process?.pid ?? -1;
   }
 
   /** Everything that the server has logged and printed. */
@@ -109,8 +99,10 @@ export class TestServer {
     return `${this.url}/api/v1/cache/${cache}`;
   }
 
-  writeManifest(text: string): Promise<void> {
-    return writeFile(this.manifestFile, text);
+  /** In one step: a server that looks meanwhile sees the old one or the new one. */
+  async writeManifest(text: string): Promise<void> {
+    await writeFile(`${this.manifestFile}.new`, text);
+    await rename(`${this.manifestFile}.new`, this.manifestFile);
   }
 
   async token(name = 'push', cache = 'main'): Promise<string> {
@@ -141,74 +133,30 @@ export class TestServer {
   /** Starts the process (again) with the same folder; the ports change. */
   async restart(args: readonly string[] = []): Promise<void> {
     const words = [
-      'serve',
-      '-f',
-      this.manifestFile,
-      '--data',
-      this.data,
-      '--listen',
-      '127.0.0.1:0',
-      '--admin-listen',
-      '127.0.0.1:0',
-    ];
-    const more = [
-      '--log-level',
-      'debug',
-      '--log-format',
-      'json',
-      '--reload-interval',
-      '0.05',
+      ...['serve', '-f', this.manifestFile, '--data', this.data],
+      ...['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'],
+      ...['--log-level', 'debug', '--log-format', 'json', '--reload-interval', '0.05'],
       ...(this.#init.args ?? []),
       ...args,
     ];
-    const main = this.#init.built ? [...nodeFlags, await buildServer()] : [MAIN];
-    const all = this.#init.flags ?? [...words, ...more];
-    const child = spawn(process.execPath, [...(this.#init.nodeArgs ?? []), ...main, ...all], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...(this.#init.built ? launchEnv : process.env), ...this.#init.env },
+    const { env, nodeArgs, built, flags = words } = this.#init;
+    this.#process = await OwnProcess.start({
+      ...{ env, nodeArgs, built, words: flags },
+      log: path.basename(this.folder),
+      onOutput: (text) => {
+        this.#output += text;
+      },
     });
-    this.#child = child;
-    const logs = process.env.NARWHAL_TEST_LOGS;
-    const log =
-      logs === undefined
-        ? undefined
-        : createWriteStream(path.join(logs, `${path.basename(this.folder)}.log`), { flags: 'a' });
-    this.#exit = new Promise((resolve) => child.on('close', (code) => resolve(code)));
-    const ready = new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`the server did not start:\n${this.#output}`)), START_MS);
-      const hear = (chunk: string) => {
-        this.#output += chunk;
-        log?.write(chunk);
-        for (const line of chunk.split('\n')) {
-          if (!line.includes('"msg":"ready"')) continue;
-          const { listen, admin } = JSON.parse(line) as { listen: string[]; admin: string };
-          this.#address = listen[0] ?? '';
-          this.#admin = admin;
-          clearTimeout(timer);
-          resolve();
-        }
-      };
-      child.stdout.setEncoding('utf8').on('data', hear);
-      // Lines of standard error are whole: pino writes each with one call.
-      child.stderr.setEncoding('utf8').on('data', hear);
-      this.#exit.then((code) => {
-        clearTimeout(timer);
-        log?.end();
-        reject(new Error(`the server ended with ${code}:\n${this.#output.slice(-4000)}`));
-      });
-    });
-    await ready;
   }
 
   /** SIGTERM and wait; the exit code. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    this.#child?.kill(signal);
-    return this.#exit;
+    return this.#process?.stop(signal) ?? null;
   }
 
   /** Waits until the process has ended by itself; the exit code. */
-  ended(): Promise<number | null> {
-    return this.#exit;
+  async ended(): Promise<number | null> {
+    return this.#process?.ended ?? null;
   }
 
   /** Stops the server and removes its folder. */
@@ -216,11 +164,6 @@ export class TestServer {
     await this.stop();
     if (this.#init.folder === undefined) await rm(this.folder, { recursive: true, force: true });
   }
-}
-
-/** An address to connect to, of a server that listens on every address. */
-function fromHere(address: string): string {
-  return address.replace(/^(?:\[::\]|0\.0\.0\.0):/, '127.0.0.1:');
 }
 
 /** Waits until `condition` holds, looking every 20 ms. Fails after `timeoutMs` with `what`. */

@@ -20,6 +20,7 @@ export class TcpProxy {
   #port = 0;
   #paused = false;
   readonly #pairs = new Set<Pair>();
+  #accepted = 0;
 
   private constructor(target: TcpTarget) {
     this.target = target;
@@ -38,6 +39,11 @@ export class TcpProxy {
   /** How many clients are connected. */
   get connections(): number {
     return this.#pairs.size;
+  }
+
+  /** How many connections there have been. */
+  get accepted(): number {
+    return this.#accepted;
   }
 
   /** A URL of the target, led through this proxy. */
@@ -103,6 +109,7 @@ export class TcpProxy {
   }
 
   #take(near: net.Socket): void {
+    this.#accepted += 1;
     const pair: Pair = { near, far: undefined };
     this.#pairs.add(pair);
     this.#watch(pair, near);

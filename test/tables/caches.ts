@@ -1,6 +1,6 @@
 /** Caches that use every feature between them, beside those of examples/. */
 import type { Inputs } from '../../operator/cache/inputs.ts';
-import type { Value } from '../support/operator-fixtures.ts';
+import type { Value } from '../support/manifests.ts';
 
 const sha256 = 'a'.repeat(64);
 const publicKey = `builders-1:${'A'.repeat(43)}=`;
@@ -123,7 +123,7 @@ export const CACHES: readonly NamedCache[] = [
     },
   },
   {
-    title: 'a cache that others sign, behind an HTTPRoute, without a gateway',
+    title: 'a cache that others sign, behind an HTTPRoute',
     name: 'self-signed',
     spec: {
       signing: { mode: 'SelfSigned', publicKeys: [publicKey] },
@@ -133,16 +133,16 @@ export const CACHES: readonly NamedCache[] = [
       },
       networkPolicy: { enabled: false },
     },
-    inputs: { apiUrl: undefined, hasPublicName: undefined },
+    inputs: { apiUrl: undefined },
   },
   {
-    title: 'a cache whose public name another namespace has, in a cluster with nothing optional',
-    name: 'name-taken',
+    title: 'a cache without a public name, in a cluster with nothing optional',
+    name: 'plain',
     spec: {
       httpRoute: { hostnames: ['nix.example.org'], parentRefs: [{ name: 'public' }] },
       monitoring: { serviceMonitor: { enabled: true } },
       replicas: 0,
     },
-    inputs: { hasPublicName: false, served: { httpRoute: false, serviceMonitor: false } },
+    inputs: { apiUrl: undefined, served: { httpRoute: false, serviceMonitor: false } },
   },
 ];

@@ -61,6 +61,12 @@ const names: readonly RuleExamples[] = [
   ),
   cacheRule(
     '',
+    'the name must begin with a letter: it is the name of a Service too',
+    keeps('a name with a digit', {}, { name: 'a1' }),
+    breaks('metadata.name', 'a name that begins with a digit', {}, { name: '1a' }),
+  ),
+  cacheRule(
+    '',
     'the name must not be "api": that host name belongs to the API',
     keeps('the name api2', {}, { name: 'api2' }),
     breaks('metadata.name', 'the name api', {}, { name: 'api' }),

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { BinaryCache, Caches } from '../../../server/cache/index.ts';
-import { decodePath, hostnameOf } from '../../../server/http/address.ts';
-import { tokenOf } from '../../../server/http/credentials.ts';
 import { Front } from '../../../server/http/front.ts';
 import { parseRange } from '../../../server/http/range.ts';
 import { Urls } from '../../../server/http/urls.ts';
+import { decodePath, hostnameOf, tokenOf } from '../../../server/wire/index.ts';
 
 describe('a request path', () => {
   it('is decoded once', () => {

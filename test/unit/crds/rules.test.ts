@@ -63,7 +63,7 @@ describe('the rules of all kinds', () => {
     ['main', true],
     ['a', true],
     ['my-cache-2', true],
-    ['2fast', true],
+    ['2fast', false],
     ['a'.repeat(45), true],
     ['a'.repeat(46), false],
     ['api', false],

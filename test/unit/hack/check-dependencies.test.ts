@@ -57,6 +57,12 @@ describe('the dependency check', () => {
       /may not import server\/http/,
     ],
     [
+      'a runtime that knows of caches',
+      'operator/runtime/a.ts',
+      "import type { B } from '../../crds/index.ts';",
+      /operator\/runtime may not import crds .*no other room/,
+    ],
+    [
       'a room that imports the wiring',
       'server/http/a.ts',
       "import { log } from '../main.ts';",

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { tokenOf } from '../../../server/http/credentials.ts';
+import { tokenOf } from '../../../server/wire/index.ts';
 
 const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
 

@@ -10,7 +10,8 @@ import { namesOf, ROUTES_ANNOTATION } from '../../../operator/cache/names.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { Secret } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';
-import { cacheOf, inputsOf, secretsOf, secretsView, type Value } from '../../support/operator-fixtures.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, inputsOf, secretsOf, secretsView } from '../../support/operator-fixtures.ts';
 
 function fileOf(cache: Cache, inputs: Inputs): string {
   return (configMapOf(cache, inputs).data as Record<string, string>)['cache.yaml'] ?? '';

@@ -5,7 +5,8 @@ import { labelsOf } from '../../../operator/cache/names.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type Desired, ownerReference } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';
-import { cacheOf, inputsOf, secretsOf, secretsView, type Value } from '../../support/operator-fixtures.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, inputsOf, secretsOf, secretsView } from '../../support/operator-fixtures.ts';
 
 /** Objects as the operator makes them once every Secret is there. */
 function objectsOf(cache: Cache): Desired[] {
@@ -279,6 +280,20 @@ describe('the pod template', () => {
     assert.equal(labels?.['app.kubernetes.io/name'], 'narwhal');
     assert.equal(labels?.team, 'a');
   });
+});
+
+describe('the account of the pods', () => {
+  const accountsOf = (serviceAccountName?: string) => {
+    const objects = desired(cacheOf(pod({ ...(serviceAccountName && { serviceAccountName }) })), inputsOf());
+    return objects.filter(({ kind }) => kind === 'ServiceAccount').map(({ metadata }) => metadata.name);
+  };
+
+  it('is one of their own, also where the manifest names that one', () => {
+    assert.deepEqual(accountsOf(), ['main-server']);
+    assert.deepEqual(accountsOf('main-server'), ['main-server']);
+  });
+
+  it('is no concern of ours where somebody else has made it', () => assert.deepEqual(accountsOf('other'), []));
 });
 
 function specOfKind(kind: string, spec: Value, inputs = inputsOf()): Record<string, unknown> | undefined {

@@ -25,7 +25,7 @@ interface Case {
 
 const cases: Case[] = [
   ...readdirSync(EXAMPLES).flatMap((file) =>
-    cachesOf(readFileSync(path.join(EXAMPLES, file), 'utf8'), file).map((cache) => ({
+    cachesOf(readFileSync(path.join(EXAMPLES, file), 'utf8')).map((cache) => ({
       title: `examples/${file}`,
       file: `example-${file}`,
       cache,

@@ -1,7 +1,7 @@
 /** Proxies in front: what they say of a client counts only where the connection comes from one that is trusted. */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
-import { CacheError } from '../cache/index.ts';
+import { AddressError } from './errors.ts';
 
 export type Scheme = 'http' | 'https';
 
@@ -9,7 +9,7 @@ export class TrustedProxies {
   readonly #networks = new BlockList();
   readonly #isNone: boolean;
 
-  /** @param networks addresses, or networks as `10.0.0.0/8`. @throws CacheError Invalid */
+  /** @param networks addresses, or networks as `10.0.0.0/8`. @throws AddressError */
   constructor(networks: readonly string[]) {
     this.#isNone = networks.length === 0;
     for (const network of networks) {
@@ -17,19 +17,19 @@ export class TrustedProxies {
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
       const most = family === 'ipv6' ? 128 : 32;
       if (isIP(address) === 0 || Number(bits ?? most) > most)
-        throw new CacheError('Invalid', `--trusted-proxies: expected an address or a network, got ${network}`);
+        throw new AddressError(`--trusted-proxies: expected an address or a network, got ${network}`);
       this.#networks.addSubnet(address, Number(bits ?? most), family);
     }
   }
 
   /** Address of the client: the nearest one that no trusted proxy has. */
   remoteOf(request: IncomingMessage): string {
-    let remote = plain(request.socket.remoteAddress ?? '');
-    if (!this.#trusts(remote)) return remote;
+    let remote = plainAddress(request.socket.remoteAddress ?? '');
+    if (!this.trusts(remote)) return remote;
     // Each proxy appends whom it heard; what stands further left may be a lie.
     const said = String(request.headers['x-forwarded-for'] ?? '').split(',');
-    for (let next = said.pop(); next !== undefined && this.#trusts(remote); next = said.pop()) {
-      const address = plain(next.trim());
+    for (let next = said.pop(); next !== undefined && this.trusts(remote); next = said.pop()) {
+      const address = plainAddress(next.trim());
       if (isIP(address) === 0) break;
       remote = address;
     }
@@ -44,16 +44,18 @@ export class TrustedProxies {
       ?.trim()
       .toLowerCase();
     if (said !== 'http' && said !== 'https') return undefined;
-    return this.#trusts(plain(request.socket.remoteAddress ?? '')) ? said : undefined;
+    return this.trusts(plainAddress(request.socket.remoteAddress ?? '')) ? said : undefined;
   }
 
-  #trusts(address: string): boolean {
+  /** Whether what a connection from this address says of its client counts. */
+  trusts(remoteAddress: string): boolean {
+    const address = plainAddress(remoteAddress);
     if (this.#isNone || isIP(address) === 0) return false;
     return this.#networks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
   }
 }
 
 /** An IPv4 address as a socket for both families writes it. */
-function plain(address: string): string {
+export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
 }

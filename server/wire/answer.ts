@@ -1,6 +1,12 @@
-/** Answers on bare `http` objects, shared by the hot routes and koa. */
+/** Answers on bare `http` objects. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Answer } from './errors.ts';
+
+export interface Answer {
+  readonly status: number;
+  /** One line of plain ASCII, shown by nix and cachix as it is. */
+  readonly text: string;
+  readonly retryAfterSeconds?: number;
+}
 
 /** nix shows bodies below 1 KiB; a text may quote what a client sent. */
 const MAX_TEXT = 900;
@@ -9,6 +15,7 @@ const MAX_TEXT = 900;
 export function sendText(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
   const text = answer.text.replace(/[^ -~]/g, '?').slice(0, MAX_TEXT);
   const body = Buffer.from(`${text}\n`);
+  outlive(request, response);
   const headers: Record<string, string | number> = {
     'Content-Type': 'text/plain; charset=utf-8',
     'Content-Length': body.length,
@@ -35,6 +42,25 @@ const NOT_FOUND_HEADERS = [
 export function sendMiss(request: IncomingMessage, response: ServerResponse): void {
   response.writeHead(404, NOT_FOUND_HEADERS);
   response.end(request.method === 'HEAD' ? undefined : NOT_FOUND);
+}
+
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * Before an answer that may come before the body has: a client that asked for the end of the connection gets it when it
+ * has sent all. Node would close at once, with unread data, and the client would see a reset instead of our answer.
+ */
+export function outlive(request: IncomingMessage, response: ServerResponse): void {
+  if (response.shouldKeepAlive || request.complete || !hasBody(request)) return;
+  response.shouldKeepAlive = true;
+  const { socket } = request;
+  const close = () => {
+    if (request.complete && response.writableFinished) socket.destroySoon();
+  };
+  request.once('end', close);
+  response.once('finish', close);
 }
 
 const LINGER_BYTES = 64 * 1024 * 1024;

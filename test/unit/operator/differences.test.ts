@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { desired } from '../../../operator/cache/desired.ts';
-import { restartReasons } from '../../../operator/cache/restarts.ts';
+import { restartReasons } from '../../../operator/cache/differences.ts';
 import type { AnyObj, Desired } from '../../../operator/runtime/index.ts';
-import { cacheOf, inputsOf, type Value } from '../../support/operator-fixtures.ts';
-import { liveOf } from '../../support/operator-world.ts';
+import { liveOf } from '../../support/live-object.ts';
+import type { Value } from '../../support/manifests.ts';
+import { cacheOf, inputsOf } from '../../support/operator-fixtures.ts';
 import { podTemplate } from '../../tables/caches.ts';
 
 function workloadOf(spec: Value, inputs = inputsOf()): Desired {

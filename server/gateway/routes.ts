@@ -1,0 +1,84 @@
+/** From an address to the cache that answers it, by the routing table. Pure. */
+import { createHash } from 'node:crypto';
+import { parseRoutingTable, type RoutingTable, tokenDigits } from '../../crds/index.ts';
+import {
+  type Answer,
+  cacheOfHost,
+  cachePath,
+  decodePath,
+  hostnameOf,
+  inOrder,
+  type OwnHost,
+  parseAlias,
+  parseApiUrl,
+  rawPath,
+  tokenOf,
+} from '../wire/index.ts';
+
+/** What of a request decides where it goes. */
+export interface Address {
+  readonly method: string;
+  /** As it stands in the request line. */
+  readonly url: string;
+  readonly host: string | undefined;
+  readonly authorization: string | undefined;
+}
+
+/** Routes of the API that name no cache: a token's self-test, and Cachix Deploy with its WebSockets. */
+const BY_TOKEN = /^\/(?:api\/v1\/user|api\/v[12]\/deploy\/.+|ws|ws-deployment)$/;
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST']);
+
+export class Routes {
+  readonly table: RoutingTable;
+  /** Of the API URL: for requests that name no host. */
+  readonly host: string;
+  readonly #hosts: readonly OwnHost[];
+  readonly #byToken = new Map<string, string>();
+  readonly #only: string | undefined;
+
+  /** @throws RoutingTableError, AddressError */
+  constructor(text: string) {
+    const table = parseRoutingTable(text);
+    const api = parseApiUrl(table.apiUrl, 'apiUrl');
+    this.table = table;
+    this.host = api.url.host;
+    this.#hosts = inOrder([api, ...table.aliases.map((alias) => parseAlias(alias, 'aliases'))]);
+    const names = Object.keys(table.caches);
+    for (const name of names)
+      for (const digits of table.caches[name]?.tokens ?? [])
+        if (!this.#byToken.has(digits)) this.#byToken.set(digits, name);
+    this.#only = names.length === 1 ? names[0] : undefined;
+  }
+
+  /** The cache that an address means, or what to answer. The texts are those of a server. */
+  resolve({ method, url, host, authorization }: Address): string | Answer {
+    const path = decodePath(rawPath(url));
+    if (path === undefined) return { status: 404, text: 'not found' };
+    if (BY_TOKEN.test(path))
+      return this.#cacheOfToken(authorization) ?? { status: 401, text: 'no cache here knows this token' };
+    const inside = cachePath(path);
+    if (inside !== undefined) return this.#has(inside.cache) ? inside.cache : this.#unknown(authorization);
+    const named = cacheOfHost(this.#hosts, hostnameOf(host ?? ''));
+    const cache = named !== undefined && this.#has(named) ? named : this.#only;
+    if (cache !== undefined) return cache;
+    if (!METHODS.has(method)) return { status: 405, text: `${method} is not possible here` };
+    return { status: 404, text: 'no such cache' };
+  }
+
+  #has(name: string): boolean {
+    return Object.hasOwn(this.table.caches, name);
+  }
+
+  #cacheOfToken(authorization: string | undefined): string | undefined {
+    const token = tokenOf(authorization);
+    if (token === undefined) return undefined;
+    return this.#byToken.get(createHash('sha256').update(token).digest('hex').slice(0, tokenDigits));
+  }
+
+  /** Strangers are not told which caches exist. */
+  #unknown(authorization: string | undefined): Answer {
+    return this.#cacheOfToken(authorization) !== undefined
+      ? { status: 404, text: 'no such cache' }
+      : { status: 401, text: 'no such cache, or no access to it without a token' };
+  }
+}

@@ -1,0 +1,49 @@
+/** Certificate and key of the listeners: files that somebody renews. */
+import { readFile } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
+import type { Logger } from 'pino';
+
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface TlsPair {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** @throws errors of the operating system, and of TLS where the two do not belong together */
+export async function readPair({ cert, key }: TlsFiles): Promise<TlsPair> {
+  const [certBytes, keyBytes] = await Promise.all([readFile(cert), readFile(key)]);
+  const pair = { cert: certBytes, key: keyBytes };
+  createSecureContext(pair);
+  return pair;
+}
+
+/** Looks at the files every now and then; `use` gets a pair that is another one and sound. The function ends it. */
+export function watchPair(
+  files: TlsFiles,
+  first: TlsPair,
+  { intervalMs, use, logger }: { intervalMs: number; use: (pair: TlsPair) => void; logger: Logger },
+): () => void {
+  let last = first;
+  let said = '';
+  const look = async () => {
+    try {
+      const pair = await readPair(files);
+      said = '';
+      if (pair.cert.equals(last.cert) && pair.key.equals(last.key)) return;
+      last = pair;
+      use(pair);
+      logger.info('the certificate has changed and is in use');
+    } catch (error) {
+      // Perhaps only one of the two is written yet.
+      const reason = error instanceof Error ? error.message : String(error);
+      if (reason !== said) logger.error({ reason }, 'the certificate could not be read; the last good one stays');
+      said = reason;
+    }
+  };
+  const timer = setInterval(() => void look(), intervalMs);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,62 @@
+/** Servers of `node:http` with the bounds that every door of ours has. */
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+export interface Timeouts {
+  /** Until the headers of a request are there. */
+  readonly headersMs: number;
+  /** Without a byte of a request's body. */
+  readonly idleBodyMs: number;
+  /** Without a byte of an answer taken: a reader that stands still holds a file open. nix stalls for up to 300 s. */
+  readonly idleResponseMs: number;
+  /** Between two requests on a connection. cachix pools connections for 30 s, nix compresses for longer. */
+  readonly keepAliveMs: number;
+}
+
+export const defaultTimeouts: Timeouts = {
+  headersMs: 60_000,
+  idleBodyMs: 60_000,
+  idleResponseMs: 600_000,
+  keepAliveMs: 75_000,
+};
+
+export function serverOptions({
+  headersMs,
+  keepAliveMs,
+}: Pick<Timeouts, 'headersMs' | 'keepAliveMs'>): ServerOptions<typeof IncomingMessage, typeof ServerResponse> {
+  return {
+    headersTimeout: headersMs,
+    // No total limit: a slow upload of a big NAR may take hours. Bodies have an idle limit of their own.
+    requestTimeout: 0,
+    keepAliveTimeout: keepAliveMs,
+    connectionsCheckingInterval: Math.min(5000, headersMs),
+    noDelay: true,
+  };
+}
+
+/** Stops accepting, lets requests finish for `graceMs`, then cuts what is left. */
+export async function closeServer(server: Server, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+  // A keep-alive connection that falls idle later would hold the server open.
+  const sweep = setInterval(() => server.closeIdleConnections(), 100);
+  await closed;
+  clearTimeout(timer);
+  clearInterval(sweep);
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+/** What Node's parser does not take: smuggled or broken requests, headers that never end. */
+export function refuse(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,141 @@
+// Public names: who has one, what the gateway is told, and how an administrator decides otherwise.
+import assert from 'node:assert/strict';
+import { hashToken } from '../../crds/index.ts';
+import { kinds } from '../../operator/runtime/index.ts';
+import { BINARY_CACHE } from '../support/cache-conditions.ts';
+import { CacheNamespace } from '../support/cache-namespace.ts';
+import { installCrds } from '../support/crds.ts';
+import type { Kubernetes } from '../support/kubernetes.ts';
+import { describeWith } from '../support/needs.ts';
+import type { Operator } from '../support/operator.ts';
+import { until } from '../support/server.ts';
+import { sharedKubernetes } from '../support/shared-kubernetes.ts';
+
+const TOKENS = {
+  tokens: [
+    { name: 'push', permissions: ['Write'] },
+    { name: 'hashed', permissions: ['Read'], sha256: 'ab'.repeat(32) },
+  ],
+};
+
+describeWith('kubernetes', 'a public name', () => {
+  let kubernetes: Kubernetes;
+  /** Where the operator is. */
+  let home: CacheNamespace;
+  /** In the order of their names, which decides about nothing. */
+  let one: CacheNamespace;
+  let two: CacheNamespace;
+  let operator: Operator;
+
+  before(async function () {
+    this.timeout(120_000);
+    kubernetes = await sharedKubernetes();
+    await installCrds(kubernetes);
+    home = await CacheNamespace.make(kubernetes, 'names-home');
+    one = await CacheNamespace.make(kubernetes, 'names-1');
+    two = await CacheNamespace.make(kubernetes, 'names-2');
+    // The second namespace is first, and nobody looks yet.
+    const { metadata } = await two.cache('older', TOKENS);
+    const created = Date.parse(metadata.creationTimestamp);
+    await until('another second has begun', () => Date.now() >= created + 1000);
+    await one.cache('older');
+    const names = `${home.name},${one.name},${two.name}`;
+    operator = await home.operator({ args: ['--watch-namespaces', names, '--api-url', 'https://cache.example.org'] });
+  });
+  after(() => home?.remove());
+
+  const urlOf = async (namespace: CacheNamespace, cache: string) =>
+    (await namespace.get(BINARY_CACHE, cache)).status?.url;
+  const keyOf = async (namespace: CacheNamespace, cache: string) =>
+    String((await namespace.get(BINARY_CACHE, cache)).status?.publicKeys).split(':')[0];
+  /** Both settled, with what has become of the name. */
+  const has = (namespace: CacheNamespace, cache: string, reason: string) =>
+    namespace.until(cache, 'Exposed', 'False', reason);
+  const routes = async () =>
+    JSON.parse((await home.get(kinds.ConfigMap, 'narwhal-routes')).data?.['routes.json'] ?? '');
+  const record = (cache: string, namespace: string | null) =>
+    home.patch(kinds.ConfigMap, 'narwhal-names', { data: { [cache]: namespace } });
+
+  it('belongs to the older of two caches; the other one signs by the name of its namespace', async () => {
+    for (const namespace of [one, two]) await namespace.settled('older');
+    // Without a gateway nobody serves it yet.
+    await has(two, 'older', 'GatewayPending');
+    const { message } = await has(one, 'older', 'NameTaken');
+    assert.match(message, new RegExp(`the public name older belongs to the namespace ${two.name};`));
+    assert.equal(await urlOf(two, 'older'), 'https://older.cache.example.org');
+    assert.equal(await urlOf(one, 'older'), `http://older.${one.name}.svc`);
+    assert.equal(await keyOf(two, 'older'), 'older.cache.example.org-1');
+    assert.equal(await keyOf(one, 'older'), `older.${one.name}-1`);
+    assert.deepEqual((await home.get(kinds.ConfigMap, 'narwhal-names')).data, { older: two.name });
+  });
+
+  it('is in the table of the gateway, with the beginnings of the hashes of tokens and no token', async () => {
+    const { data } = await two.get(kinds.Secret, 'older-token-push');
+    const token = Buffer.from(data?.token ?? '', 'base64').toString();
+    const tokens = [hashToken(token).slice(0, 16), 'ab'.repeat(8)].sort();
+    const caches = { older: { url: `http://older.${two.name}.svc`, tokens } };
+    await until('the table is complete', async () => (await routes()).caches.older?.tokens.length === 2);
+    assert.deepEqual(await routes(), { apiUrl: 'https://cache.example.org', caches });
+    assert.ok(!JSON.stringify(await home.get(kinds.ConfigMap, 'narwhal-routes')).includes(token));
+  });
+
+  it('stays when the operator is started again, and goes where the administrator says', async () => {
+    await operator.stop();
+    await operator.restart();
+    await operator.untilReconciled(6);
+    await has(one, 'older', 'NameTaken');
+    await record('older', one.name);
+    await has(two, 'older', 'NameTaken');
+    await has(one, 'older', 'GatewayPending');
+    assert.equal(await urlOf(one, 'older'), 'https://older.cache.example.org');
+    await until(
+      'the gateway is told',
+      async () => (await routes()).caches.older?.url === `http://older.${one.name}.svc`,
+    );
+    // Keys are for ever.
+    for (const [namespace, key] of [
+      [one, `older.${one.name}-1`],
+      [two, 'older.cache.example.org-1'],
+    ] as const) {
+      await namespace.settled('older');
+      assert.equal(await keyOf(namespace, 'older'), key);
+    }
+  });
+
+  it('stays with the namespace of a cache that was deleted, until it is released', async () => {
+    await one.cache('bound');
+    await one.settled('bound');
+    await one.delete(BINARY_CACHE, 'bound');
+    await until('the gateway is told', async () => (await routes()).caches.bound === undefined);
+    await two.cache('bound');
+    await has(two, 'bound', 'NameTaken');
+    await record('bound', null);
+    await has(two, 'bound', 'GatewayPending');
+    assert.equal((await home.get(kinds.ConfigMap, 'narwhal-names')).data?.bound, two.name);
+  });
+
+  it('is for caches of the namespaces that may have one', async () => {
+    await operator.stop();
+    await operator.restart({ args: ['--gateway-namespaces', one.name] });
+    await two.cache('barred');
+    await has(two, 'barred', 'NamespaceNotAllowed');
+    await two.settled('barred');
+    assert.equal(await keyOf(two, 'barred'), `barred.${two.name}-1`);
+    assert.equal(await urlOf(two, 'barred'), `http://barred.${two.name}.svc`);
+    assert.equal((await home.get(kinds.ConfigMap, 'narwhal-names')).data?.barred, undefined);
+    await one.cache('allowed');
+    await has(one, 'allowed', 'GatewayPending');
+    await until('the gateway is told', async () => Object.keys((await routes()).caches).join() === 'allowed,older');
+    await operator.stop();
+    await operator.restart();
+  });
+
+  it('is no matter of a fight over the table', async () => {
+    const undo = () => home.patch(kinds.ConfigMap, 'narwhal-routes', { data: { 'routes.json': '{}' } });
+    const isOurs = (now?: { data?: Readonly<Record<string, string>> }) => now?.data?.['routes.json'] !== '{}';
+    const tookMs = await home.fight(kinds.ConfigMap, 'narwhal-routes', { isOurs, undo, times: 4 });
+    assert.ok(tookMs > 850, `${tookMs} ms`);
+    const [line] = (await operator.lines()).filter(({ configMap }) => configMap === 'narwhal-routes');
+    assert.match(line?.msg ?? '', /something else undoes each write/);
+  });
+});
