@@ -181,6 +181,8 @@ export class Exchange {
       setHost: false,
     });
     this.#onward = onward;
+    // Whoever cares hears of the first; one that comes after it must not end the process.
+    onward.on('error', () => {});
     onward.once('response', (answer) => this.#guard(() => this.#relay(answer)));
     return onward;
   }

@@ -21,6 +21,10 @@ export class Tunnels {
 
   /** @param head what the client has sent behind its request already */
   open(near: Socket, head: Buffer, { answer, far, head: farHead }: Opened): void {
+    if (near.destroyed) {
+      far.destroy();
+      return;
+    }
     this.#near.add(near);
     for (const [one, other] of [
       [near, far],
@@ -40,7 +44,7 @@ export class Tunnels {
     near.pipe(far).pipe(near);
   }
 
-  /** Ends all: agents come back a second later, to another gateway. What was sent before still arrives. */
+  /** Ends all: agents come back a second later, to another gateway. */
   close(): void {
     for (const near of this.#near) near.destroySoon();
   }

@@ -53,11 +53,6 @@ export class Upstream {
     return socket !== null && this.#pool.connected.has(socket);
   }
 
-  /** Sockets to these servers. */
-  get connections(): number {
-    return this.#pool.opened;
-  }
-
   /**
    * A new connection, for one request that cannot be repeated. Tried again for `waitMs`, since its client may not be able
    * to. @throws UnreachableError, or the signal's reason
@@ -100,7 +95,6 @@ export class Upstream {
 class Pool extends http.Agent {
   readonly connected = new WeakSet<Socket>();
   readonly #connectTimeoutMs: number;
-  opened = 0;
 
   constructor(connectTimeoutMs: number) {
     super({ keepAlive: true, timeout: IDLE_MS, maxFreeSockets: IDLE_CONNECTIONS, scheduling: 'lifo' });
@@ -110,15 +104,11 @@ class Pool extends http.Agent {
   override createConnection(options: { host?: string | null; port?: number | string | null }): Socket {
     const socket = open(String(options.host), Number(options.port));
     const timer = setTimeout(() => socket.destroy(late(this.#connectTimeoutMs)), this.#connectTimeoutMs);
-    this.opened++;
     socket.once('connect', () => {
       clearTimeout(timer);
       this.connected.add(socket);
     });
-    socket.once('close', () => {
-      clearTimeout(timer);
-      this.opened--;
-    });
+    socket.once('close', () => clearTimeout(timer));
     return socket;
   }
 
