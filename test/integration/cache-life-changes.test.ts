@@ -45,7 +45,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const before = await cache.life();
       const watcher = new Watcher(cache);
       await cache.applied({ storages: TWO, ...spec });
-      watcher.stop();
+      await watcher.stop();
       assert.deepEqual(watcher.ready.slice(-2), ['False Progressing', 'True Ready'], watcher.ready.join());
       assert.deepEqual(await cache.life(), before);
       const { data } = JSON.parse(await cache.kubectl('get', 'configmap', 'main-config', '-o', 'json'));
@@ -166,7 +166,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const { uid, restarts } = await cache.life();
       assert.ok(uid !== before.uid && restarts === 0);
       assert.ok(await isServed(cache, published));
-      watcher.stop();
+      await watcher.stop();
       assert.deepEqual([...watcher.pods], [uid]);
     }
 

@@ -52,7 +52,7 @@ describeWith('kubernetes', 'the life of a cache: edits that race', () => {
     await until('the pod is replaced', () => watcher.pods.size > 0);
     await patch({ image: null, priority: 21 });
     await cache.until('Ready', 'True');
-    watcher.stop();
+    await watcher.stop();
     assert.equal((await cache.pod()).spec.containers[0]?.image, 'narwhal:test');
     assert.equal(await priority(), 21);
     assert.ok(await isServed(cache, published));

@@ -263,7 +263,11 @@ export class Watcher {
   readonly pods = new Set<string>();
   readonly #stops: (() => void)[];
 
-  constructor({ cluster, namespace, name }: LivingCache) {
+  readonly #cache: LivingCache;
+
+  constructor(cache: LivingCache) {
+    this.#cache = cache;
+    const { cluster, namespace, name } = cache;
     const { caches, pods } = cluster.watched;
     const known = new Set([...pods.all(namespace)].map(({ metadata }) => metadata.uid));
     this.#stops = [
@@ -279,7 +283,13 @@ export class Watcher {
     ];
   }
 
-  stop(): void {
+  /** Ends once it has seen all that has happened until now. */
+  async stop(): Promise<void> {
+    const { cluster, namespace, name } = this.#cache;
+    await until('the watcher has seen the last state', async () => {
+      const { metadata } = await cluster.kubernetes.expect(pathOf('BinaryCache', namespace, name));
+      return cluster.watched.caches.get({ namespace, name })?.metadata.resourceVersion === metadata?.resourceVersion;
+    });
     for (const stop of this.#stops) stop();
   }
 }
