@@ -50,7 +50,10 @@ export class OwnProcess {
     const ended = new Promise<number | null>((resolve) => child.on('close', (code) => resolve(code)));
     let output = '';
     const ready = await new Promise<{ listen: string[]; admin: string }>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`it did not start:\n${output}`)), START_MS);
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        reject(new Error(`it did not start:\n${output}`));
+      }, START_MS);
       const hear = (chunk: string) => {
         output += chunk;
         onOutput(chunk);
