@@ -35,6 +35,8 @@ export interface LivingCacheInit {
   readonly before?: readonly string[];
   /** Flags of the operator. */
   readonly args?: readonly string[];
+  /** Namespaces that it looks after too. */
+  readonly namespaces?: readonly string[];
 }
 
 /** A token that may push. */
@@ -47,9 +49,15 @@ export class LivingCache implements PushTarget {
   readonly operator: Operator;
   /** A port of this machine that leads to the Service. */
   readonly url: string;
+  /** Those that the operator looks after. */
+  readonly #namespaces: readonly string[];
   #looks = 0;
 
-  private constructor(parts: Pick<LivingCache, 'cluster' | 'namespace' | 'name' | 'operator' | 'url'>) {
+  private constructor(
+    parts: Pick<LivingCache, 'cluster' | 'namespace' | 'name' | 'operator' | 'url'>,
+    namespaces: readonly string[],
+  ) {
+    this.#namespaces = namespaces;
     this.cluster = parts.cluster;
     this.namespace = parts.namespace;
     this.name = parts.name;
@@ -58,11 +66,15 @@ export class LivingCache implements PushTarget {
   }
 
   /** A namespace with an operator that looks after it, and no cache yet. */
-  static async prepare(cluster: Cluster, { name = 'main', args = [] }: LivingCacheInit = {}): Promise<LivingCache> {
+  static async prepare(cluster: Cluster, init: LivingCacheInit = {}): Promise<LivingCache> {
+    const { name = 'main', args = [] } = init;
     const namespace = await cluster.kubernetes.namespace('life');
-    const operator = await cluster.operator(namespace, { args: [...PATIENT, ...args] });
+    const namespaces = [namespace, ...(init.namespaces ?? [])];
+    const operator = await cluster.operator(namespace, {
+      args: [...PATIENT, '--watch-namespaces', namespaces.join(','), ...args],
+    });
     const url = await cluster.services.open({ namespace, name });
-    return new LivingCache({ cluster, namespace, name, operator, url });
+    return new LivingCache({ cluster, namespace, name, operator, url }, namespaces);
   }
 
   /** Applies a manifest and waits until the cache is ready. */
@@ -232,26 +244,26 @@ export class LivingCache implements PushTarget {
     return runToEnd([process.execPath, OPERATOR, ...words], { env: { PATH: process.env.PATH, HOME: folder } });
   }
 
-  /** Ends the operator and deletes the namespace; resolves when no pod of it runs any more. */
+  /** Ends the operator and deletes its namespaces; resolves when no pod of them runs any more. */
   async remove(): Promise<void> {
     await this.operator.remove();
-    // The namespace controller waits for five seconds before it deletes anything.
-    for (const path of [
-      `/apis/apps/v1/${this.#place}/statefulsets`,
-      `/api/v1/${this.#place}/pods`,
-      `/api/v1/${this.#place}`,
-    ])
-      await this.cluster.kubernetes.request(path, { method: 'DELETE' });
-    const { pods } = this.cluster.watched;
-    await until('the pods are gone', () => [...pods.all(this.namespace)].length === 0, 60_000);
-  }
-
-  get #place(): string {
-    return `namespaces/${this.namespace}`;
+    const { kubernetes, watched } = this.cluster;
+    const places = this.#namespaces.map((name) => `namespaces/${name}`);
+    for (const place of places) {
+      // The namespace controller waits for five seconds before it deletes anything.
+      const paths = [
+        `/apis/apps/v1/${place}/deployments`,
+        `/apis/apps/v1/${place}/statefulsets`,
+        `/api/v1/${place}/pods`,
+      ];
+      for (const path of [...paths, `/api/v1/${place}`]) await kubernetes.request(path, { method: 'DELETE' });
+    }
+    const left = () => this.#namespaces.flatMap((name) => [...watched.pods.all(name)]);
+    await until('the pods are gone', () => left().length === 0, 60_000);
   }
 
   #get(plural: string, name: string) {
-    return this.cluster.kubernetes.expect(`/api/v1/${this.#place}/${plural}/${name}`);
+    return this.cluster.kubernetes.expect(`/api/v1/namespaces/${this.namespace}/${plural}/${name}`);
   }
 }
 
