@@ -90,7 +90,7 @@ function readDocument(document: Document.Parsed, lines: LineCounter): YamlDocume
 }
 
 /** kubectl reads YAML 1.1, where these words are booleans; here they are texts. Quotes settle it for both. */
-const booleansOfYaml11 = /^(y|n|yes|no|on|off)$/i;
+const booleansOfYaml11 = /^(y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$/;
 
 function ambiguousWords(document: Document.Parsed, lineAt: (offset: number | undefined) => number): YamlIssue[] {
   const issues: YamlIssue[] = [];

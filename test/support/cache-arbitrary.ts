@@ -110,7 +110,8 @@ function mendStorages(spec: Spec): void {
   for (const [index, storage] of storages.entries()) {
     if (storage.s3) delete storage.local;
     else storage.local ??= {};
-    if (storage.name === 'db') storage.name = 'd';
+    // A name that no other storage has by chance.
+    if (storage.name === 'db') storage.name = 'notthedatabase';
     if (strategy === 'Split') storage.weight = index === 0 ? 100 : 0;
   }
 }
