@@ -45,8 +45,8 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const before = await cache.life();
       const watcher = new Watcher(cache);
       await cache.applied({ storages: TWO, ...spec });
-      watcher.stop();
-      assert.deepEqual(watcher.ready.slice(-2), ['False Progressing', 'True Ready'], watcher.ready.join());
+      await watcher.stop();
+      assert.match(watcher.ready.join(', '), /(False|Unknown) Progressing, True Ready$/);
       assert.deepEqual(await cache.life(), before);
       const { data } = JSON.parse(await cache.kubectl('get', 'configmap', 'main-config', '-o', 'json'));
       const sha256 = createHash('sha256').update(data['cache.yaml']).digest('hex');
@@ -166,7 +166,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const { uid, restarts } = await cache.life();
       assert.ok(uid !== before.uid && restarts === 0);
       assert.ok(await isServed(cache, published));
-      watcher.stop();
+      await watcher.stop();
       assert.deepEqual([...watcher.pods], [uid]);
     }
 

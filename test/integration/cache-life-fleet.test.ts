@@ -115,7 +115,7 @@ describeWith(['kubernetes', 'postgres', 'versitygw'], 'the life of a cache: seve
     });
     await cache.applied({ ...spec, podTemplate: { metadata: { annotations: { 'example.org/rolled': 'yes' } } } });
     stop();
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 3);
     assert.equal(fewest, 2);
     await load?.goesOn();

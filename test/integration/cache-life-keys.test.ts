@@ -153,7 +153,7 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: its keys', () => {
         assert.match(await cache.kubectl('get', 'bc', 'main'), /^main +False +PodFailing +0 /m);
         const watcher = new Watcher(cache);
         await cache.applied({ storages });
-        watcher.stop();
+        await watcher.stop();
         assert.equal(watcher.pods.size, 1);
         assert.ok(await isServed(cache, published));
       });

@@ -47,7 +47,7 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: from nothing', () => {
     const watcher = new Watcher(cache);
     await cache.cluster.apply(cache.namespace, await readFile(EXAMPLE, 'utf8'));
     await cache.until('Ready', 'True', 'Ready');
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 1);
     assert.ok(watcher.ready.includes('False Progressing'), watcher.ready.join());
     for (const type of ['Available', 'KeysReady', 'StoragesReady'])

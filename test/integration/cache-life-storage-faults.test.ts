@@ -120,7 +120,7 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     }
     await cache.operator.restart();
     await cache.applied({ storages });
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 1);
     assert.notEqual((await cache.life()).uid, before.uid);
     assert.equal((await cache.storage('third'))?.phase, 'Ready');

@@ -88,7 +88,7 @@ describeWith('kubernetes', 'the life of a cache: its storages', () => {
     poller = Poller.start(cache, paths, { isPatient: true });
     const watcher = new Watcher(cache);
     await cache.applied({ storages: [disk('second'), first('2Gi')] });
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 1);
     const it1 = makePath();
     await pushByPut(cache, it1);
@@ -128,7 +128,7 @@ describeWith('kubernetes', 'the life of a cache: its storages', () => {
     poller = Poller.start(cache, paths, { isPatient: true });
     const watcher = new Watcher(cache);
     await cache.applied({ storages: [disk('second')] });
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 1);
     assert.equal(await cache.storage('first'), undefined);
     await assertServed();
@@ -146,7 +146,7 @@ describeWith('kubernetes', 'the life of a cache: its storages', () => {
     const watcher = new Watcher(cache);
     await cache.applied({ ...drop, storages: [disk('third')] });
     await until('the volume is gone', async () => (await claim('main-second')) === undefined);
-    watcher.stop();
+    await watcher.stop();
     assert.equal(watcher.pods.size, 1);
     await until('its bytes are gone', () => !existsSync(bytes));
     await assertServed();
