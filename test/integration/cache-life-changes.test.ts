@@ -46,7 +46,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const watcher = new Watcher(cache);
       await cache.applied({ storages: TWO, ...spec });
       await watcher.stop();
-      assert.deepEqual(watcher.ready.slice(-2), ['False Progressing', 'True Ready'], watcher.ready.join());
+      assert.match(watcher.ready.join(', '), /(False|Unknown) Progressing, True Ready$/);
       assert.deepEqual(await cache.life(), before);
       const { data } = JSON.parse(await cache.kubectl('get', 'configmap', 'main-config', '-o', 'json'));
       const sha256 = createHash('sha256').update(data['cache.yaml']).digest('hex');

@@ -82,7 +82,7 @@ describeWith('kubernetes', 'the life of a cache: edits that race', () => {
       await cache.kubectl('patch', 'cm', 'main-config', '--type=merge', '-p', JSON.stringify({ data }));
       await restored(text);
       const log = await readFile(cache.operator.log, 'utf8');
-      assert.match(log, /"object":"ConfigMap main-config","because":"something else has changed it"/);
+      assert.match(log, /"object":"ConfigMap main-config","because":"something else has changed data\.cache\.yaml"/);
       await cache.kubectl('delete', 'cm', 'main-config');
       await restored(text);
       await cache.until('Ready', 'True');

@@ -26,8 +26,8 @@ const QUICK: Readonly<Record<string, string>> = {
   NARWHAL_LOG_LEVEL: 'debug',
 };
 
-/** Flags of an operator that keeps its lease on a busy machine. */
-const PATIENT = ['--lease-duration', '15', '--renew-deadline', '10', '--lease-retry', '0.2'];
+/** Flags of an operator that looks often, and keeps its lease on a busy machine. */
+const FLAGS = ['--lease-duration', '15', '--renew-deadline', '10', '--lease-retry', '0.2', '--status-interval', '1'];
 
 export interface LivingCacheInit {
   readonly name?: string;
@@ -71,7 +71,7 @@ export class LivingCache implements PushTarget {
     const namespace = await cluster.kubernetes.namespace('life');
     const namespaces = [namespace, ...(init.namespaces ?? [])];
     const operator = await cluster.operator(namespace, {
-      args: [...PATIENT, '--watch-namespaces', namespaces.join(','), ...args],
+      args: [...FLAGS, '--watch-namespaces', namespaces.join(','), ...args],
     });
     const url = await cluster.services.open({ namespace, name });
     return new LivingCache({ cluster, namespace, name, operator, url }, namespaces);
@@ -273,9 +273,8 @@ export class Watcher {
   readonly ready: string[] = [];
   /** Uids of pods that were made. */
   readonly pods = new Set<string>();
-  readonly #stops: (() => void)[];
-
   readonly #cache: LivingCache;
+  readonly #stops: (() => void)[];
 
   constructor(cache: LivingCache) {
     this.#cache = cache;
@@ -295,13 +294,17 @@ export class Watcher {
     ];
   }
 
-  /** Ends once it has seen all that has happened until now. */
+  /** Looks no further than what there is now. */
   async stop(): Promise<void> {
     const { cluster, namespace, name } = this.#cache;
-    await until('the watcher has seen the last state', async () => {
-      const { metadata } = await cluster.kubernetes.expect(pathOf('BinaryCache', namespace, name));
-      return cluster.watched.caches.get({ namespace, name })?.metadata.resourceVersion === metadata?.resourceVersion;
+    const { caches, pods } = cluster.watched;
+    await until('all of it is seen', async () => {
+      const { metadata } = await this.#cache.object();
+      return caches.get({ namespace, name })?.metadata.resourceVersion === metadata.resourceVersion;
     });
+    const list = await cluster.kubernetes.expect(`/api/v1/namespaces/${namespace}/pods`);
+    for (const { metadata } of list.items as readonly Pod[])
+      await until('all pods are seen', () => pods.get(metadata)?.metadata.uid === metadata.uid);
     for (const stop of this.#stops) stop();
   }
 }
