@@ -47,7 +47,7 @@ describeWithOwnKubernetes('an operator whose API server', () => {
   });
 
   it('stands still stops leading in time, and another one leads when it moves again', async () => {
-    const args = ['--lease-duration', '6', '--renew-deadline', '4'];
+    const args = ['--lease-duration', '5', '--renew-deadline', '3'];
     const [first, second] = [await namespace.operator({ args }), await namespace.operator({ args })];
     await namespace.cache('main');
     await namespace.settled('main');
@@ -62,7 +62,7 @@ describeWithOwnKubernetes('an operator whose API server', () => {
     } finally {
       kubernetes.thawApi();
     }
-    // Its deadline is 4 s. Others may take over after 6 s.
+    // Its deadline is 3 s. Others may take over after 5 s.
     const heldMs = performance.now() - frozenAt;
     assert.ok(heldMs < 12_000, `${heldMs} ms`);
     assert.equal(code, 1);
