@@ -10,6 +10,7 @@ import { chartFolder, environmentOf, find, helm, render } from '../support/chart
 import { installForeignKinds, makeNamespace } from '../support/chart-cluster.ts';
 import { type Rights, rightsOf } from '../support/chart-rights.ts';
 import { describeWithOwnKubernetes, Kubernetes } from '../support/kubernetes.ts';
+import type { Value } from '../support/manifests.ts';
 import { Operator } from '../support/operator.ts';
 import { until } from '../support/server.ts';
 import { givenSecrets, richDisk, richFleet } from '../tables/rich-caches.ts';
@@ -106,23 +107,27 @@ describeWithOwnKubernetes('an operator with the rights of the chart', () => {
   }
 
   it('looks after caches from their beginning to their end, and is refused nothing', async () => {
-    await namespace.cache('disk', richDisk);
+    const [fast, ...storages] = richDisk.storages as Value[];
+    // What was given up may go at any time.
+    await namespace.cache('disk', { ...richDisk, storages: [{ ...fast, mode: 'Abandoned' }, ...storages] });
     await namespace.cache('fleet', richFleet);
     for (const name of ['disk', 'fleet']) await namespace.settled(name);
     // Less of everything.
-    const drained = { storages: [{ name: 'fast', phase: 'Drained' }] };
-    await namespace.patch(BINARY_CACHE, 'disk', { status: drained }, 'status');
     const { ingress: _, networkPolicy: __, monitoring: ___, strategy: ____, ...disk } = richDisk;
     const account = { metadata: { name: 'usable', labels: { 'narwhal.dev/usable': 'true' } } };
     await namespace.apply({ apiVersion: 'v1', kind: 'ServiceAccount', ...account });
     await namespace.cache('disk', {
       ...disk,
-      storages: (richDisk.storages as { name: string }[]).filter(({ name }) => name !== 'fast'),
+      storages,
       networkPolicy: { enabled: false },
       podTemplate: { spec: { serviceAccountName: 'usable' } },
     });
     const { autoscaling: _____, httpRoute: ______, ...fleet } = richFleet;
     await namespace.cache('fleet', fleet);
+    const config = async () => (await namespace.get(kinds.ConfigMap, 'disk-config')).data?.['cache.yaml'] ?? '';
+    await until('the servers are told', async () => !(await config()).includes('fast'));
+    // Servers keep a storage until they say that it is empty. There are none here, and with the set they need not be asked.
+    await namespace.delete(kinds.StatefulSet, 'disk');
     const gone = [
       'Ingress/disk',
       'NetworkPolicy/disk',

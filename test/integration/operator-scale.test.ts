@@ -93,17 +93,14 @@ describeWith('kubernetes', 'an operator', () => {
       const { status, body } = await namespace.tryApply(without);
       assert.equal(status, 422);
       assert.match(body.message ?? '', /a storage can be removed once status\.storages says Drained/);
-      // As the servers say it through the operator.
-      const storages = [
-        { name: 'disk', phase: 'Ready' },
-        { name: 'more', phase: 'Drained' },
-      ];
+      // As the servers say it through the operator. It would say otherwise at once.
+      await operator.stop();
+      const storages = ['disk', 'more'].map((name) => ({ name, phase: 'Drained' }));
       await namespace.patch(BINARY_CACHE, 'volumes', { status: { storages } }, 'status');
       await namespace.apply(without);
-      await until(
-        'it is no longer mounted',
-        async () => !JSON.stringify(await workload('volumes')).includes('volumes-more'),
-      );
+      await operator.restart();
+      const config = async () => (await namespace.get(kinds.ConfigMap, 'volumes-config')).data?.['cache.yaml'] ?? '';
+      await until('the servers are told', async () => !(await config()).includes('more'));
       assert.ok(await namespace.find(kinds.PersistentVolumeClaim, 'volumes-more'));
     });
   });

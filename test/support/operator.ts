@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nodeFlags } from '../../hack/lib/launch.mjs';
 import { until } from './server.ts';
 import { logFile, onFreePort, ServerProcess } from './server-process.ts';
 
@@ -57,9 +58,9 @@ export class Operator {
     return new Operator(init, await mkdtemp(path.join(os.tmpdir(), 'narwhal-operator-')));
   }
 
-  /** Starts it (again), with further variables or flags from now on. Resolves when its probe port answers. */
+  /** Starts it, after it has ended in order, with further variables or flags. Resolves when it is ready. */
   async restart(more: Pick<OperatorInit, 'args' | 'env'> = {}): Promise<void> {
-    await this.kill();
+    await this.stop();
     await onFreePort((port) => this.#startOn(port, more));
   }
 
@@ -145,12 +146,14 @@ export class Operator {
       '--status-interval': '2',
       '--numbers-interval': '1',
       '--secrets-interval': '1',
-      '--lease-duration': '3',
-      '--renew-deadline': '2',
+      // The default of the product: an API server on a busy machine may be silent for seconds.
+      '--lease-duration': '15',
+      '--renew-deadline': '10',
       '--lease-retry': '0.2',
     };
+    const words = [...Object.entries(flags).flat(), ...args, ...(more.args ?? [])];
     this.#process = new ServerProcess({
-      words: [process.execPath, main, 'run', ...Object.entries(flags).flat(), ...args, ...(more.args ?? [])],
+      words: [process.execPath, ...nodeFlags, main, 'run', ...words],
       env: { PATH: process.env.PATH, HOME: this.#folder, KUBECONFIG: kubeconfig, ...env, ...more.env },
       log: this.log,
       cwd: this.#folder,
