@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Contests } from '../../../operator/runtime/index.ts';
+import { Contests } from '../../../../operator/runtime/index.ts';
 
 describe('contests', () => {
   let now: number;
