@@ -32,7 +32,8 @@ export function held(cache: Cache, { children, reports }: Pick<Observed, 'childr
   );
   for (const { name } of cache.spec.storages) known.delete(name);
   const prefix = volumeName(cache, '');
-  const claims = new Set(volumesOf(cache).map(({ name }) => name));
+  // The database's is no storage, also where the cache moves on to PostgreSQL.
+  const claims = new Set([namesOf(cache).database, ...volumesOf(cache).map(({ name }) => name)]);
   const storages = mounted
     .flatMap(({ persistentVolumeClaim: { claimName } = { claimName: '' } }) =>
       claimName.startsWith(prefix) && !claims.has(claimName) ? [claimName.slice(prefix.length)] : [],
