@@ -6,7 +6,7 @@ import { hasConnection, hashToken, Secret } from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
 import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
 import { type SecretNeed, secretNeeds } from './keys.ts';
-import { cachesOwning, isOurs } from './names.ts';
+import { CACHE_LABEL, cachesOwning, isOurs } from './names.ts';
 import type { Cache } from './types.ts';
 
 /** What is kept of a value. */
@@ -131,7 +131,7 @@ export function viewOf(
   const publicKeys: string[] = [];
   for (const need of needs) {
     const facts = found.get(need.name);
-    const problem = problemOf(need, facts);
+    const problem = othersProblem(cache, need, facts) ?? problemOf(need, facts);
     if (problem || !facts) {
       if (problem) problems.push({ need, ...problem });
       continue;
@@ -142,6 +142,13 @@ export function viewOf(
     if (need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
   }
   return { problems, owners, tokenHashes, publicKeys };
+}
+
+/** `a` with a token `b-token-c` and `a-token-b` with a token `c` would share one: a token that opens both. */
+function othersProblem({ metadata }: Cache, need: SecretNeed, facts: SecretFacts | undefined) {
+  const owner = facts?.object.metadata.labels?.[CACHE_LABEL];
+  if (!need.isGenerated || owner === undefined || owner === metadata.name) return undefined;
+  return { reason: 'SecretInvalid' as const, message: `Secret ${need.name} belongs to the cache ${owner}` };
 }
 
 function problemOf(need: SecretNeed, facts: SecretFacts | undefined): Omit<SecretProblem, 'need'> | undefined {

@@ -148,6 +148,16 @@ describe('what is known of Secrets', () => {
     assert.equal(secretsView(cacheOf(), [byHand]).owners.size, 0);
   });
 
+  it('is that one of another cache opens nothing, though it has the name that is needed', () => {
+    const cache = cacheOf(undefined, { name: 'a' });
+    const [name = ''] = secretNeeds(cache).flatMap((need) => (need.use === 'token' ? [need.name] : []));
+    const theirs = secretOf(name, { token });
+    const labels = { 'narwhal.dev/cache': 'a-token-b' };
+    const view = secretsView(cache, [{ ...theirs, metadata: { ...theirs.metadata, labels } }]);
+    assert.match(view.problems.find(({ need }) => need.name === name)?.message ?? '', /belongs to the cache a-token-b/);
+    assert.equal(view.tokenHashes.size, 0);
+  });
+
   it('is that all are missing, where there are none', () => {
     for (const { spec, name } of CACHES) {
       const cache = cacheOf(spec, { name });
