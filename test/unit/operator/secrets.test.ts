@@ -149,7 +149,7 @@ describe('what is known of Secrets', () => {
   });
 
   it('is that one of another cache opens nothing, though it has the name that is needed', () => {
-    const cache = cacheOf(undefined, { name: 'a' });
+    const cache = cacheOf({ tokens: [{ name: 'b-token-c', permissions: ['Read'] }] }, { name: 'a' });
     const [name = ''] = secretNeeds(cache).flatMap((need) => (need.use === 'token' ? [need.name] : []));
     const theirs = secretOf(name, { token });
     const labels = { 'narwhal.dev/cache': 'a-token-b' };
