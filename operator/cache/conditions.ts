@@ -142,6 +142,9 @@ const FAILURES = new Set([
   'RunContainerError',
 ]);
 
+/** After so many restarts a pod that is not ready is not on its way any more. */
+const CRASHES = 2;
+
 const failingPod: Check = ({ observed }) => {
   for (const pod of observed.pods) {
     if (isReady(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
@@ -152,12 +155,14 @@ const failingPod: Check = ({ observed }) => {
 };
 
 function failureOf({ status }: Pod): string | undefined {
-  for (const { state, lastState } of status?.containerStatuses ?? []) {
+  for (const { state, lastState, restartCount } of status?.containerStatuses ?? []) {
     const { waiting } = state ?? {};
-    if (waiting?.reason === undefined || !FAILURES.has(waiting.reason)) continue;
     const { terminated } = lastState ?? {};
-    const ended = terminated && ` (it ended with exit code ${terminated.exitCode}; kubectl logs --previous tells why)`;
-    return `${waiting.reason}: ${waiting.message ?? 'no text'}${ended ?? ''}`;
+    const ended = terminated && `it ended with exit code ${terminated.exitCode}; kubectl logs --previous tells why`;
+    if (waiting?.reason !== undefined && FAILURES.has(waiting.reason))
+      return `${waiting.reason}: ${waiting.message ?? 'no text'}${ended === undefined ? '' : ` (${ended})`}`;
+    // Between two ends it runs for a moment, which is no progress.
+    if (ended !== undefined && restartCount >= CRASHES) return `it does not stay up: ${ended}`;
   }
   const unscheduled = status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   return unscheduled && `${unscheduled.reason ?? 'Unschedulable'}: ${unscheduled.message ?? 'no text'}`;

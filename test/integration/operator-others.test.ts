@@ -141,9 +141,10 @@ describeWithOperator('an operator that is told', () => {
     await namespace.annotate('paused', { 'narwhal.dev/paused': 'true' });
     await namespace.until('paused', 'Paused', 'True');
     await namespace.until('paused', 'Ready', 'Unknown', 'Paused');
+    const before = await namespace.objects('paused');
+    before.delete('Service/paused');
     await namespace.delete(kinds.Service, 'paused');
     await namespace.patch(BINARY_CACHE, 'paused', { spec: { priority: 7 } });
-    const before = await namespace.objects('paused');
     await operator.untilReconciled(3);
     assert.deepEqual(await namespace.objects('paused'), before);
     await namespace.annotate('paused', { 'narwhal.dev/paused': null });

@@ -209,6 +209,13 @@ export const ROWS: readonly Row[] = [
     },
   },
   {
+    title: 'a server runs for a moment between two ends',
+    scene: pod(container({ running: {} }, { terminated: { exitCode: 1, reason: 'Error' } })),
+    expected: {
+      Ready: ['False', 'PodFailing', /^main-0: it does not stay up: it ended with exit code 1; kubectl logs/],
+    },
+  },
+  {
     title: 'an image cannot be pulled',
     scene: pod(container({ waiting: { reason: 'ImagePullBackOff', message: 'not found' } })),
     expected: { Ready: ['False', 'PodFailing', /^main-0: ImagePullBackOff: not found$/] },
