@@ -126,6 +126,8 @@ describeWithOwnKubernetes('an operator with the rights of the chart', () => {
     await namespace.cache('fleet', fleet);
     const config = async () => (await namespace.get(kinds.ConfigMap, 'disk-config')).data?.['cache.yaml'] ?? '';
     await until('the servers are told', async () => !(await config()).includes('fast'));
+    // Not in the middle of a plan, which would make the set anew with what it has seen before.
+    await namespace.settled('disk');
     // Servers keep a storage until they say that it is empty. There are none here, and with the set they need not be asked.
     await namespace.delete(kinds.StatefulSet, 'disk');
     const gone = [
