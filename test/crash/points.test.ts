@@ -118,7 +118,7 @@ describe('a server that is killed at a named point', () => {
       storages.push(`disk${storages.length}`);
       await assert.rejects(
         TestServer.start({ folder, manifest: manifest(), env: { NARWHAL_CRASH_AT: point } }),
-        /the server ended with null/,
+        /the process ended with null/,
       );
       server = await TestServer.start({ folder });
       await assertNothingLost();
