@@ -36,7 +36,7 @@ class Case {
       env: { NARWHAL_CRASH_AT: point },
     }).catch((error: unknown) => {
       // It was quicker than its start.
-      if (!/the server ended with null/.test(String(error))) throw error;
+      if (!/the process ended with null/.test(String(error))) throw error;
     });
     if (armed !== undefined) assert.equal(await armed.ended(), null, 'the process ended by a signal');
     await between();
