@@ -3,8 +3,8 @@ import {
   type AnyObj,
   applies,
   type Desired,
-  isOwnedBy,
   type StatefulSet,
+  unwanted,
   wholeUnits,
   withHash,
 } from '../runtime/index.ts';
@@ -151,17 +151,16 @@ function grown(want: Desired, live: AnyObj): Desired {
 }
 
 function deleteSteps(cache: Cache, want: readonly Desired[], { children, pods }: Observed): Step[] {
-  const wanted = new Set(want.map(childKey));
   const templates = want.flatMap((it) => (isStatefulSet(it) ? [it.spec.template] : []));
   const claimed = new Set(
     [...pods, ...templates].flatMap(({ spec }) => spec?.volumes?.map((it) => it.persistentVolumeClaim?.claimName)),
   );
-  return [...children.values()].flatMap((object): Step[] => {
+  // Labels can be copied. What an earlier cache of this name owned is the garbage collector's, and of a volume that it has
+  // left nobody knows whether it is drained.
+  const gone = unwanted(children.values(), want, { uid: cache.metadata.uid, labels: {} });
+  return gone.flatMap((object): Step[] => {
     const { metadata, kind } = object;
-    if (wanted.has(childKey(object)) || metadata.deletionTimestamp !== undefined) return [];
-    // Labels can be copied. What an earlier cache of this name owned is the garbage collector's, and of a volume that it
-    // has left nobody knows whether it is drained.
-    if (!isOwnedBy(object, cache.metadata.uid)) return [];
+    if (metadata.deletionTimestamp !== undefined) return [];
     if (kind !== 'PersistentVolumeClaim')
       return [{ do: 'delete', object, because: 'the manifest no longer asks for it' }];
     // Only after the pods have let go of it, and are not to have it again: a claim that waits for its end could not be used again.
