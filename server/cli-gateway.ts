@@ -1,5 +1,12 @@
 /** The command `gateway`: its flags and their environment variables. Imports nothing of a server: a gateway is small. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import {
+  headersTimeoutOption,
+  keepAliveTimeoutOption,
+  logFormatOption,
+  logLevelOption,
+  responseTimeoutOption,
+} from './cli-listener.ts';
 import { list, seconds, wholeNumber } from './cli-values.ts';
 import type { TableSource } from './gateway/index.ts';
 import { createLogger } from './log.ts';
@@ -7,7 +14,7 @@ import { OptionError, parseListen } from './options.ts';
 import { createProgram, runProgram } from './program.ts';
 import { untilSignal } from './until-signal.ts';
 import { version } from './version.ts';
-import { defaultTimeouts, type Listen } from './wire/index.ts';
+import type { Listen } from './wire/index.ts';
 
 interface GatewayFlags {
   routes: Place;
@@ -86,30 +93,9 @@ export function gatewayCommand(): Command {
         .argParser(wholeNumber)
         .default(4000),
     )
-    .addOption(
-      seconds(
-        '--headers-timeout <seconds>',
-        'until the headers of a request are there',
-        'NARWHAL_HEADERS_TIMEOUT',
-        defaultTimeouts.headersMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--response-timeout <seconds>',
-        'without a byte of an answer taken by its reader',
-        'NARWHAL_RESPONSE_TIMEOUT',
-        defaultTimeouts.idleResponseMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--keep-alive-timeout <seconds>',
-        'between two requests on a connection',
-        'NARWHAL_KEEP_ALIVE_TIMEOUT',
-        defaultTimeouts.keepAliveMs / 1000,
-      ),
-    )
+    .addOption(headersTimeoutOption())
+    .addOption(responseTimeoutOption())
+    .addOption(keepAliveTimeoutOption())
     .addOption(
       new Option('--shutdown-delay <seconds>', 'for which connections are still taken once /readyz has turned false')
         .env('NARWHAL_SHUTDOWN_DELAY')
@@ -118,17 +104,8 @@ export function gatewayCommand(): Command {
     )
     .addOption(seconds('--shutdown-grace <seconds>', 'for requests to finish after that', 'NARWHAL_SHUTDOWN_GRACE', 30))
     .addOption(seconds('--reload-interval <seconds>', 'between two looks at files', 'NARWHAL_RELOAD_INTERVAL', 1))
-    .addOption(
-      new Option('--log-level <level>', 'least important lines to log')
-        .env('NARWHAL_LOG_LEVEL')
-        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
-        .default('info'),
-    )
-    .addOption(
-      new Option('--log-format <format>', 'json, or pretty for people. Default: pretty on a terminal')
-        .env('NARWHAL_LOG_FORMAT')
-        .choices(['json', 'pretty']),
-    )
+    .addOption(logLevelOption())
+    .addOption(logFormatOption())
     .action((flags: GatewayFlags) => runGatewayOf(flags));
 }
 

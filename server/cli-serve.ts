@@ -2,6 +2,13 @@
 import { Command, Option } from 'commander';
 import { banner } from './banner.ts';
 import { defaultSettings } from './cache/index.ts';
+import {
+  headersTimeoutOption,
+  keepAliveTimeoutOption,
+  logFormatOption,
+  logLevelOption,
+  responseTimeoutOption,
+} from './cli-listener.ts';
 import { databaseWaitOption, dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
 import { list, seconds, wholeNumber } from './cli-values.ts';
 import { createLogger } from './log.ts';
@@ -90,25 +97,9 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         .env('NARWHAL_RENAME_HOST')
         .default(false),
     )
-    .addOption(
-      new Option('--log-level <level>', 'least important lines to log')
-        .env('NARWHAL_LOG_LEVEL')
-        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
-        .default('info'),
-    )
-    .addOption(
-      new Option('--log-format <format>', 'json, or pretty for people. Default: pretty on a terminal')
-        .env('NARWHAL_LOG_FORMAT')
-        .choices(['json', 'pretty']),
-    )
-    .addOption(
-      seconds(
-        '--headers-timeout <seconds>',
-        'until the headers of a request are there',
-        'NARWHAL_HEADERS_TIMEOUT',
-        defaultTimeouts.headersMs / 1000,
-      ),
-    )
+    .addOption(logLevelOption())
+    .addOption(logFormatOption())
+    .addOption(headersTimeoutOption())
     .addOption(
       seconds(
         '--idle-timeout <seconds>',
@@ -117,22 +108,8 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         defaultTimeouts.idleBodyMs / 1000,
       ),
     )
-    .addOption(
-      seconds(
-        '--response-timeout <seconds>',
-        'without a byte of an answer taken by its reader',
-        'NARWHAL_RESPONSE_TIMEOUT',
-        defaultTimeouts.idleResponseMs / 1000,
-      ),
-    )
-    .addOption(
-      seconds(
-        '--keep-alive-timeout <seconds>',
-        'between two requests on a connection',
-        'NARWHAL_KEEP_ALIVE_TIMEOUT',
-        defaultTimeouts.keepAliveMs / 1000,
-      ),
-    )
+    .addOption(responseTimeoutOption())
+    .addOption(keepAliveTimeoutOption())
     .addOption(
       seconds(
         '--shutdown-grace <seconds>',
