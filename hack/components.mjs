@@ -6,6 +6,7 @@ import { ensureNix } from './components/nix.mjs';
 import { ensurePostgres } from './components/postgres.mjs';
 import { ensureProgram, PROGRAMS } from './components/programs.mjs';
 import { ensureVersitygw, VERSITYGW_VERSION } from './components/versitygw.mjs';
+import { ensureImage } from './image.mjs';
 
 /** Every component: a function that makes it available and says in a line what there is. */
 export const COMPONENTS = {
@@ -18,6 +19,10 @@ export const COMPONENTS = {
     const { version, helmVersion, bin, etcd } = await ensureKubernetes();
     return `${version}, helm ${helmVersion} (${bin}), ${etcd.at(-1)}`;
   },
+  image: async () => {
+    const { reference, digest } = await ensureImage('narwhal');
+    return `${reference} (${digest.slice(0, 19)})`;
+  },
   versitygw: async () => `${VERSITYGW_VERSION} (${(await ensureVersitygw())[0]})`,
   ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),
 };
@@ -25,7 +30,9 @@ export const COMPONENTS = {
 const BUILT_BY_GO = ['kubernetes', 'versitygw'];
 
 /** What `npm test` makes available before the integration tests. */
-export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes'];
+export const NEEDED_BY_TESTS = [
+  ...['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes', 'image'],
+];
 
 /** Makes a component available; the error of a failure names the command that tries again. */
 export async function ensureComponent(name) {

@@ -57,6 +57,7 @@ export function baseLayer(base) {
       take('usr/lib/os-release'),
       { path: '/etc/os-release', link: '../usr/lib/os-release' },
       { path: '/etc/ssl/certs/ca-certificates.crt', text: certificates(base) },
+      ...['dev', 'proc', 'sys'].map((name) => ({ path: `/${name}`, folder: true })),
       { path: '/tmp', folder: true, mode: 0o1777 },
     ],
   };
