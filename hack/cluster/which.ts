@@ -1,6 +1,6 @@
 /** The two ways to a cluster on this machine, behind the same three commands. */
 import path from 'node:path';
-import { ensureImage } from '../image/ensure.mjs';
+import { ensureImage } from '../image.mjs';
 import { cacheDir } from '../lib/places.mjs';
 import { attempt } from '../lib/run.mjs';
 import { Cluster, type Say } from './cluster.ts';
