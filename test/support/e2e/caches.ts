@@ -1,4 +1,7 @@
 /** BinaryCaches of stories: as a user's manifest has them, and what is said of them. */
+import { randomBytes } from 'node:crypto';
+import { generateToken } from '../../../crds/index.ts';
+import { generateSecretKey } from '../../../server/nix/index.ts';
 import type { Live, World } from './world.ts';
 
 export interface Condition {
@@ -39,4 +42,43 @@ export function untilCondition(
     const found = conditionOf(await world.get(`binarycache/${cache}`), type);
     return found?.status === status && (reason === undefined || found.reason === reason) && found;
   });
+}
+
+/** As `untilCondition`, for what the operator asks of the servers themselves: it is told to look now, and not in a minute. */
+export function lookUntil(
+  world: World,
+  cache: string,
+  type: string,
+  status: string,
+  reason: string,
+): Promise<Condition> {
+  return world.until(`${cache} to have ${type}=${status} ${reason}`, async () => {
+    const found = conditionOf(await world.get(`binarycache/${cache}`), type);
+    if (found?.status === status && found.reason === reason) return found;
+    const annotation = `narwhal.dev/reconcile=${performance.now()}`;
+    await world.kubectl(['annotate', '--overwrite', `binarycache/${cache}`, annotation]);
+    return undefined;
+  });
+}
+
+/** Secrets that a cache with PostgreSQL wants to be given: the manifest's fields that name them. */
+export async function giveKeys(world: World, cache: string, host: string): Promise<Readonly<Record<string, unknown>>> {
+  const secretOf = (name: string, stringData: Readonly<Record<string, string>>) => ({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name },
+    stringData,
+  });
+  await world.apply(
+    secretOf(`${cache}-given`, {
+      'root.key': randomBytes(32).toString('base64'),
+      'signing-key': generateSecretKey(`${cache}.${host}-1`),
+    }),
+    secretOf(`${cache}-token-push`, { token: generateToken() }),
+  );
+  return {
+    rootSecretRef: { name: `${cache}-given` },
+    signing: { secretRefs: [{ name: `${cache}-given` }] },
+    tokens: [{ name: 'push', permissions: ['Write'], secretRef: { name: `${cache}-token-push` } }],
+  };
 }
