@@ -71,6 +71,20 @@ story('faults', 'caches in trouble', (world) => {
   };
   const inServer = (script: string) => world().kubectl(['exec', `${named(full)}-0`, '--', 'node', '-e', script]);
 
+  /** The pod of a StatefulSet is killed, and no other one comes. */
+  async function takeAway(name: string): Promise<void> {
+    await world().kubectl(['scale', `statefulset/${name}`, '--replicas=0']);
+    await world().kubectl([
+      'delete',
+      'pod',
+      `${name}-0`,
+      '--force',
+      '--grace-period=0',
+      '--wait=false',
+      '--ignore-not-found',
+    ]);
+  }
+
   let killedAt: number;
   it('meet with four faults at once', async () => {
     const operators = await world().list('pods', ['-l', 'app.kubernetes.io/component=operator'], { namespace: SYSTEM });
@@ -87,7 +101,7 @@ story('faults', 'caches in trouble', (world) => {
         port: 9090,
       }),
       killContainer(world(), `${named(killed)}-0`),
-      world().kubectl(['scale', 'statefulset/s3', '--replicas=0']),
+      takeAway('s3'),
       inServer(`
         const fs = require('node:fs');
         const file = fs.openSync('/data/filler', 'w');
@@ -148,10 +162,13 @@ story('faults', 'caches in trouble', (world) => {
     acknowledged.get(full)?.push(...acknowledgedIn(pushed.stdout));
   });
 
-  it('a PostgreSQL that is killed under load is waited for', async () => {
-    await killContainer(world(), 'postgres-0');
+  it('a PostgreSQL that is killed under load is waited for, and its cache is said to be away', async () => {
+    await takeAway('postgres');
+    const { message } = await untilCondition(world(), named(fleet), 'Available', 'False', 'Progressing');
+    console.log(message, (await world().get(`binarycache/${named(fleet)}`)).status.conditions);
+    await world().kubectl(['scale', 'statefulset/postgres', '--replicas=1']);
     await busyWith(fleet).goesOn();
-    await lookUntil(world(), named(fleet), 'Ready', 'True', 'Ready');
+    await untilCondition(world(), named(fleet), 'Ready', 'True');
   });
 
   it('nothing was done to their objects and pods but what had to be, and nothing is left to do', async () => {
