@@ -29,6 +29,8 @@ export interface CacheStatus {
   readonly paths: number;
   /** `name:base64`, the one that new clients are told of first. */
   readonly publicKeys: readonly string[];
+  /** Why the database cannot be used, or takes no more; null: it is well. */
+  readonly databaseError: string | null;
   /** Which key is missing, so that no pushes are taken; null: none. */
   readonly keysLost: string | null;
   /** Uploads that hold a file open. */

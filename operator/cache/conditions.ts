@@ -207,6 +207,14 @@ const lostKeys: Check = ({ observed }) => {
   return undefined;
 };
 
+const illDatabase: Check = ({ observed }) => {
+  for (const [pod, { caches }] of observed.reports) {
+    const error = caches.find(({ databaseError }) => databaseError)?.databaseError;
+    if (error) return { reason: reasons.DATABASE_UNAVAILABLE, message: `${pod}: ${error}` };
+  }
+  return undefined;
+};
+
 const notGrown: Check = ({ outcome }) => {
   const [entry] = outcome.notGrown;
   return entry && { reason: reasons.EXPANSION_NOT_ALLOWED, message: `storage ${entry[0]}: ${entry[1]}` };
@@ -265,6 +273,7 @@ const READY_CHECKS: readonly Check[] = [
   waiting,
   rejected,
   lostKeys,
+  illDatabase,
   noReplicas,
   failingPod,
   rolling,

@@ -56,8 +56,9 @@ export function isServerStatus(answer: unknown): answer is ServerStatus {
 
 function isCacheStatus(cache: unknown): boolean {
   if (!isRecord(cache)) return false;
-  const { publicKeys, keysLost, storages } = cache;
-  return isListOf(publicKeys, isPublicKey) && isTextOrNull(keysLost) && isListOf(storages, isStorageStatus);
+  const { publicKeys, keysLost, storages, databaseError = null } = cache;
+  const areTexts = isTextOrNull(keysLost) && isTextOrNull(databaseError);
+  return isListOf(publicKeys, isPublicKey) && areTexts && isListOf(storages, isStorageStatus);
 }
 
 const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([

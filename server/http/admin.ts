@@ -4,9 +4,10 @@
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import type { ServerStatus } from '../../crds/index.ts';
-import { type Caches, lineOf } from '../cache/index.ts';
+import { type BinaryCache, type Caches, lineOf } from '../cache/index.ts';
 import { type Listen, listenOn } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -83,15 +84,12 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   const { error } = init.config();
   checks.push({ name: 'configuration', ok: error === null, gates: false, text: error ?? 'loaded' });
   for (const cache of init.caches.list()) {
-    const database = await cache.database.ping().then(
-      () => undefined,
-      (error: unknown) => String(error),
-    );
+    const trouble = await databaseTrouble(cache);
     checks.push({
       name: `cache ${cache.name} database`,
-      ok: database === undefined,
-      gates: true,
-      text: database ?? 'answers',
+      ok: trouble === undefined,
+      gates: trouble?.isAway ?? true,
+      text: trouble?.text ?? 'answers',
     });
     const { lost } = cache.keys;
     checks.push({
@@ -112,6 +110,24 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   return checks;
 }
 
+/** SQLite needs room for whole pages, and for its log of them. */
+const LEAST_FREE_BYTES = 2 ** 20;
+/** Less than the patience of those who ask. */
+const PING_MS = 2000;
+
+/** What is wrong with a database. One without room still answers, and all that is published is served. */
+async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boolean; text: string } | undefined> {
+  try {
+    const isThere = await Promise.race([database.ping().then(() => true), sleep(PING_MS, false, { ref: false })]);
+    if (!isThere) return { isAway: true, text: `the database does not answer within ${PING_MS / 1000} s` };
+    const free = await database.freeBytes();
+    if (free === undefined || free >= LEAST_FREE_BYTES) return undefined;
+    return { isAway: false, text: `the disk of the database is full: ${free} bytes are free` };
+  } catch (error) {
+    return { isAway: true, text: `the database does not answer: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
 async function status(init: AdminInit): Promise<ServerStatus> {
   return {
     version: init.version,
@@ -123,6 +139,7 @@ async function status(init: AdminInit): Promise<ServerStatus> {
         access: cache.isPublic ? 'Public' : 'Private',
         paths: cache.paths.count,
         publicKeys: cache.keys.publicKeys(),
+        databaseError: (await databaseTrouble(cache))?.text ?? null,
         keysLost: cache.keys.lost ?? null,
         uploads: cache.uploads.active,
         storages: await cache.storageReport(),

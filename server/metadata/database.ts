@@ -33,6 +33,8 @@ export interface Database extends Pick<Sql, 'query'> {
   watch(listener: ChangeListener): () => void;
   /** One look at whether it answers, without patience. */
   ping(): Promise<void>;
+  /** What is free where it writes; undefined where that is not ours to know. */
+  freeBytes(): Promise<number | undefined>;
   /** Writes that wait. */
   readonly queueLength: number;
   /** Connections by what they do now; undefined where they are no network connections. */

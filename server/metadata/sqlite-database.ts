@@ -1,4 +1,6 @@
 /** A cache's SQLite database: one connection that writes, a few that read. WAL lets both go on at once. */
+import { statfs } from 'node:fs/promises';
+import path from 'node:path';
 import type { Database } from './database.ts';
 import { schemaState } from './migrations.ts';
 import type { SqlValue, Statement } from './sql.ts';
@@ -23,6 +25,7 @@ export class SqliteDatabase implements Database {
   readonly connections = undefined;
   /** Migrations that opening it has applied. */
   readonly applied: readonly string[];
+  readonly #folder: string;
   readonly #connection: SqliteConnection;
   readonly #readers: readonly SqliteConnection[];
   readonly #writer: Writer;
@@ -35,6 +38,7 @@ export class SqliteDatabase implements Database {
     init: SqliteDatabaseInit,
   ) {
     this.applied = applied;
+    this.#folder = path.dirname(init.file);
     this.#connection = connection;
     this.#readers = readers;
     this.#writer = new Writer({
@@ -85,6 +89,11 @@ export class SqliteDatabase implements Database {
 
   async ping(): Promise<void> {
     await this.query('SELECT 1');
+  }
+
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.#folder);
+    return bavail * bsize;
   }
 
   /** Never waits for a write. */

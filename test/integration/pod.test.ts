@@ -48,7 +48,14 @@ describe('a server in a pod', () => {
     const [cache] = status.caches;
     assert.ok(cache !== undefined);
     const { storages, publicKeys, ...rest } = cache;
-    assert.deepEqual(rest, { name: 'main', access: 'Public', paths: 1, keysLost: null, uploads: 0 });
+    assert.deepEqual(rest, {
+      name: 'main',
+      access: 'Public',
+      paths: 1,
+      databaseError: null,
+      keysLost: null,
+      uploads: 0,
+    });
     assert.match(publicKeys.join(), /^main\.cache\.example\.org-1:\S+$/);
     assert.deepEqual(
       storages.map(({ name, mode, state, phase, writes }) => [name, mode, state, phase, writes]),

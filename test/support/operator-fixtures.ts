@@ -150,6 +150,7 @@ export function reportOf(
   more: {
     readonly error?: string;
     readonly keysLost?: string;
+    readonly databaseError?: string;
     readonly publicKeys?: readonly string[];
     readonly storages?: readonly StorageStatus[];
   } = {},
@@ -165,6 +166,7 @@ export function reportOf(
         access: cache.spec.access,
         paths: 3,
         publicKeys: more.publicKeys ?? [`${name}.cache.example.org-1:${'A'.repeat(43)}=`],
+        databaseError: more.databaseError ?? null,
         keysLost: more.keysLost ?? null,
         uploads: 0,
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),

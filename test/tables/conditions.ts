@@ -183,6 +183,11 @@ export const ROWS: readonly Row[] = [
     },
   },
   {
+    title: 'a server has no database',
+    scene: told({ databaseError: 'the database does not answer' }),
+    expected: { Ready: ['False', 'DatabaseUnavailable', /^main-0: the database does not/], StoragesReady: fine },
+  },
+  {
     title: 'it is scaled to nothing',
     scene: but(() => ({}), { replicas: 0 }),
     expected: {

@@ -172,6 +172,8 @@ export class PostgresDatabase implements Database {
       });
   }
 
+  async freeBytes(): Promise<undefined> {}
+
   write<T>(write: Write<T>): Promise<T> {
     return this.#leastBusy().write(write);
   }

@@ -112,6 +112,7 @@ const TROUBLES = [
   'Progressing: it waits for something',
   'ConfigRejected',
   'SecretMissing: a server has lost a key',
+  'DatabaseUnavailable',
   'PodFailing',
   'Progressing: pods are made',
   'Progressing: a server runs what was before',
@@ -134,6 +135,7 @@ function troubled(mended: number): Scene {
   const report = reportOf(cache, hash, {
     ...(has('ConfigRejected') && { error: 'wrong' }),
     ...(has('SecretMissing: a server has lost a key') && { keysLost: 'gone' }),
+    ...(has('DatabaseUnavailable') && { databaseError: 'away' }),
     storages: [storageReport('disk', has('StorageUnavailable') ? illness : {})],
   });
   const waiting = { reason: 'CrashLoopBackOff' };
