@@ -122,6 +122,7 @@ export class Machine {
   /** Ends everything inside at once and removes what the namespaces do not take along: cgroups and the folder. */
   async stop(): Promise<void> {
     kill(this.#held.first);
+    for (const pid of waitersOf(this.#held.first)) kill(pid);
     await until('the end of all processes of the cluster', () => startOf(this.#held.first) === undefined, {
       mostMs: 60_000,
     });
@@ -202,6 +203,25 @@ function startOf(pid: number): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Programs outside that wait for one inside, by `nsenter`. One whose program was ever stopped has stopped as well and
+ * does not come back: its program would never be buried, nor would the namespaces end.
+ */
+function waitersOf(first: number): number[] {
+  const start = ['nsenter', '--target', `${first}`, ''].join('\0');
+  return fs
+    .readdirSync('/proc')
+    .filter((pid) => /^\d+$/.test(pid))
+    .filter((pid) => {
+      try {
+        return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(start);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
 }
 
 function childOf(pid: number): number | undefined {
