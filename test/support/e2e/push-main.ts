@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CachixClient } from '../cachix-client.ts';
 import { pushable } from '../cachix-paths.ts';
 
-const { HOST = '', CACHE = '', TOKEN_FILE = '', COUNT = '1', BYTES = '1000', CHUNK_BYTES } = process.env;
+const { HOST = '', CACHE = '', TOKEN_FILE = '', COUNT = '1', BYTES = '1000', CHUNK_BYTES, CHUNKS } = process.env;
 const MOST_DELAY_MS = 500;
 const client = new CachixClient({
   host: HOST,
@@ -14,6 +14,7 @@ const client = new CachixClient({
   // The original waits longer between its attempts.
   delay: (ms) => sleep(Math.min(ms, MOST_DELAY_MS)),
   ...(CHUNK_BYTES && { chunkSize: Number(CHUNK_BYTES) }),
+  ...(CHUNKS && { chunks: Number(CHUNKS) }),
 });
 const paths = await Promise.all(
   Array.from({ length: Number(COUNT) }, () => pushable({ contents: randomBytes(Number(BYTES)) })),
