@@ -5,6 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cacheDir, node24, root } from './lib/places.mjs';
 import { attempt, CommandError } from './lib/run.mjs';
+import { isSkipped } from './lib/skip.mjs';
 import { failure, runTestFiles } from './lib/test-files.mjs';
 import { setUp } from './setup.mjs';
 
@@ -21,7 +22,8 @@ side by side. USE_EXISTING_CLUSTER=true takes the cluster of KUBECONFIG, which n
  * @param {{ env: NodeJS.ProcessEnv, logs: string, files?: string[], keep?: boolean }} options
  */
 export async function runStories({ env, logs, files, keep = false }) {
-  if (env.USE_EXISTING_CLUSTER === 'true') return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
+  const existing = env.USE_EXISTING_CLUSTER === 'true';
+  if (existing || isSkipped('cluster')) return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
   const folder = path.resolve(env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster', `e2e-${process.pid}`));
   const own = { ...env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: folder };
   removeLeftovers(path.dirname(folder));

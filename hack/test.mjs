@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { runChecks } from './check.mjs';
 import { COMPONENTS, ensureComponent, NEEDED_BY_TESTS } from './components.mjs';
-import { root } from './lib/places.mjs';
+import { runStories } from './e2e.mjs';
 import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
 import { failure, runTestFiles, runTogether } from './lib/test-files.mjs';
@@ -17,20 +17,31 @@ const LIMIT_MS = (long ? 180 : 15) * 60_000;
 /** Where tests write the logs of the servers that they start; kept when something failed. */
 let logs;
 
+/** In order; those of one line side by side, because they wait for different things. */
 const STAGES = [
-  { name: 'check', run: runChecks },
-  { name: 'components', run: installComponents },
-  { name: 'unit', run: () => runTogether('unit', testOptions()) },
-  { name: 'integration', run: () => runTestFiles('integration', testOptions()) },
-  { name: 'crash', needs: 'test/crash', run: () => runTestFiles('crash', testOptions()) },
-  { name: 'logs', run: searchLogs },
+  [{ name: 'check', run: runChecks }],
+  // On a fresh machine components are compiled for minutes.
+  [
+    { name: 'components', run: installComponents },
+    { name: 'unit', run: () => runTogether('unit', testOptions()) },
+  ],
+  // Stories on the cluster wait for pods, and each does to the cluster what it likes: one at a time.
+  [
+    { name: 'integration', run: () => runTestFiles('integration', testOptions()) },
+    { name: 'e2e', run: () => runStories(testOptions()) },
+  ],
+  [{ name: 'crash', run: () => runTestFiles('crash', testOptions()) }],
+  // They measure memory, which a neighbour would disturb.
+  [{ name: 'alone', run: () => runTestFiles('alone', testOptions()) }],
+  [{ name: 'logs', run: searchLogs }],
 ];
+const NAMES = STAGES.flat().map(({ name }) => name);
 
 process.exitCode = await main();
 
 async function main() {
   // tmpfs: tests that mount a small disk, which needs root.
-  const problem = skipProblem([...STAGES.map(({ name }) => name), ...Object.keys(COMPONENTS), 'tmpfs']);
+  const problem = skipProblem([...NAMES, ...Object.keys(COMPONENTS), 'tmpfs']);
   if (problem) {
     console.error(problem);
     return 1;
@@ -44,27 +55,35 @@ async function main() {
   logs = fs.mkdtempSync(path.join(os.tmpdir(), 'narwhal-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   const notes = [];
-  for (const { name, needs, run } of STAGES) {
-    if (needs && !fs.existsSync(path.join(root, needs))) continue;
-    if (isSkipped(name)) {
+  for (const group of STAGES) {
+    const stages = group.filter(({ name }) => !isSkipped(name));
+    for (const { name } of group.filter(({ name }) => isSkipped(name))) {
       total.skipped += 1;
       notes.push(`skipped: stage ${name} (NARWHAL_SKIP)`);
-      continue;
     }
-    console.log(`\n== ${name}`);
-    const start = performance.now();
-    const { passed, failed, skipped = [] } = await run();
-    console.log(`== ${name}: ${Math.round((performance.now() - start) / 1000)} s`);
-    total.passed += passed;
-    total.failed += failed;
-    total.skipped += skipped.length;
-    if (failed > 0) notes.push(`failed: ${failed} in stage ${name}`);
-    notes.push(...skipped.map((title) => `skipped: ${title}`));
+    const results = await Promise.all(stages.map(runStage));
+    for (const { name, passed, failed, skipped = [] } of results) {
+      total.passed += passed;
+      total.failed += failed;
+      total.skipped += skipped.length;
+      if (failed > 0) notes.push(`failed: ${failed} in stage ${name}`);
+      notes.push(...skipped.map((title) => `skipped: ${title}`));
+    }
   }
   if (total.failed === 0) fs.rmSync(logs, { recursive: true, force: true });
   else notes.push(`logs of the servers: ${logs}`);
   console.log(['', ...notes, `${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`].join('\n'));
   return total.failed > 0 ? 1 : 0;
+}
+
+async function runStage({ name, run }) {
+  console.log(`\n== ${name}`);
+  const start = performance.now();
+  const counts = await Promise.resolve()
+    .then(run)
+    .catch((error) => failure(error.stack));
+  console.log(`== ${name}: ${Math.round((performance.now() - start) / 1000)} s`);
+  return { name, ...counts };
 }
 
 /** What the integration tests need is fetched before them, so that no test's time limit pays for a download. */
@@ -100,7 +119,7 @@ function testOptions() {
 /** No token, key or signed URL may be in any line that any server of this run has logged. */
 function searchLogs() {
   const { files, found } = secretsInFolder(logs);
-  if (isSkipped('integration') || isSkipped('crash')) {
+  if (['integration', 'e2e', 'crash', 'alone'].some(isSkipped)) {
     if (files === 0) return { passed: 0, failed: 0, skipped: ['secrets in logs (no server has run)'] };
   } else if (files === 0) return failure('no server has left a log: nothing was searched');
   for (const line of found.slice(0, 20)) console.log(`  FAILED ${line}`);

@@ -1,6 +1,7 @@
 /** A cluster of kind, where there is a Docker engine: real nodes in containers, with a network that enforces policies. */
 import path from 'node:path';
 import { ensureKind } from '../components/kind.mjs';
+import { ensureImage } from '../image.mjs';
 import { root } from '../lib/places.mjs';
 import { attempt, CommandError } from '../lib/run.mjs';
 import type { Say } from './cluster.ts';
@@ -21,13 +22,17 @@ export async function kindUp(say: Say): Promise<void> {
   say(`ready: kubectl --context kind-${NAME} get nodes`);
 }
 
-/** Builds the image by the Dockerfile and gives it to the nodes, with further archives. */
+/** Builds the image by the Dockerfile and gives it to the nodes, with that of test clients and further archives. */
 export async function kindLoad(archives: readonly string[], say: Say): Promise<void> {
   const kind = await ensureKind();
   await stream('docker', ['build', '--tag', IMAGE, root]);
   await stream(kind, ['load', 'docker-image', IMAGE, '--name', NAME]);
-  for (const archive of archives) await stream(kind, ['load', 'image-archive', archive, '--name', NAME]);
-  say([IMAGE, ...archives].map((image) => `loaded ${image}`).join('\n'));
+  const client = await ensureImage('client').catch((error: Error) => {
+    say(`no image of test clients, which test:e2e needs: ${error.message}`);
+  });
+  const files = [...(client ? [client.file] : []), ...archives];
+  for (const archive of files) await stream(kind, ['load', 'image-archive', archive, '--name', NAME]);
+  for (const image of [IMAGE, ...files]) say(`loaded ${image}`);
 }
 
 export async function kindDown(): Promise<void> {

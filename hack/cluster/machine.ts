@@ -205,7 +205,7 @@ function startOf(pid: number): string | undefined {
 }
 
 function childOf(pid: number): number | undefined {
-  if (startOf(pid) === undefined) throw new Error('namespaces cannot be made here: are you root?');
+  if (startOf(pid) === undefined) throw new Error('namespaces cannot be made here, which takes root');
   const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   return children === '' ? undefined : Number(children.split(' ')[0]);
 }

@@ -14,14 +14,20 @@ import { Machine } from './machine.ts';
 import { NODE } from './pki.ts';
 
 export const PROVISIONER = 'narwhal.test/disk';
+/**
+ * XFS lets every administrator of a machine grow it; ext4 wants CAP_SYS_RESOURCE, which root lacks in some sandboxes. It
+ * is there for what it has and others do not: a folder `lost+found` in each new file system.
+ */
 export const CLASSES = [
-  { name: 'disk', isDefault: true, grows: true },
-  { name: 'fixed', isDefault: false, grows: false },
+  { name: 'disk', isDefault: true, grows: true, format: 'mkfs.xfs -q -f --unsupported -l size="$2" "$0"' },
+  { name: 'fixed', isDefault: false, grows: false, format: 'mkfs.ext4 -q -F -m 0 "$0"' },
 ];
 
 const ROUND_MS = 300;
-/** Below, ext4 has no room for its own tables. */
-const LEAST_BYTES = 4 * 1024 * 1024;
+const MIB = 1024 * 1024;
+/** Below, XFS has no room for its journal, of which it wants more on a bigger disk. */
+const LEAST_BYTES = 16 * MIB;
+const JOURNALS = { small: '6m', big: '16m', bigFrom: 512 * MIB };
 
 interface Claim {
   readonly metadata: { name: string; namespace: string; uid: string; annotations?: Record<string, string> };
@@ -81,13 +87,16 @@ export class Volumes {
 
   async #make({ metadata, spec }: Claim): Promise<void> {
     const name = `pvc-${metadata.uid}`;
-    const { file, folder } = this.#places(name);
     if ((await this.#api.request(`${VOLUMES}/${name}`)).status === 200) return;
+    const { file, folder } = this.#places(name);
+    const size = sizeOf(spec.resources.requests.storage);
+    const format = CLASSES.find((it) => it.name === spec.storageClassName)?.format;
     fs.mkdirSync(folder, { recursive: true });
     fs.closeSync(fs.openSync(file, 'a'));
-    fs.truncateSync(file, sizeOf(spec.resources.requests.storage));
-    const script = 'mountpoint -q "$1" || { mkfs.ext4 -qF -m 0 "$0" && mount -o loop "$0" "$1"; }';
-    await this.#machine.run(['sh', '-ec', script, file, folder]);
+    fs.truncateSync(file, size);
+    const script = `mountpoint -q "$1" || { ${format} && mount -o loop "$0" "$1"; }`;
+    const journal = size < JOURNALS.bigFrom ? JOURNALS.small : JOURNALS.big;
+    await this.#machine.run(['sh', '-ec', script, file, folder, journal]);
     const { namespace, uid } = metadata;
     const expression = { key: 'kubernetes.io/hostname', operator: 'In', values: [NODE] };
     await this.#api.expect(VOLUMES, {
@@ -112,10 +121,10 @@ export class Volumes {
   async #grow({ metadata, spec, status }: Claim, volume: Volume): Promise<void> {
     const { storage } = spec.resources.requests;
     if (status?.capacity === undefined || sizeOf(status.capacity.storage) >= sizeOf(storage)) return;
-    const { file } = this.#places(volume.metadata.name);
+    const { file, folder } = this.#places(volume.metadata.name);
     fs.truncateSync(file, sizeOf(storage));
-    const script = 'device=$(losetup -nO NAME -j "$0") && losetup -c "$device" && resize2fs "$device"';
-    await this.#machine.run(['sh', '-ec', script, file]);
+    const script = 'losetup -c "$(losetup -nO NAME -j "$0")" && xfs_growfs "$1"';
+    await this.#machine.run(['sh', '-ec', script, file, folder]);
     const type = 'application/merge-patch+json';
     const capacity = { storage };
     await this.#api.expect(`${VOLUMES}/${volume.metadata.name}`, {
@@ -142,7 +151,7 @@ export class Volumes {
 
   #places(name: string): { file: string; folder: string } {
     const folder = path.join(this.#machine.folder, 'volumes', name);
-    return { file: `${folder}.ext4`, folder };
+    return { file: `${folder}.disk`, folder };
   }
 }
 

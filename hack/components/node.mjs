@@ -10,11 +10,11 @@ import { keep, say } from './kept.mjs';
 import { ensureKubernetes, ensureNodePrograms } from './kubernetes.mjs';
 
 /** Raise it when unpackRuntime makes something else out of the same packages. */
-const RECIPE = 1;
+const RECIPE = 2;
 /** Small modules of our own: raise it when their sources change. */
 const OWN_MODULES = 1;
 
-/** util-linux: namespaces; iproute2: the network; e2fsprogs: file systems of volumes; nftables: what kube-proxy calls. */
+/** util-linux: namespaces; iproute2: the network; nftables: what kube-proxy calls; the two -progs: file systems of volumes. */
 const PACKAGES = [
   'containerd',
   'runc',
@@ -22,6 +22,7 @@ const PACKAGES = [
   'nftables',
   'iproute2',
   'e2fsprogs',
+  'xfsprogs',
   'util-linux',
 ];
 /** They run with the machine's own C library, for they start each other and know nothing of loaders. */

@@ -4,16 +4,8 @@ import path from 'node:path';
 import { cacheDir, node24, root } from './places.mjs';
 import { attempt } from './run.mjs';
 
-/** Files of a stage that run at one time. */
-const LANES = 2;
-/** They measure memory or speed of processes, which a neighbour would disturb; or they do to a cluster what all notice. */
-const ALONE = [
-  'test/integration/concurrency-memory.test.ts',
-  'test/e2e/install.test.ts',
-  'test/e2e/release-life.test.ts',
-  'test/e2e/faults-cluster.test.ts',
-];
-
+/** Files of a stage that run at one time; those of `e2e` share one cluster, those of `alone` measure. */
+const LANES = { integration: 2, crash: 2, e2e: 1, alone: 1 };
 /** Seconds that each file took last time on this machine: the longest begin first, so that none runs on by itself. */
 const timesFile = path.join(cacheDir(), 'test-times.json');
 
@@ -26,22 +18,21 @@ const timesFile = path.join(cacheDir(), 'test-times.json');
 export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)) }) {
   const total = { passed: 0, failed: 0, skipped: [] };
   const times = readTimes();
+  const took = {};
   const runOne = async (file) => {
     const start = performance.now();
     const { counts, output } = await runMocha([file], { env, logs, limitMs, inherit: false });
-    times[file] = Math.round((performance.now() - start) / 100) / 10;
-    console.log(`-- ${file}: ${times[file]} s\n${output.trimEnd()}`);
+    took[file] = Math.round((performance.now() - start) / 100) / 10;
+    console.log(`-- ${file}: ${took[file]} s\n${output.trimEnd()}`);
     add(total, counts);
   };
-  const waiting = files
-    .filter((file) => !ALONE.includes(file))
-    .sort((a, b) => (times[b] ?? Number.MAX_VALUE) - (times[a] ?? Number.MAX_VALUE));
+  const waiting = [...files].sort((a, b) => (times[b] ?? Number.MAX_VALUE) - (times[a] ?? Number.MAX_VALUE));
   const lane = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runOne(file);
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  for (const file of files.filter((it) => ALONE.includes(it))) await runOne(file);
-  fs.writeFileSync(timesFile, JSON.stringify(times, undefined, 1));
+  await Promise.all(Array.from({ length: LANES[stage] }, lane));
+  // Read again: stages run side by side.
+  fs.writeFileSync(timesFile, JSON.stringify({ ...readTimes(), ...took }, undefined, 1));
   if (total.passed + total.failed + total.skipped.length === 0) return failure(`stage ${stage} has no tests`);
   return total;
 }
