@@ -22,6 +22,10 @@ const files = fs.readdirSync('/app/dist', { recursive: true }).filter((name) => 
 // These begin to work when they are loaded.
 const programs = ['server/main.js', 'operator/main.js', 'server/cache/verify/worker.js'];
 for (const file of files) if (!programs.includes(file)) await import('/app/dist/' + file);
+// What is loaded by name and late: the drivers of databases, and how logs look on a terminal.
+const { default: knex } = await import('/app/node_modules/knex/knex.mjs');
+for (const client of ['pg', 'sqlite3']) await knex({ client, useNullAsDefault: true }).destroy();
+await import('/app/node_modules/pino-pretty/index.js');
 const { S3Client } = await import('/app/node_modules/@aws-sdk/client-s3/dist-cjs/index.js');
 console.log(files.length, typeof S3Client);
 `;
