@@ -8,7 +8,7 @@ import { cacheDir, root } from '../lib/places.mjs';
 /** Of each kind; each build with other sources adds one. */
 const KEPT = 3;
 /** What was used a moment ago may still be read. */
-const UNTOUCHED_MS = 3_600_000;
+const UNTOUCHED_MS = 600_000;
 
 /** The folder of images and of their parts. */
 export function imagesFolder() {
