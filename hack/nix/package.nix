@@ -1,0 +1,89 @@
+# The server and the operator, built from this clone with the dependencies of its lockfile.
+{
+  lib,
+  stdenv,
+  buildNpmPackage,
+  importNpmLock,
+  makeBinaryWrapper,
+  nodejs_24,
+  nodejs-slim_24,
+  srcOnly,
+}:
+let
+  npm = import ./npm.nix {
+    inherit lib;
+    platform = stdenv.buildPlatform.node;
+  };
+in
+buildNpmPackage {
+  pname = "narwhal";
+  inherit (npm.package) version;
+
+  # What tsconfig.build.json reads: an edited test or page is no reason to build again.
+  src = lib.fileset.toSource {
+    root = ../..;
+    fileset = lib.fileset.unions [
+      ../../LICENSE
+      ../../crds
+      ../../operator
+      ../../package.json
+      ../../package-lock.json
+      ../../server
+      ../../tsconfig.build.json
+      ../../tsconfig.json
+    ];
+  };
+
+  nodejs = nodejs_24;
+  # The hashes of the lockfile are enough: there is no npmDepsHash to keep up with it.
+  npmDeps = importNpmLock { inherit (npm) package packageLock; };
+  inherit (importNpmLock) npmConfigHook;
+
+  # Install scripts would download: sqlite3 a binary, others what is not used. The one addon is compiled below.
+  npmRebuildFlags = [ "--ignore-scripts" ];
+  nativeBuildInputs = [ makeBinaryWrapper ];
+  preBuild = ''
+    pushd node_modules/sqlite3
+    npm_config_nodedir=${srcOnly nodejs_24} \
+      node ../node-gyp/bin/node-gyp.js rebuild --release --jobs "$NIX_BUILD_CORES"
+    find build -type f ! -name node_sqlite3.node -delete
+    find build -type d -empty -delete
+    popd
+  '';
+
+  # npm's own way of installing leaves out what .gitignore names, which is dist. The flags and variables are those of
+  # hack/lib/launch.mjs, with the reasons there. npm's copy of the lockfile names every downloaded file in the store.
+  installPhase = ''
+    runHook preInstall
+    npm prune --omit=dev --omit=optional --no-save
+    rm node_modules/.package-lock.json
+    home=$out/lib/node_modules/narwhal
+    mkdir -p "$home"
+    cp -r LICENSE dist node_modules package.json "$home"
+    for program in server operator; do
+      makeBinaryWrapper ${nodejs-slim_24}/bin/node "$out/bin/narwhal-$program" \
+        --set-default UV_THREADPOOL_SIZE 32 \
+        --set-default MALLOC_ARENA_MAX 2 \
+        --set-default MALLOC_MMAP_THRESHOLD_ 262144 \
+        --add-flags "--max-semi-space-size=4 $home/dist/$program/main.js"
+    done
+    runHook postInstall
+  '';
+
+  # It loads the addon too.
+  doInstallCheck = true;
+  installCheckPhase = ''
+    runHook preInstallCheck
+    for program in server operator; do
+      test "$("$out/bin/narwhal-$program" --version)" = ${npm.package.version}
+    done
+    runHook postInstallCheck
+  '';
+
+  meta = {
+    inherit (npm.package) description;
+    license = lib.licenses.mit;
+    mainProgram = "narwhal-server";
+    platforms = lib.platforms.linux ++ lib.platforms.darwin;
+  };
+}
