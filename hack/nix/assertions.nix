@@ -5,6 +5,8 @@ let
   isFlag = flag: flag == "-f" || flag == "--file" || lib.hasPrefix "--file=" flag;
   isAddress = address: builtins.match "([a-z0-9-]+=)?(\\[[0-9a-fA-F:.]+]|[^:=]*):[0-9]{1,5}" address != null;
   isAbsolute = lib.hasPrefix "/";
+  # Places that hardening.nix replaces or hides.
+  isHidden = folder: builtins.match "/(home|root|run/user|tmp|var/tmp)(/.*)?" folder != null;
 
   names = map (manifest: manifest.metadata.name or null) (lib.filter isInNix cfg.manifests);
   files = lib.concatMap builtins.attrValues (builtins.attrValues cfg.secrets);
@@ -43,6 +45,8 @@ in
     "listen and adminListen take host:port")
   (refuse (lib.filter (folder: !isAbsolute folder) ([ cfg.dataDir ] ++ cfg.storageFolders))
     "dataDir and storageFolders take absolute paths")
+  (refuse (lib.filter isHidden ([ cfg.dataDir ] ++ cfg.storageFolders))
+    "dataDir and storageFolders cannot lie where the service sees nothing")
   (refuse (lib.filter (file: !isAbsolute file || lib.hasPrefix builtins.storeDir file) files)
     "secrets takes absolute paths outside of the Nix store")
 ]

@@ -46,20 +46,24 @@ buildNpmPackage {
     pushd node_modules/sqlite3
     npm_config_nodedir=${srcOnly nodejs_24} \
       node ../node-gyp/bin/node-gyp.js rebuild --release --jobs "$NIX_BUILD_CORES"
-    find build -type f ! -name node_sqlite3.node -delete
-    find build -type d -empty -delete
+    # Everything else that was made names the sources of Node, which would then be kept with the package.
+    mv build/Release/node_sqlite3.node "$TMPDIR"
+    rm -r build deps node-addon-api
+    install -D "$TMPDIR/node_sqlite3.node" build/Release/node_sqlite3.node
     popd
   '';
 
   # npm's own way of installing leaves out what .gitignore names, which is dist. The flags and variables are those of
-  # hack/lib/launch.mjs, with the reasons there. npm's copy of the lockfile names every downloaded file in the store.
+  # hack/lib/launch.mjs, with the reasons there. npm's copy of the lockfile, and package.json as importNpmLock has made
+  # it, name every downloaded file in the store, which would then be kept too.
   installPhase = ''
     runHook preInstall
     npm prune --omit=dev --omit=optional --no-save
     rm node_modules/.package-lock.json
     home=$out/lib/node_modules/narwhal
     mkdir -p "$home"
-    cp -r LICENSE dist node_modules package.json "$home"
+    cp -r LICENSE dist node_modules "$home"
+    cp ${../../package.json} "$home/package.json"
     for program in server operator; do
       makeBinaryWrapper ${nodejs-slim_24}/bin/node "$out/bin/narwhal-$program" \
         --set-default UV_THREADPOOL_SIZE 32 \
@@ -74,9 +78,8 @@ buildNpmPackage {
   doInstallCheck = true;
   installCheckPhase = ''
     runHook preInstallCheck
-    for program in server operator; do
-      test "$("$out/bin/narwhal-$program" --version)" = ${npm.package.version}
-    done
+    test "$("$out/bin/narwhal-server" --version)" = ${npm.package.version}
+    "$out/bin/narwhal-operator" --help > /dev/null
     runHook postInstallCheck
   '';
 

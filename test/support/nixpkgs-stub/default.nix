@@ -118,16 +118,9 @@ let
         inherit config;
       };
 
-    writeText = name: text: derive { inherit name text; };
-    linkFarm =
-      name: entries:
-      derive {
-        inherit name;
-        links = map (entry: "${entry.name} -> ${entry.path}") entries;
-      }
-      // {
-        inherit entries;
-      };
+    writeText = builtins.toFile;
+    # A list of the links instead of the links, because that can be had without a build.
+    linkFarm = name: entries: builtins.toFile name (builtins.toJSON entries);
 
     testers.runNixOSTest =
       file:

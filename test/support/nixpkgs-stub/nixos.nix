@@ -22,19 +22,17 @@ let
 
   options = builtins.foldl' (all: module: all // (module.options.services.narwhal or { })) { } modules;
   given = machine.services.narwhal;
+  values = builtins.mapAttrs (name: option: given.${name} or option.default) options;
   unknown = builtins.attrNames (removeAttrs given (builtins.attrNames options));
-  valueOf =
-    name: option:
-    let
-      value = given.${name} or option.default;
-    in
-    if option.type value then value else throw "services.narwhal.${name} is not of its type";
+  wrong = lib.filter (name: !options.${name}.type values.${name}) (builtins.attrNames options);
 
   config.services.narwhal =
-    if unknown == [ ] then
-      builtins.mapAttrs valueOf options
+    if unknown != [ ] then
+      throw "services.narwhal has no option ${toString unknown}"
+    else if wrong != [ ] then
+      throw "services.narwhal.${toString wrong} is not of its type"
     else
-      throw "services.narwhal has no option ${toString unknown}";
+      values;
 
   decide =
     value:
