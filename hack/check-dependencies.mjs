@@ -36,8 +36,10 @@ const ROOMS = [
   { name: 'operator', may: [...FORMATS, ...OPERATOR], product: true, filesOnly: true },
   // The bench pushes with the clients that the tests have.
   { name: 'hack/bench', may: [...PRODUCT, 'hack', 'test'], product: false },
+  // A cluster is reached, and trusts, as those of the tests.
+  { name: 'hack/cluster', may: [...PRODUCT, 'hack', 'test'], product: false },
   { name: 'hack', may: PRODUCT, product: false },
-  { name: 'test', may: [...PRODUCT, 'hack', 'hack/bench'], product: false },
+  { name: 'test', may: [...PRODUCT, 'hack', 'hack/bench', 'hack/cluster'], product: false },
 ];
 
 /** Problems in `files` (a Map from path to text), one sentence each. */

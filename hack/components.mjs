@@ -3,9 +3,11 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ensureKubernetes } from './components/kubernetes.mjs';
 import { ensureNix } from './components/nix.mjs';
+import { ensureNode } from './components/node.mjs';
 import { ensurePostgres } from './components/postgres.mjs';
 import { ensureProgram, PROGRAMS } from './components/programs.mjs';
 import { ensureVersitygw, VERSITYGW_VERSION } from './components/versitygw.mjs';
+import { ensureImage } from './image.mjs';
 
 /** Every component: a function that makes it available and says in a line what there is. */
 export const COMPONENTS = {
@@ -18,14 +20,25 @@ export const COMPONENTS = {
     const { version, helmVersion, bin, etcd } = await ensureKubernetes();
     return `${version}, helm ${helmVersion} (${bin}), ${etcd.at(-1)}`;
   },
+  // A node of Kubernetes: with `kubernetes`, a whole cluster on this machine.
+  cluster: async () => {
+    const { version, node, coredns } = await ensureNode();
+    return `${version} (${node}), CoreDNS (${path.dirname(coredns)})`;
+  },
+  image: async () => {
+    const { reference, digest } = await ensureImage('narwhal');
+    return `${reference} (${digest.slice(0, 19)})`;
+  },
   versitygw: async () => `${VERSITYGW_VERSION} (${(await ensureVersitygw())[0]})`,
   ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),
 };
 
-const BUILT_BY_GO = ['kubernetes', 'versitygw'];
+const BUILT_BY_GO = ['kubernetes', 'cluster', 'versitygw'];
 
 /** What `npm test` makes available before the integration tests. */
-export const NEEDED_BY_TESTS = ['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes'];
+export const NEEDED_BY_TESTS = [
+  ...['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes', 'cluster', 'image'],
+];
 
 /** Makes a component available; the error of a failure names the command that tries again. */
 export async function ensureComponent(name) {

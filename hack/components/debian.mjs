@@ -24,7 +24,7 @@ export function ownSuite() {
 }
 
 /** Why Debian packages cannot be had on this machine, or nothing. */
-async function debianProblem() {
+export async function debianProblem() {
   for (const tool of ['apt-get', 'dpkg-deb', 'tar']) {
     if (!(await attempt(tool, ['--version'])).ok) return `${tool} is not installed: this is not a Debian machine`;
   }
@@ -35,9 +35,12 @@ async function debianProblem() {
  * Downloads packages of a suite with all that they depend on and unpacks them into `folder`.
  *
  * apt does it, with a root of its own: the machine's own archive under another suite's name, and a status file that
- * says that nothing is installed, so that every library comes along.
+ * says that nothing is installed, so that every library comes along. What came is said in var/lib/dpkg/status.d, a file
+ * for each package, as images without dpkg have it.
+ *
+ * @param {{ suite: string, packages: string[], folder: string, notUnpacked?: string[] }} order `notUnpacked`: patterns of tar
  */
-export async function unpackDebian({ suite, packages, folder }) {
+export async function unpackDebian({ suite, packages, folder, notUnpacked = NOT_UNPACKED }) {
   const problem = await debianProblem();
   if (problem) throw new Error(`Debian's ${packages.join(', ')} cannot be fetched: ${problem}`);
   const apt = path.join(folder, '.apt');
@@ -56,7 +59,9 @@ export async function unpackDebian({ suite, packages, folder }) {
     fs.symlinkSync(`usr/${name}`, path.join(folder, name));
   }
   const archives = path.join(apt, 'cache/archives');
-  const excludes = NOT_UNPACKED.map((pattern) => `--exclude=${pattern}`);
+  const excludes = notUnpacked.map((pattern) => `--exclude=${pattern}`);
+  const statusFolder = path.join(folder, 'var/lib/dpkg/status.d');
+  fs.mkdirSync(statusFolder, { recursive: true });
   for (const name of fs.readdirSync(archives).filter((file) => file.endsWith('.deb'))) {
     const tarball = path.join(apt, 'package.tar');
     const script =
@@ -71,6 +76,8 @@ export async function unpackDebian({ suite, packages, folder }) {
       folder,
       ...excludes,
     ]);
+    const status = await run(`reading ${name}`, 'dpkg-deb', ['--field', path.join(archives, name)]);
+    fs.writeFileSync(path.join(statusFolder, name.split('_')[0]), status);
   }
   fs.rmSync(apt, { recursive: true });
 }

@@ -18,8 +18,12 @@ export function keptFolder(name, version) {
  * The kept folder; when it is absent, `fill(draft)` makes its content in a draft that is renamed when complete.
  * Processes that want the same component at once wait for one of them.
  */
-export async function keep(name, version, fill) {
-  const folder = keptFolder(name, version);
+export function keep(name, version, fill) {
+  return keepAs(keptFolder(name, version), fill);
+}
+
+/** The same for a folder anywhere. @param {string} folder @param {(draft: string) => Promise<unknown>} fill */
+export async function keepAs(folder, fill) {
   if (fs.existsSync(folder)) return folder;
   await withLock(
     folder,

@@ -1,4 +1,4 @@
-// Kubernetes for tests: the API server, the controllers, kubectl and helm, built once from Go modules. Which versions,
+// Kubernetes for tests: control plane, node, kubectl and helm, built once from one Go module. Which versions,
 // and the hashes of all that goes in, say kubernetes/go.mod and go.sum; kubernetes/tools.go says which programs there are.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -26,6 +26,13 @@ const CONTROL_PLANE = {
   helm: 'half a minute',
 };
 
+/** What only a cluster with a node starts; most of it is compiled by then. */
+const NODE = {
+  'kube-scheduler': 'half a minute',
+  kubelet: 'half a minute',
+  'kube-proxy': 'a quarter of a minute',
+};
+
 /**
  * @typedef {object} KubernetesPrograms
  * @property {string} version as in v1.34.4
@@ -40,6 +47,11 @@ export async function ensureKubernetes() {
   const etcd = await ensureProgram('etcd');
   const bin = await keepPrograms('kubernetes', CONTROL_PLANE);
   return { version: KUBERNETES_VERSION, helmVersion: HELM_VERSION, bin, etcd };
+}
+
+/** The folder of kubelet, kube-proxy and kube-scheduler, built if need be. @returns {Promise<string>} */
+export function ensureNodePrograms() {
+  return keepPrograms('kubernetes-node', NODE);
 }
 
 /** The kept folder of some of the programs in tools.go. Each such folder is built by itself: a new one spoils no other. */

@@ -23,7 +23,10 @@ export function shortened(text) {
 
 /**
  * Runs a command to its end without ever throwing: {ok, code, reason, stdout, output}.
- * `inherit` streams the output to ours instead of keeping it.
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, inherit?: boolean, input?: string }} [options]
+ *   `inherit` streams the output to ours instead of keeping it
  */
 export function attempt(command, args, { cwd, env, timeoutMs, inherit = false, input } = {}) {
   return new Promise((resolve) => {

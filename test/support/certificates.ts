@@ -6,7 +6,8 @@ import { promisify } from 'node:util';
 import { ensureProgram } from '../../hack/components/programs.mjs';
 
 const execFile = promisify(execFileOf);
-const DAYS = '2';
+/** A cluster on a developer's machine lives as long as the machine stays up. */
+const DAYS = '365';
 
 export interface Certificate {
   readonly certFile: string;

@@ -1,4 +1,4 @@
-/** Who a test's API server believes: an authority for certificates, and a key for the tokens of ServiceAccounts. */
+/** Who an API server of ours believes: an authority for certificates, and a key for the tokens of ServiceAccounts. */
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,9 +13,13 @@ export interface KubernetesPki {
   readonly tokenPublicKeyFile: string;
 }
 
-/** Makes all of it in `folder`. The server is called localhost and 127.0.0.1. */
-export async function makeKubernetesPki(folder: string): Promise<KubernetesPki> {
-  const authority = await CertificateAuthority.make(folder);
+/**
+ * Makes all of it in `folder`.
+ *
+ * @param altNames what the server is called beside localhost and 127.0.0.1, as in `DNS:kubernetes`
+ */
+export async function makeKubernetesPki(folder: string, altNames: readonly string[] = []): Promise<KubernetesPki> {
+  const authority = await CertificateAuthority.make(folder, altNames);
   const server = await authority.issue('server', 'server', '/CN=kube-apiserver');
   const { privateKey, publicKey } = generateKeyPairSync('ec', {
     namedCurve: 'prime256v1',

@@ -1,0 +1,28 @@
+/** Images for the node: those that a cluster itself needs, made of one program each, and any archive of an image. */
+import path from 'node:path';
+import type { NodePrograms } from '../components/node.mjs';
+import { writeImage } from '../image/archive.mjs';
+import type { Machine } from './machine.ts';
+import { CONTAINERD_SOCKET, PAUSE_IMAGE } from './node.ts';
+
+export const COREDNS_IMAGE = 'narwhal.test/coredns:1';
+
+/** Makes the images of pause and CoreDNS and gives them to containerd, which must run. */
+export async function importOwnImages(machine: Machine, programs: NodePrograms): Promise<void> {
+  const own = [
+    { reference: PAUSE_IMAGE, program: programs.pause },
+    { reference: COREDNS_IMAGE, program: programs.coredns },
+  ];
+  for (const { reference, program } of own) {
+    const name = path.basename(program);
+    const file = path.join(machine.folder, `${name}.tar`);
+    const layers = [{ entries: [{ from: program, to: `/${name}` }] }];
+    await writeImage({ file, reference, layers, config: { Entrypoint: [`/${name}`] } });
+    await importImage(machine, file);
+  }
+}
+
+/** Gives an archive of an image, of OCI's or of Docker's form, to containerd. */
+export async function importImage(machine: Machine, archive: string): Promise<void> {
+  await machine.run(['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io', 'images', 'import', archive]);
+}

@@ -1,0 +1,3 @@
+module narwhal/pause
+
+go 1.24
