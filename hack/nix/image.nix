@@ -1,4 +1,4 @@
-# The container image, with the contents and settings of the Dockerfile: three programs, no shell on the path, no root.
+# The container image, with the programs and settings of hack/image/product.mjs; no shell on the path, no root.
 {
   lib,
   cacert,
@@ -14,8 +14,12 @@ dockerTools.buildLayeredImage {
     nodejs-slim_24
   ];
   extraCommands = ''
-    mkdir -p tmp
+    cp -r --no-preserve=mode ${../image/rootfs/etc} etc
+    mkdir -p data etc/narwhal tmp
     chmod 1777 tmp
+  '';
+  fakeRootCommands = ''
+    chown 65532:65532 data
   '';
   config = {
     User = "65532:65532";
@@ -23,7 +27,12 @@ dockerTools.buildLayeredImage {
       "PATH=/bin"
       # Node in nixpkgs asks OpenSSL for the certificates that it trusts, instead of bringing its own.
       "SSL_CERT_FILE=${cacert}/etc/ssl/certs/ca-bundle.crt"
+      "NARWHAL_FILE=/etc/narwhal"
+      "NARWHAL_DATA=/data"
+      "NARWHAL_LISTEN=:8080"
+      "NARWHAL_ADMIN_LISTEN=:9090"
     ];
+    WorkingDir = "/";
     Entrypoint = [ "narwhal-server" ];
     Cmd = [ "serve" ];
     ExposedPorts = {
@@ -31,8 +40,9 @@ dockerTools.buildLayeredImage {
       "9090/tcp" = { };
     };
     Labels = {
-      "org.opencontainers.image.title" = "narwhal";
+      "org.opencontainers.image.title" = "Narwhal";
       "org.opencontainers.image.description" = narwhal.meta.description;
+      "org.opencontainers.image.source" = "https://github.com/narwhal-cache/narwhal";
       "org.opencontainers.image.version" = narwhal.version;
       "org.opencontainers.image.licenses" = "MIT";
     };

@@ -19,7 +19,8 @@ buildNpmPackage {
   pname = "narwhal";
   inherit (npm.package) version;
 
-  # What tsconfig.build.json reads: an edited test or page is no reason to build again.
+  # What is built, and what takes out of the dependencies all that nothing reads, as for the image. An edited test or
+  # page is no reason to build again.
   src = lib.fileset.toSource {
     root = ../..;
     fileset = lib.fileset.unions [
@@ -31,6 +32,8 @@ buildNpmPackage {
       ../../server
       ../../tsconfig.build.json
       ../../tsconfig.json
+      ../image/prune.mjs
+      ../image/tree.mjs
     ];
   };
 
@@ -54,12 +57,12 @@ buildNpmPackage {
   '';
 
   # npm's own way of installing leaves out what .gitignore names, which is dist. The flags and variables are those of
-  # hack/lib/launch.mjs, with the reasons there. npm's copy of the lockfile, and package.json as importNpmLock has made
-  # it, name every downloaded file in the store, which would then be kept too.
+  # hack/lib/launch.mjs, with the reasons there. package.json as importNpmLock has made it names files in the store,
+  # which would then be kept with the package.
   installPhase = ''
     runHook preInstall
-    npm prune --omit=dev --omit=optional --no-save
-    rm node_modules/.package-lock.json
+    node hack/image/prune.mjs "$PWD"
+    rm dist/.tsbuildinfo
     home=$out/lib/node_modules/narwhal
     mkdir -p "$home"
     cp -r LICENSE dist node_modules "$home"

@@ -4,11 +4,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { nodeFlags } from '../../hack/lib/launch.mjs';
+import { productConfig, productLabels } from '../../hack/image/product.mjs';
+import { nodeFlags, productEnv } from '../../hack/lib/launch.mjs';
 import { copyFlake, flakeJson, nixFiles, ROOT, runFlake, STUB } from '../support/flake.ts';
 import { describeEachNix, NixClient } from '../support/nix.ts';
 
 const SYSTEMS = ['aarch64-darwin', 'aarch64-linux', 'x86_64-darwin', 'x86_64-linux'];
+const manifest = JSON.parse(await readFile(path.join(ROOT, 'package.json'), 'utf8'));
 const PACKAGE = 'packages.x86_64-linux.default';
 
 interface LockedPackage {
@@ -71,7 +73,7 @@ await describeEachNix('the flake', (nix) => {
   it('builds from the sources, and is not built again for a test or a page', async () => {
     const source = client.fileOf(String(await evaluate(`${PACKAGE}.src.outPath`)));
     const listed = execFileSync('ls', [source], { encoding: 'utf8' }).trim().split('\n');
-    const code = ['LICENSE', 'crds', 'operator', 'package-lock.json', 'package.json', 'server'];
+    const code = ['LICENSE', 'crds', 'hack', 'operator', 'package-lock.json', 'package.json', 'server'];
     assert.deepEqual(listed, [...code, 'tsconfig.build.json', 'tsconfig.json']);
   });
 
@@ -96,15 +98,12 @@ await describeEachNix('the flake', (nix) => {
   it('starts the programs as `npm start` does', async () => {
     const script = String(await evaluate(`${PACKAGE}.installPhase`));
     assert.ok(script.includes(`--add-flags "${nodeFlags.join(' ')} $home/dist/$program/main.js"`), script);
-    // In a process without variables, what is left is what launch.mjs adds.
-    const launch = "import('./hack/lib/launch.mjs').then((it) => console.log(JSON.stringify(it.launchEnv)))";
-    const env = JSON.parse(execFileSync(process.execPath, ['-e', launch], { cwd: ROOT, env: {}, encoding: 'utf8' }));
     const set = [...script.matchAll(/--set-default (\S+) (\S+)/g)].map(([, name, value]) => [name, value]);
-    assert.deepEqual(Object.fromEntries(set), env);
+    assert.deepEqual(Object.fromEntries(set), productEnv);
   });
 
   it('says who it is: version, licence, main program', async () => {
-    const { version, description } = JSON.parse(await readFile(path.join(ROOT, 'package.json'), 'utf8'));
+    const { version, description } = manifest;
     assert.equal(await evaluate(`${PACKAGE}.name`), `narwhal-${version}`);
     const { license, mainProgram, ...meta } = (await evaluate(`${PACKAGE}.meta`)) as Record<string, unknown>;
     assert.deepEqual([license, mainProgram, meta.description], [{ spdxId: 'MIT' }, 'narwhal-server', description]);
@@ -112,18 +111,18 @@ await describeEachNix('the flake', (nix) => {
     assert.equal(program, `${await evaluate(`${PACKAGE}.outPath`)}/bin/narwhal-operator`);
   });
 
-  it('makes an image of the server without root', async () => {
-    const { Labels, Env, ...config } = (await evaluate('packages.x86_64-linux.image.config')) as Record<
-      string,
-      unknown
-    >;
-    assert.deepEqual(config, {
-      User: '65532:65532',
-      Entrypoint: ['narwhal-server'],
-      Cmd: ['serve'],
-      ExposedPorts: { '8080/tcp': {}, '9090/tcp': {} },
-    });
-    assert.ok(Labels !== null && typeof Labels === 'object' && 'org.opencontainers.image.version' in Labels);
+  it('makes an image with the settings of `npm run image`', async () => {
+    const { Labels, Env, ...config } = (await evaluate(
+      'packages.x86_64-linux.image.config',
+    )) as typeof productConfig & {
+      Labels: Record<string, string>;
+    };
+    const { Env: wanted, ...same } = productConfig;
+    assert.deepEqual(config, same);
+    assert.deepEqual(Labels, productLabels(manifest));
+    // The wrappers of the programs set those of the runtime, and programs lie elsewhere.
+    const isOurs = (variable: string) => variable.startsWith('NARWHAL_');
+    assert.deepEqual(Env.filter(isOurs), wanted.filter(isOurs));
     assert.match(String(Env), /^PATH=\/bin,SSL_CERT_FILE=\/nix\/store\//);
   });
 });

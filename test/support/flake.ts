@@ -15,6 +15,7 @@ const READ = [
   'default.nix',
   'examples',
   'flake.nix',
+  'hack/image',
   'hack/nix',
   'operator',
   'package-lock.json',

@@ -108,10 +108,10 @@ let
     };
 
     dockerTools.buildLayeredImage =
-      { name, tag, contents, extraCommands, config }:
+      { name, tag, contents, extraCommands, fakeRootCommands, config }:
       derive {
         name = "${baseNameOf name}.tar.gz";
-        inherit contents extraCommands;
+        inherit contents extraCommands fakeRootCommands;
         settings = builtins.toJSON config;
       }
       // {
