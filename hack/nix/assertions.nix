@@ -1,7 +1,11 @@
 # What cannot work, told when the system is built instead of when the service starts.
-{ lib, cfg }:
+{
+  lib,
+  cfg,
+  # Whether a manifest is written in Nix.
+  isInNix,
+}:
 let
-  isInNix = builtins.isAttrs;
   isFlag = flag: flag == "-f" || flag == "--file" || lib.hasPrefix "--file=" flag;
   isAddress = address: builtins.match "([a-z0-9-]+=)?(\\[[0-9a-fA-F:.]+]|[^:=]*):[0-9]{1,5}" address != null;
   isAbsolute = lib.hasPrefix "/";

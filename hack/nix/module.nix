@@ -15,7 +15,8 @@ let
   # What requests have to finish, as the server's own --shutdown-grace, and what follows: the database is closed.
   stopSeconds = 30 + 15;
 
-  isInNix = builtins.isAttrs;
+  # Neither a file nor a package that is one.
+  isInNix = manifest: builtins.isAttrs manifest && !(manifest ? outPath);
   inNix = lib.filter isInNix cfg.manifests;
 
   fileName =
@@ -69,7 +70,7 @@ in
   imports = [ ./module-options.nix ];
 
   config = lib.mkIf cfg.enable {
-    assertions = import ./assertions.nix { inherit lib cfg; };
+    assertions = import ./assertions.nix { inherit lib cfg isInNix; };
 
     users.users.${user} = {
       isSystemUser = true;

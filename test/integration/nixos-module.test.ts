@@ -144,6 +144,7 @@ await describeEachNix('the NixOS module', (nix) => {
       simple('').replace(LAPTOP, '"/etc/cache.conf"'),
       /end in \.yaml.*: \/etc\/cache\.conf/,
     ],
+    ['a package that is no manifest', simple('').replace(LAPTOP, 'pkgs.hello'), /end in \.yaml.*-hello/],
     ['an address without a port', simple('listen = [ "localhost" ];'), /take host:port: localhost/],
     ['no address', simple('listen = [ ];'), /listen is empty/],
     [

@@ -120,7 +120,7 @@ rec {
     attrs = builtins.isAttrs;
     bool = builtins.isBool;
     package = value: value.type or "" == "derivation";
-    path = value: builtins.isPath value || builtins.isString value && hasPrefix "/" value;
+    path = value: builtins.isPath value || value ? outPath || builtins.isString value && hasPrefix "/" value;
     str = builtins.isString;
     attrsOf = type: value: builtins.isAttrs value && builtins.all type (builtins.attrValues value);
     either = one: other: value: one value || other value;
