@@ -11,9 +11,10 @@
       systems = [
         "x86_64-linux"
         "aarch64-linux"
-        "x86_64-darwin"
         "aarch64-darwin"
-      ];
+      ]
+      # From 26.11 on nixpkgs has nothing for Macs with Intel and refuses to be asked.
+      ++ lib.optional (lib.versionOlder lib.trivial.release "26.11") "x86_64-darwin";
       perSystem = make: lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
       app = package: program: {
         type = "app";

@@ -26,6 +26,10 @@ rec {
 
   importJSON = file: builtins.fromJSON (builtins.readFile file);
 
+  # The last release that knows all four systems.
+  trivial.release = "26.05";
+  versionOlder = one: other: builtins.compareVersions one other == -1;
+
   # Texts
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   hasSuffix =
