@@ -77,9 +77,9 @@ export class Cluster {
     return path.join(this.programs.kubernetes, 'kubectl');
   }
 
-  /** Gives the node an image: an archive of OCI's or of Docker's form. */
-  load(archive: string): Promise<void> {
-    return importImage(this.machine, archive);
+  /** Gives the node an image: an archive of OCI's or of Docker's form. @param known what is in it, if that is known */
+  load(archive: string, known?: { readonly reference: string; readonly digest: string }): Promise<void> {
+    return importImage(this.machine, archive, known);
   }
 
   async #start(say: Say): Promise<void> {

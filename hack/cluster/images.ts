@@ -22,7 +22,20 @@ export async function importOwnImages(machine: Machine, programs: NodePrograms):
   }
 }
 
-/** Gives an archive of an image, of OCI's or of Docker's form, to containerd. */
-export async function importImage(machine: Machine, archive: string): Promise<void> {
-  await machine.run(['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io', 'images', 'import', archive]);
+/**
+ * Gives an archive of an image, of OCI's or of Docker's form, to containerd.
+ *
+ * @param known what is in it, for an image that containerd may have already
+ */
+export async function importImage(
+  machine: Machine,
+  archive: string,
+  known?: { readonly reference: string; readonly digest: string },
+): Promise<void> {
+  const images = ['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io', 'images'];
+  if (known) {
+    const lines = (await machine.run([...images, 'list'])).split('\n');
+    if (lines.some((line) => line.startsWith(`${known.reference} `) && line.includes(known.digest))) return;
+  }
+  await machine.run([...images, 'import', archive]);
 }

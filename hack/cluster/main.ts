@@ -9,7 +9,8 @@ load   gives its nodes the image of Narwhal, that of test clients, and archives 
 down   ends it and removes all that it made
 
 With a Docker engine it is kind's (hack/kind.yaml); on Linux as root without one it is a node of our own.
-NARWHAL_CLUSTER=own or =kind decides; NARWHAL_KIND_NODE names kind's image of a node.`;
+NARWHAL_CLUSTER=own or =kind decides; NARWHAL_KIND_NODE names kind's image of a node, NARWHAL_CLUSTER_FOLDER
+another place for a cluster of our own, so that there can be several.`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

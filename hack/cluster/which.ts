@@ -14,9 +14,9 @@ interface Commands {
   down(say: Say): Promise<void>;
 }
 
-/** Where the cluster of `npm run cluster:up` lies. */
+/** Where the cluster lies: NARWHAL_CLUSTER_FOLDER, for several side by side, or a place of its own. */
 export function ownFolder(): string {
-  return path.join(cacheDir(), 'cluster/own');
+  return path.resolve(process.env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster/own'));
 }
 
 /** Which of the two this machine can have. */
@@ -38,10 +38,13 @@ export const CLUSTERS: Readonly<Record<Kind, Commands>> = {
     async load(archives, say) {
       const cluster = await Cluster.find(ownFolder());
       if (!cluster) throw new Error('there is no cluster: npm run cluster:up');
-      const own = await Promise.all([ensureImage('narwhal'), ensureImage('client')]);
-      for (const { file, reference } of [...own, ...archives.map((file) => ({ file, reference: file }))]) {
-        await cluster.load(file);
-        say(`loaded ${reference}`);
+      for (const image of [await ensureImage('narwhal'), await ensureImage('client')]) {
+        await cluster.load(image.file, image);
+        say(`loaded ${image.reference}`);
+      }
+      for (const archive of archives) {
+        await cluster.load(archive);
+        say(`loaded ${archive}`);
       }
     },
     async down(say) {

@@ -6,8 +6,13 @@ import { attempt } from './run.mjs';
 
 /** Files of a stage that run at one time. */
 const LANES = 2;
-/** They measure memory or speed of processes, which a neighbour would disturb. */
-const ALONE = ['test/integration/concurrency-memory.test.ts'];
+/** They measure memory or speed of processes, which a neighbour would disturb; or they do to a cluster what all notice. */
+const ALONE = [
+  'test/integration/concurrency-memory.test.ts',
+  'test/e2e/install.test.ts',
+  'test/e2e/release-life.test.ts',
+  'test/e2e/faults-cluster.test.ts',
+];
 
 /** Seconds that each file took last time on this machine: the longest begin first, so that none runs on by itself. */
 const timesFile = path.join(cacheDir(), 'test-times.json');
@@ -15,10 +20,10 @@ const timesFile = path.join(cacheDir(), 'test-times.json');
 /**
  * Runs every test file of a stage and adds up the counts.
  * @param {string} stage a folder of test/
- * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number }} options `logs`: for the reports; `limitMs`: of one file
+ * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[] }} options `logs`: for the reports;
+ *   `limitMs`: of one file; `files`: these only
  */
-export async function runTestFiles(stage, { env, logs, limitMs }) {
-  const files = testFiles(path.join('test', stage));
+export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)) }) {
   const total = { passed: 0, failed: 0, skipped: [] };
   const times = readTimes();
   const runOne = async (file) => {

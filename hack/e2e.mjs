@@ -1,0 +1,95 @@
+// `npm run test:e2e -- [--keep] [FILE...]`: users' stories on a cluster of their own, or on the one that is there.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { cacheDir, node24, root } from './lib/places.mjs';
+import { attempt, CommandError } from './lib/run.mjs';
+import { failure, runTestFiles } from './lib/test-files.mjs';
+import { setUp } from './setup.mjs';
+
+/** What hangs fails by itself. */
+const FILE_MS = 15 * 60_000;
+const USAGE = `usage: npm run test:e2e -- [--keep] [FILE...]
+
+Runs the stories of test/e2e, all or the named ones, on a cluster that is started for them and removed afterwards.
+--keep leaves it running for the next time. NARWHAL_CLUSTER_FOLDER names another place for it, so that several can be
+side by side. USE_EXISTING_CLUSTER=true takes the cluster of KUBECONFIG, which needs the images (npm run cluster:load).`;
+
+/**
+ * Runs stories and adds up the counts.
+ * @param {{ env: NodeJS.ProcessEnv, logs: string, files?: string[], keep?: boolean }} options
+ */
+export async function runStories({ env, logs, files, keep = false }) {
+  if (env.USE_EXISTING_CLUSTER === 'true') return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
+  const folder = path.resolve(env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster', `e2e-${process.pid}`));
+  const own = { ...env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: folder };
+  removeLeftovers(path.dirname(folder));
+  try {
+    await cluster('up', own);
+    await cluster('load', own);
+    return await runTestFiles('e2e', { env: own, logs, files, limitMs: FILE_MS });
+  } catch (error) {
+    saveLogs(path.join(folder, 'log'), path.join(logs, 'cluster'));
+    return failure(error.message);
+  } finally {
+    savePodLogs(path.join(folder, 'pods'), logs);
+    if (!keep) await cluster('down', own);
+  }
+}
+
+async function cluster(command, env) {
+  const main = path.join(root, 'hack/cluster/main.ts');
+  const result = await attempt(node24, [main, command], { env, inherit: true });
+  if (!result.ok) throw new CommandError(`cluster:${command}`, result);
+}
+
+/** Clusters of runs that were killed: their folders say whose they were. */
+function removeLeftovers(parent) {
+  for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
+    const pid = /^e2e-(\d+)$/.exec(name)?.[1];
+    if (pid && !fs.existsSync(`/proc/${pid}`)) {
+      const env = { ...process.env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: path.join(parent, name) };
+      cluster('down', env).catch((error) => console.error(error.message));
+    }
+  }
+}
+
+function saveLogs(from, to) {
+  if (fs.existsSync(from)) fs.cpSync(from, to, { recursive: true });
+}
+
+/** What our own containers have written goes to the logs in which `npm test` looks for secrets. */
+function savePodLogs(pods, logs) {
+  for (const pod of fs.existsSync(pods) ? fs.readdirSync(pods) : []) {
+    for (const container of ['server', 'operator', 'gateway']) {
+      const folder = path.join(pods, pod, container);
+      for (const file of fs.existsSync(folder) ? fs.readdirSync(folder) : [])
+        fs.copyFileSync(
+          path.join(folder, file),
+          path.join(logs, `${pod}-${container}-${file.replace(/\.log$/, '')}.log`),
+        );
+    }
+  }
+}
+
+async function main(args) {
+  const files = args.filter((arg) => !arg.startsWith('-'));
+  const flags = args.filter((arg) => arg.startsWith('-'));
+  if (flags.some((flag) => flag !== '--keep')) {
+    console.error(USAGE);
+    return flags.includes('--help') ? 0 : 2;
+  }
+  await setUp();
+  const logs = fs.mkdtempSync(path.join(os.tmpdir(), 'narwhal-e2e-'));
+  const keep = flags.includes('--keep');
+  const env = { ...process.env, NARWHAL_TEST_LOGS: logs, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32' };
+  if (keep) env.NARWHAL_CLUSTER_FOLDER ??= path.join(cacheDir(), 'cluster/e2e');
+  const { passed, failed, skipped } = await runStories({ env, logs, keep, ...(files.length > 0 && { files }) });
+  if (failed === 0) fs.rmSync(logs, { recursive: true, force: true });
+  else console.log(`logs: ${logs}`);
+  console.log(`${passed} passed, ${failed} failed, ${skipped.length} skipped`);
+  return failed > 0 ? 1 : 0;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));

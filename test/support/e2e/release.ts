@@ -1,0 +1,78 @@
+/** The installation that stories share: the chart with a gateway that has TLS, in the namespace of the documents. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { withLock } from '../../../hack/lib/lock.mjs';
+import { CertificateAuthority } from '../certificates.ts';
+import { chartFolder } from '../chart.ts';
+import type { World } from './world.ts';
+
+export const SYSTEM = 'narwhal-system';
+/** Pods resolve this and every name below it to the gateway. */
+export const API_HOST = 'cache.narwhal.test';
+/** ConfigMap with the authority of the gateway's certificate, as `ca.crt`. */
+export const CA = 'narwhal-test-ca';
+
+const TLS = 'narwhal-test-tls';
+const VALUES = {
+  gateway: { enabled: true, apiUrl: `https://${API_HOST}`, tls: { secretName: TLS } },
+  // The network of pods, whatever it is here.
+  caches: { trustedProxies: ['10.0.0.0/8'] },
+};
+
+/** Installs it unless it is there, and gives the story's namespace the authority of its certificate. */
+export async function ensureRelease(world: World): Promise<void> {
+  await withLock('e2e-release', async () => {
+    const releases = await world.helm(['list', '--namespace', SYSTEM, '--deployed', '--short']);
+    if (!releases.split('\n').includes('narwhal')) await install(world);
+  });
+  const { data } = await world.get(`configmap/${CA}`, { namespace: SYSTEM });
+  await world.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: CA }, data });
+}
+
+async function install(world: World): Promise<void> {
+  await world.tryKubectl(['create', 'namespace', SYSTEM]);
+  await makeCertificate(world);
+  await resolveToGateway(world);
+  const words = ['upgrade', '--install', 'narwhal', chartFolder, '--namespace', SYSTEM, '--wait', '--timeout', '3m'];
+  await world.helm(words, VALUES);
+}
+
+async function makeCertificate(world: World): Promise<void> {
+  const folder = fs.mkdtempSync(path.join(process.env.NARWHAL_CLUSTER_FOLDER ?? '/tmp', 'tls-'));
+  try {
+    const authority = await CertificateAuthority.make(folder, [`DNS:${API_HOST}`, `DNS:*.${API_HOST}`]);
+    const { certFile, keyFile } = await authority.issue('server', 'gateway', `/CN=${API_HOST}`);
+    const read = (file: string) => fs.readFileSync(file, 'utf8');
+    await world.apply(
+      {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: TLS, namespace: SYSTEM },
+        type: 'kubernetes.io/tls',
+        stringData: { 'tls.crt': read(certFile), 'tls.key': read(keyFile) },
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: CA, namespace: SYSTEM },
+        data: { 'ca.crt': read(authority.caFile) },
+      },
+    );
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
+/** As a user's DNS does it: one name and all below it lead to the gateway. */
+async function resolveToGateway(world: World): Promise<void> {
+  const place = { namespace: 'kube-system' };
+  const { data } = await world.get('configmap/coredns', place);
+  const pattern = `(.*\\.)?${API_HOST.replaceAll('.', '\\.')}`;
+  const rule = `    rewrite name regex ${pattern} narwhal-gateway.${SYSTEM}.svc.cluster.local answer auto\n`;
+  if (data.Corefile.includes(rule)) return;
+  const Corefile = data.Corefile.replace(/^\.:53 \{\n/m, (line: string) => line + rule);
+  await world.kubectl(['patch', 'configmap', 'coredns', '--patch', JSON.stringify({ data: { Corefile } })], place);
+  // A pod sees a changed ConfigMap within a minute, a new pod at once.
+  await world.kubectl(['rollout', 'restart', 'deployment/coredns'], place);
+  await world.kubectl(['rollout', 'status', 'deployment/coredns', '--timeout=2m'], place);
+}
