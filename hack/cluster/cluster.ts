@@ -82,6 +82,11 @@ export class Cluster {
     return importImage(this.machine, archive, known);
   }
 
+  /** Starts a program anew that a test has stopped. */
+  restart(name: string): Promise<void> {
+    return this.processes.restart(name, this.programs.env);
+  }
+
   async #start(say: Say): Promise<void> {
     const { machine, processes, programs } = this;
     const { folder, network } = machine;

@@ -20,6 +20,7 @@ export class Processes {
   async start(name: string, words: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
     if (await this.isRunning(name)) return;
     fs.rmSync(this.#pidFile(name), { force: true });
+    fs.writeFileSync(this.#wordsFile(name), JSON.stringify(words));
     const log = fs.openSync(this.logFile(name), 'a');
     const script = 'echo $$ > "$0.draft" && mv "$0.draft" "$0" && exec "$@"';
     const [program = '', ...args] = this.#machine.words(['sh', '-c', script, this.#pidFile(name), ...words]);
@@ -28,6 +29,11 @@ export class Processes {
     child.unref();
     fs.closeSync(log);
     await until(`the start of ${name}`, () => this.#pid(name), { mostMs: STOP_MS });
+  }
+
+  /** Starts a program that has ended with the words that it was started with last; whoever knows its name may. */
+  async restart(name: string, env: NodeJS.ProcessEnv): Promise<void> {
+    await this.start(name, JSON.parse(fs.readFileSync(this.#wordsFile(name), 'utf8')) as string[], env);
   }
 
   /** Sends a signal to a program, which must run. */
@@ -88,6 +94,11 @@ export class Processes {
     } catch {
       return undefined;
     }
+  }
+
+  /** They name files; what is secret lies in those. */
+  #wordsFile(name: string): string {
+    return path.join(this.#machine.folder, 'run', `${name}.json`);
   }
 
   #pidFile(name: string): string {

@@ -6,7 +6,7 @@ import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, routeUrls } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
-import { PAUSED_ANNOTATION } from './names.ts';
+import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
 import { isReady, type Observed, type PublicName } from './observed.ts';
 import { hasLivedBefore } from './plan.ts';
 import * as reasons from './reasons.ts';
@@ -180,13 +180,19 @@ const rolling: Check = ({ cache, workload }) => {
   return undefined;
 };
 
+/** The pod may serve as ever; what it runs is what nobody knows. */
+function silenceOf({ metadata, status }: Pod): string {
+  const where = status?.podIP === undefined ? '' : ` at ${status.podIP}, port ${ADMIN_PORT}`;
+  return `${metadata.name} does not tell its state: it does not answer the operator${where}. Whether it has taken over the manifest is not known; what it serves, it serves on`;
+}
+
 /** A mounted ConfigMap reaches a pod within about a minute. */
 const confirmed: Check = ({ observed, expectedHash }) => {
   for (const pod of observed.pods) {
     if (pod.metadata.deletionTimestamp !== undefined) continue;
     const { name } = pod.metadata;
     const report = observed.reports.get(name);
-    if (!report) return { reason: reasons.PROGRESSING, status: 'Unknown', message: `${name} does not tell its state` };
+    if (!report) return { reason: reasons.PROGRESSING, status: 'Unknown', message: silenceOf(pod) };
     if (!report.config.files.some(({ sha256 }) => sha256 === expectedHash))
       return { reason: reasons.PROGRESSING, message: `${name} has not taken over the changed manifest yet` };
   }

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { pullAndVerify } from '../support/e2e/builds.ts';
 import { Client, runJob } from '../support/e2e/client.ts';
-import { tagImage } from '../support/e2e/images.ts';
 import { removeEverything } from '../support/e2e/nothing.ts';
 import { Page, Reader } from '../support/e2e/page.ts';
 import { SYSTEM } from '../support/e2e/release.ts';
 import { story } from '../support/e2e/story.ts';
+import { tagImage } from '../support/e2e/tags.ts';
 
 const page = new Page('docs/install.md');
 const PUSH = 'A Job that builds and pushes';

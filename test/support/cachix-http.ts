@@ -3,6 +3,7 @@
  * body, and its policy of repeating a call.
  */
 import http from 'node:http';
+import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import zlib from 'node:zlib';
@@ -61,6 +62,7 @@ const MAX_HEADER_BYTES = 4096;
 export class CachixHttp {
   readonly delay: (ms: number) => Promise<void>;
   readonly #agent: http.Agent;
+  readonly #secureAgent = new https.Agent({ keepAlive: true, maxFreeSockets: 64 });
 
   constructor(init: CachixHttpInit = {}) {
     const proxyEnv = init.proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: init.proxy } };
@@ -94,6 +96,7 @@ export class CachixHttp {
   /** Closes idle connections. */
   close(): void {
     this.#agent.destroy();
+    this.#secureAgent.destroy();
   }
 
   async #follow(first: CachixRequest): Promise<CachixReply> {
@@ -119,8 +122,10 @@ export class CachixHttp {
     if (chunked) headers.push('Transfer-Encoding', 'chunked');
     else if (size !== undefined) headers.push('Content-Length', String(size));
     return new Promise((resolve, reject) => {
-      const outgoing = http.request({
-        agent: this.#agent,
+      const [open, agent] =
+        url.protocol === 'https:' ? [https.request, this.#secureAgent] : [http.request, this.#agent];
+      const outgoing = open({
+        agent,
         host: url.hostname,
         port: url.port,
         path: `${url.pathname}${url.search}`,

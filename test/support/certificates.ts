@@ -56,6 +56,11 @@ export class CertificateAuthority {
     return authority;
   }
 
+  /** One whose files lie in a folder already. */
+  static open(folder: string): CertificateAuthority {
+    return new CertificateAuthority(folder);
+  }
+
   /** The authority's certificate, as a file. */
   get caFile(): string {
     return this.#file('ca.crt');

@@ -1,61 +1,70 @@
-/** Other names of images on the node: a registry is what a cluster of tests has not. */
+/** Images of the servers that stories need beside Narwhal, each with as little as its program takes. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { CONTAINERD_SOCKET } from '../../../hack/cluster/node.ts';
-import { digestOf } from '../../../hack/image/kept.mjs';
-import { layerMembers, writeTar } from '../../../hack/image/layer.mjs';
-import { ensureImage } from '../../../hack/image.mjs';
+import { ownSuite } from '../../../hack/components/debian.mjs';
+import { unpackedPostgres } from '../../../hack/components/postgres.mjs';
+import { ensureVersitygw, VERSITYGW_VERSION } from '../../../hack/components/versitygw.mjs';
+import { imageArchitecture, writeImage } from '../../../hack/image/archive.mjs';
+import { baseLayer, ensureBase } from '../../../hack/image/base.mjs';
+import { ensureClientPackages } from '../../../hack/image/client.mjs';
+import { digestOfSources, imageFolder } from '../../../hack/image/kept.mjs';
 import type { World } from './world.ts';
 
-const CTR = ['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io'];
-
-/** Gives the node an image of ours under a further name, as `docker tag` does. */
-export async function tagImage(world: World, kind: 'narwhal' | 'client', reference: string): Promise<void> {
-  const { reference: own } = await ensureImage(kind);
-  await clusterOf(world).machine.run([...CTR, 'images', 'tag', '--force', own, reference]);
+interface Image {
+  readonly file: string;
+  readonly reference: string;
+  readonly digest: string;
 }
 
-/**
- * Gives the node another image, with another digest: ours with a label more. Its archive has no layers, since
- * containerd has those.
- */
-export async function relabelImage(
-  world: World,
-  kind: 'narwhal' | 'client',
-  { reference, labels }: { readonly reference: string; readonly labels: Readonly<Record<string, string>> },
-): Promise<void> {
-  const { digest } = await ensureImage(kind);
-  const { machine } = clusterOf(world);
-  const read = async (of: string) => JSON.parse(await machine.run([...CTR, 'content', 'get', of]));
-  const manifest = await read(digest);
-  const config = await read(manifest.config.digest);
-  config.config.Labels = { ...config.config.Labels, ...labels };
-  const entries: { path: string; text: string }[] = [];
-  const add = (value: unknown) => {
-    const text = JSON.stringify(value);
-    const hash = digestOf(text);
-    entries.push({ path: `/blobs/sha256/${hash}`, text });
-    return { digest: `sha256:${hash}`, size: Buffer.byteLength(text) };
-  };
-  const made = add({ ...manifest, config: { ...manifest.config, ...add(config) } });
-  const annotations = { 'io.containerd.image.name': reference };
-  const index = {
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.index.v1+json',
-    manifests: [{ mediaType: manifest.mediaType, ...made, annotations }],
-  };
-  entries.push({ path: '/oci-layout', text: JSON.stringify({ imageLayoutVersion: '1.0.0' }) });
-  entries.push({ path: '/index.json', text: JSON.stringify(index) });
-  const archive = path.join(machine.folder, 'relabelled.tar');
-  await writeTar(archive, layerMembers({ entries }));
-  try {
-    await machine.run([...CTR, 'images', 'import', archive]);
-  } finally {
-    fs.rmSync(archive);
-  }
+type Content = Omit<Parameters<typeof writeImage>[0], 'file' | 'reference'>;
+
+const USER = 65532;
+
+/** versitygw, which links to nothing: it is built without cgo. */
+export async function ensureS3Image(): Promise<Image> {
+  const [program = ''] = await ensureVersitygw();
+  return kept('s3', VERSITYGW_VERSION, async () => ({
+    layers: [{ entries: [{ from: program, to: '/versitygw' }] }],
+    config: { Entrypoint: ['/versitygw'], User: `${USER}:${USER}` },
+  }));
 }
 
-function clusterOf({ cluster }: World) {
-  if (!cluster) throw new Error('images are named on a node of our own only');
-  return cluster;
+/** Debian's PostgreSQL above the C library of the same suite, and the shell with which initdb starts programs. */
+export async function ensurePostgresImage(): Promise<Image> {
+  const { root, bin, version } = await unpackedPostgres();
+  if (root === undefined) throw new Error('unreachable: what was unpacked has a folder');
+  const [base, client] = [await ensureBase(), await ensureClientPackages()];
+  return kept('postgres', `${version}-${ownSuite()}-${path.basename(base)}`, async () => ({
+    layers: [
+      baseLayer(base),
+      {
+        entries: [
+          { from: path.join(root, 'usr'), to: '/usr', exclude: (name) => /(^|\/)(pgxs|systemd|init)$/.test(name) },
+          { from: path.join(client, 'usr/bin/bash-static'), to: '/usr/bin/sh' },
+          // initdb asks who it is.
+          { path: '/etc/passwd', text: `postgres:x:${USER}:${USER}::/tmp:/bin/sh\n` },
+        ],
+      },
+    ],
+    config: { Env: [`PATH=/${path.relative(root, bin)}:/usr/bin`, 'LC_ALL=C', 'TZ=UTC'], User: `${USER}:${USER}` },
+  }));
+}
+
+/** The image of that content, written once. */
+async function kept(name: string, version: string, content: () => Promise<Content>): Promise<Image> {
+  const reference = `narwhal.test/${name}:1`;
+  const sources = digestOfSources(['test/support/e2e/images.ts']);
+  const inputs = { version, sources, architecture: imageArchitecture() };
+  const folder = await imageFolder(`test-${name}`, inputs, async (draft) => {
+    const { digest } = await writeImage({ ...(await content()), file: path.join(draft, 'image.tar'), reference });
+    fs.writeFileSync(path.join(draft, 'digest'), digest);
+  });
+  const digest = fs.readFileSync(path.join(folder, 'digest'), 'utf8');
+  return { file: path.join(folder, 'image.tar'), reference, digest };
+}
+
+/** Gives an image to the nodes; its name. A cluster that is not ours must have it, by `npm run cluster:load -- FILE`. */
+export async function load(world: World, image: Image): Promise<string> {
+  await world.cluster?.load(image.file, image);
+  return image.reference;
 }

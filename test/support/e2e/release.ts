@@ -1,9 +1,7 @@
 /** The installation that stories share: the chart with a gateway that has TLS, in the namespace of the documents. */
-import fs from 'node:fs';
-import path from 'node:path';
 import { withLock } from '../../../hack/lib/lock.mjs';
-import { CertificateAuthority } from '../certificates.ts';
 import { chartFolder } from '../chart.ts';
+import { makeAuthority, newCertificate } from './certificate.ts';
 import type { World } from './world.ts';
 
 export const SYSTEM = 'narwhal-system';
@@ -12,6 +10,7 @@ export const API_HOST = 'cache.narwhal.test';
 /** ConfigMap with the authority of the gateway's certificate, as `ca.crt`. */
 export const CA = 'narwhal-test-ca';
 
+/** The Secret with the certificate. */
 const TLS = 'narwhal-test-tls';
 const VALUES = {
   gateway: { enabled: true, apiUrl: `https://${API_HOST}`, tls: { secretName: TLS } },
@@ -31,36 +30,23 @@ export async function ensureRelease(world: World): Promise<void> {
 
 async function install(world: World): Promise<void> {
   await world.tryKubectl(['create', 'namespace', SYSTEM]);
-  await makeCertificate(world);
+  await makeAuthority(world, { name: CA, namespace: SYSTEM, host: API_HOST });
+  await useNewCertificate(world, API_HOST);
   await resolveToGateway(world);
   const words = ['upgrade', '--install', 'narwhal', chartFolder, '--namespace', SYSTEM, '--wait', '--timeout', '3m'];
   await world.helm(words, VALUES);
 }
 
-async function makeCertificate(world: World): Promise<void> {
-  const folder = fs.mkdtempSync(path.join(process.env.NARWHAL_CLUSTER_FOLDER ?? '/tmp', 'tls-'));
-  try {
-    const authority = await CertificateAuthority.make(folder, [`DNS:${API_HOST}`, `DNS:*.${API_HOST}`]);
-    const { certFile, keyFile } = await authority.issue('server', 'gateway', `/CN=${API_HOST}`);
-    const read = (file: string) => fs.readFileSync(file, 'utf8');
-    await world.apply(
-      {
-        apiVersion: 'v1',
-        kind: 'Secret',
-        metadata: { name: TLS, namespace: SYSTEM },
-        type: 'kubernetes.io/tls',
-        stringData: { 'tls.crt': read(certFile), 'tls.key': read(keyFile) },
-      },
-      {
-        apiVersion: 'v1',
-        kind: 'ConfigMap',
-        metadata: { name: CA, namespace: SYSTEM },
-        data: { 'ca.crt': read(authority.caFile) },
-      },
-    );
-  } finally {
-    fs.rmSync(folder, { recursive: true });
-  }
+/** Gives the gateway another certificate of the same authority. @param subject its common name */
+export async function useNewCertificate(world: World, subject: string): Promise<void> {
+  const stringData = await newCertificate(world, { name: CA, namespace: SYSTEM, subject });
+  await world.apply({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: TLS, namespace: SYSTEM },
+    type: 'kubernetes.io/tls',
+    stringData,
+  });
 }
 
 /** As a user's DNS does it: one name and all below it lead to the gateway. */

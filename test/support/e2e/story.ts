@@ -26,6 +26,8 @@ export function story(name: string, title: string, tests: (world: () => World) =
     before(async () => {
       world = await World.enter(name);
     });
+    // Before the hooks below: what a test has stopped must run again, or there is nothing to save and to remove.
+    tests(there);
     afterEach(async function () {
       const error = this.currentTest?.err;
       if (!error || !world) return;
@@ -35,6 +37,5 @@ export function story(name: string, title: string, tests: (world: () => World) =
     after(async () => {
       await world?.leave();
     });
-    tests(there);
   });
 }

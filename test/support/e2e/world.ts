@@ -49,6 +49,8 @@ export interface Applied {
 const CLUSTER_WIDE = /^(Namespace|PersistentVolume|StorageClass|Cluster.*|CustomResourceDefinition)$/;
 
 export class World {
+  /** Of this run alone, for names that all of a cluster share. */
+  readonly suffix = randomBytes(3).toString('hex');
   /** The story's own. Pod Security is `restricted` there. */
   readonly namespace: string;
   /** A cluster whose processes may be stopped; none in an existing one. */
@@ -58,7 +60,7 @@ export class World {
   readonly #namespaces: string[] = [];
 
   private constructor(story: string, cluster: Cluster | undefined, kubeconfig: string, bin: string) {
-    this.namespace = `${story}-${randomBytes(3).toString('hex')}`;
+    this.namespace = `${story}-${this.suffix}`;
     this.cluster = cluster;
     this.#kubeconfig = kubeconfig;
     this.#bin = bin;
