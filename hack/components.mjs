@@ -26,8 +26,10 @@ export const COMPONENTS = {
     return `${version} (${node}), CoreDNS (${path.dirname(coredns)})`;
   },
   image: async () => {
-    const { reference, digest } = await ensureImage('narwhal');
-    return `${reference} (${digest.slice(0, 19)})`;
+    const images = [await ensureImage('narwhal'), await ensureImage('client')];
+    return images
+      .map(({ reference, unpackedBytes }) => `${reference} (${Math.round(unpackedBytes / 1e6)} MB)`)
+      .join(', ');
   },
   versitygw: async () => `${VERSITYGW_VERSION} (${(await ensureVersitygw())[0]})`,
   ...Object.fromEntries(PROGRAMS.map((name) => [name, async () => (await ensureProgram(name)).at(-1)])),

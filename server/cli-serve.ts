@@ -239,7 +239,8 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     renameHost: flags.renameHost,
     logLevel: flags.logLevel,
     prettyLog: flags.logFormat === undefined ? terminal : flags.logFormat === 'pretty',
-    banner: true,
+    // Who mounts Secrets is no person at a terminal: an operator, whose status tells the same.
+    banner: flags.secrets === undefined,
     timeouts: {
       headersMs: flags.headersTimeout * 1000,
       idleBodyMs: flags.idleTimeout * 1000,

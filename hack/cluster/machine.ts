@@ -170,6 +170,7 @@ export class Machine {
       await this.run(['mount', '--bind', copy, path.join('/proc/sys', setting)]);
     }
     for (const place of PRIVATE) await this.run(['mount', '-t', 'tmpfs', '-o', 'mode=1777', 'tmpfs', place]);
+    makeRoomForCgroups();
     for (const hierarchy of hierarchies()) fs.mkdirSync(path.join(hierarchy, this.cgroup), { recursive: true });
   }
 }
@@ -245,6 +246,25 @@ function hierarchies(): string[] {
     .readdirSync(CGROUPS, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => path.join(CGROUPS, name));
+}
+
+/**
+ * In a container with version 2 of cgroups, the root that we see is a group with processes, and such a one may not have
+ * groups with limits below it: its processes move into a group of their own. The kernel's own root has no `cgroup.type`.
+ */
+function makeRoomForCgroups(): void {
+  const file = (name: string) => path.join(CGROUPS, name);
+  if (!fs.existsSync(file('cgroup.controllers')) || !fs.existsSync(file('cgroup.type'))) return;
+  const aside = file('aside');
+  fs.mkdirSync(aside, { recursive: true });
+  for (const pid of fs.readFileSync(file('cgroup.procs'), 'utf8').trim().split('\n')) {
+    // Some end meanwhile, and those of the kernel stay.
+    try {
+      fs.writeFileSync(path.join(aside, 'cgroup.procs'), pid);
+    } catch {}
+  }
+  const controllers = fs.readFileSync(file('cgroup.controllers'), 'utf8').trim().split(' ');
+  fs.writeFileSync(file('cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
 }
 
 /** Cgroups are removed from the innermost on, and only when the last process has left. */

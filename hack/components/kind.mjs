@@ -4,7 +4,7 @@ import { attempt, run } from '../lib/run.mjs';
 import { runGo } from './go.mjs';
 import { keep, say } from './kept.mjs';
 
-const VERSION = 'v0.30.0';
+const VERSION = 'v0.31.0';
 
 /** The program, built if need be. @returns {Promise<string>} */
 export async function ensureKind() {

@@ -12,9 +12,8 @@ const RECIPE = 1;
 /** The newest nix, and with it a C library that is newer than the base's: programs of the base run with a newer one too. */
 const SUITE = 'sid';
 const PACKAGES = ['nix-bin', 'bash-static', 'coreutils', 'findutils', 'grep', 'sed', 'curl', 'ca-certificates'];
-/** The nix of a chroot store needs no root and no mount but one for `store`, which is any folder that may be written. */
+/** No sandbox: it takes user namespaces, which pods have seldom. */
 const NIX_CONF = `experimental-features = nix-command flakes ca-derivations
-store = /tmp/nix
 substituters =
 flake-registry =
 build-users-group =
@@ -30,8 +29,12 @@ export const clientConfig = {
   Cmd: ['/bin/sh'],
   Env: [
     ...productConfig.Env.filter((line) => !line.startsWith('NARWHAL_')),
-    'HOME=/tmp',
+    // Not /tmp itself: nix wants a home that is its user's, and makes it.
+    'HOME=/tmp/home',
     'LC_ALL=C',
+    // A chroot store needs no root and no /nix, but nothing can be built in it without a user namespace. With a volume at
+    // /nix, NIX_REMOTE=local builds too.
+    'NIX_REMOTE=/tmp/nix',
     'SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt',
   ],
 };
@@ -59,6 +62,7 @@ export function clientLayers(packages) {
         { path: '/usr/bin/bash', link: 'bash-static' },
         { path: '/etc/ssl/certs/ca-certificates.crt', text: certificates(packages) },
         { path: '/etc/nix/nix.conf', text: NIX_CONF },
+        { path: '/nix', folder: true },
       ],
     },
     sources: {

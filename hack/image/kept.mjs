@@ -8,7 +8,7 @@ import { cacheDir, root } from '../lib/places.mjs';
 /** Of each kind; each build with other sources adds one. */
 const KEPT = 3;
 /** What was used a moment ago may still be read. */
-const UNTOUCHED_MS = 3_600_000;
+const UNTOUCHED_MS = 600_000;
 
 /** The folder of images and of their parts. */
 export function imagesFolder() {
@@ -32,14 +32,17 @@ export async function imageFolder(kind, inputs, fill) {
 }
 
 function removeOld(kind, used) {
-  const others = fs
-    .readdirSync(imagesFolder())
-    .filter((name) => name.startsWith(`${kind}-`) && /^[0-9a-f]{16}$/.test(name.slice(kind.length + 1)))
-    .map((name) => path.join(imagesFolder(), name))
-    .filter((folder) => folder !== used)
-    .map((folder) => ({ folder, usedAt: fs.statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+  const entries = fs.readdirSync(imagesFolder()).map((name) => {
+    const folder = path.join(imagesFolder(), name);
+    return { name, folder, usedAt: fs.statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0 };
+  });
+  const others = entries
+    .filter(({ name }) => name.startsWith(`${kind}-`) && /^[0-9a-f]{16}$/.test(name.slice(kind.length + 1)))
+    .filter(({ folder }) => folder !== used)
     .sort((a, b) => b.usedAt - a.usedAt);
-  for (const { folder, usedAt } of others.slice(KEPT - 1)) {
+  // Of builds that were killed, under keys that may never come again.
+  const drafts = entries.filter(({ name }) => name.endsWith('.draft'));
+  for (const { folder, usedAt } of [...others.slice(KEPT - 1), ...drafts]) {
     if (Date.now() - usedAt > UNTOUCHED_MS) fs.rmSync(folder, { recursive: true, force: true });
   }
 }

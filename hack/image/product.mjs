@@ -43,12 +43,18 @@ export function productLabels({ version, description, license }, revision) {
 
 /**
  * The layers above the base, from what changes seldom to what changes with each commit.
- * @param {{ node: string, modules: string, dist: string, sbom: string }} parts files and folders; `sbom`: its text
+ * @param {{ node: string, nodeLicense?: string, modules: string, dist: string, sbom: string }} parts files and folders;
+ *   `sbom`: its text
  * @returns {Record<'node' | 'modules' | 'app', import('./layer.mjs').Layer>}
  */
-export function productLayers({ node, modules, dist, sbom }) {
+export function productLayers({ node, nodeLicense, modules, dist, sbom }) {
   return {
-    node: { entries: [{ from: node, to: '/usr/local/bin/node' }] },
+    node: {
+      entries: [
+        { from: node, to: '/usr/local/bin/node' },
+        ...(nodeLicense ? [{ from: nodeLicense, to: '/usr/share/doc/node/LICENSE' }] : []),
+      ],
+    },
     modules: { entries: [{ from: modules, to: '/app/node_modules' }] },
     app: {
       entries: [

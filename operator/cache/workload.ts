@@ -103,8 +103,9 @@ function container(cache: Cache, inputs: Inputs, volumeMounts: readonly Json[]):
       requests: { cpu: '100m', memory: '256Mi' },
       limits: { memory: '1Gi' },
     },
-    // Ten minutes: opening a large database after a crash, or waiting for PostgreSQL.
-    startupProbe: { ...probe('/livez'), periodSeconds: 2, failureThreshold: 300 },
+    // Ten minutes: opening a large database after a crash, or waiting for PostgreSQL. Not at once: that would fail, and
+    // be an event of a warning for a start like every other.
+    startupProbe: { ...probe('/livez'), initialDelaySeconds: 1, periodSeconds: 1, failureThreshold: 600 },
     readinessProbe: { ...probe('/readyz'), periodSeconds: 5, failureThreshold: 2 },
     livenessProbe: { ...probe('/livez'), periodSeconds: 20, failureThreshold: 3 },
     securityContext: {

@@ -7,20 +7,13 @@ import { ensureImage } from '../../hack/image.mjs';
 import { nodeFlags, productEnv } from '../../hack/lib/launch.mjs';
 import { root } from '../../hack/lib/places.mjs';
 import { ImageRoot } from '../support/image-root.ts';
+import { withImageServer } from '../support/image-server.ts';
+import { cacheText } from '../support/manifests.ts';
 import { describeWith } from '../support/needs.ts';
-import { onFreePort } from '../support/server-process.ts';
 
 const MOST_BYTES = 250e6;
 const USER = 65532;
 const SBOM = '/usr/share/sbom/narwhal.cdx.json';
-
-const MANIFEST = `apiVersion: narwhal.dev/v1alpha1
-kind: BinaryCache
-metadata: {name: main}
-spec:
-  access: Public
-  storages: [{name: disk, local: {}}]
-`;
 
 /** Loads every file that was built, so that a package or a file that was pruned and is needed shows. */
 const LOAD_ALL = `
@@ -29,6 +22,10 @@ const files = fs.readdirSync('/app/dist', { recursive: true }).filter((name) => 
 // These begin to work when they are loaded.
 const programs = ['server/main.js', 'operator/main.js', 'server/cache/verify/worker.js'];
 for (const file of files) if (!programs.includes(file)) await import('/app/dist/' + file);
+// What is loaded by name and late: the drivers of databases, and how logs look on a terminal.
+const { default: knex } = await import('/app/node_modules/knex/knex.mjs');
+for (const client of ['pg', 'sqlite3']) await knex({ client, useNullAsDefault: true }).destroy();
+await import('/app/node_modules/pino-pretty/index.js');
 const { S3Client } = await import('/app/node_modules/@aws-sdk/client-s3/dist-cjs/index.js');
 console.log(files.length, typeof S3Client);
 `;
@@ -175,30 +172,11 @@ describeWith('image', 'the image', () => {
 
   it('serves a cache from its data folder, and stops on SIGTERM', async () => {
     const data = path.join(dir, 'data');
-    const manifests = path.join(dir, 'manifests');
-    fs.mkdirSync(data, { mode: 0o700 });
-    fs.chownSync(data, USER, USER);
-    fs.mkdirSync(manifests);
-    fs.writeFileSync(path.join(manifests, 'cache.yaml'), MANIFEST);
-    const mounts = { '/data': data, '/etc/narwhal': manifests };
-    const { Entrypoint = [], Cmd } = unpacked.config;
-    await onFreePort((port) =>
-      onFreePort(async (admin) => {
-        const env = { NARWHAL_LISTEN: `127.0.0.1:${port}`, NARWHAL_ADMIN_LISTEN: `127.0.0.1:${admin}` };
-        const server = unpacked.start([...Entrypoint, ...Cmd], 'image-server', { env, mounts });
-        const get = async (url: string) => {
-          const answer = await fetch(url, { headers: { host: 'main.localhost' } });
-          if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
-          return answer.text();
-        };
-        try {
-          await server.untilReady(() => get(`http://127.0.0.1:${admin}/readyz`));
-          assert.match(await get(`http://127.0.0.1:${port}/nix-cache-info`), /^StoreDir: \/nix\/store$/m);
-          assert.ok(fs.readdirSync(data).length > 0);
-        } finally {
-          assert.equal(await server.stop('SIGTERM'), 0, await server.tail());
-        }
-      }),
-    );
+    await withImageServer(unpacked, dir, cacheText({ access: 'Public' }), async (url) => {
+      const answer = await fetch(`${url}/nix-cache-info`);
+      assert.equal(answer.status, 200);
+      assert.match(await answer.text(), /^StoreDir: \/nix\/store$/m);
+      assert.ok(fs.readdirSync(data).length > 0);
+    });
   });
 });

@@ -1,5 +1,6 @@
 /** An image as a container has it: its layers in a folder, read-only, entered as the image's user. Needs root on Linux. */
 import { execFile as execFileOf } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -29,7 +30,7 @@ set -e
 root=$1; user=$2; shift 2
 mount --bind "$root" "$root"
 mount -o remount,ro,bind "$root"
-mount --bind /dev "$root/dev"
+mount --rbind /dev "$root/dev"
 mount --bind /proc "$root/proc"
 mount -t tmpfs -o mode=1777,size=64m none "$root/tmp"
 while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done
@@ -79,6 +80,8 @@ export class ImageRoot {
   }
 
   #enter(words: readonly string[], { mounts = {} }: RunInit): string[] {
+    // As runtimes make them, in a layer of the container.
+    for (const point of Object.keys(mounts)) mkdirSync(path.join(this.root, point), { recursive: true });
     const pairs = Object.entries(mounts).flatMap(([to, from]) => [from, to]);
     const { User } = this.config;
     return ['unshare', '--mount', 'sh', '-c', ENTER, 'sh', this.root, User, ...pairs, '--', ...words];

@@ -107,8 +107,9 @@ resources:
 startupProbe:
   httpGet: {path: /livez, port: admin}
   timeoutSeconds: 5
-  periodSeconds: 2
-  failureThreshold: 30
+  initialDelaySeconds: 1
+  periodSeconds: 1
+  failureThreshold: 60
 readinessProbe:
   httpGet: {path: /readyz, port: admin}
   timeoutSeconds: 5

@@ -11,13 +11,14 @@ export interface ClientInit {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A pod of the image of clients that runs a script of `sh -e`: no root, nothing to write but `/tmp`. */
+/** A pod of the image of clients that runs a script of `sh -e`: no root, nothing to write but `/tmp` and `/nix`. */
 export async function clientPodSpec(
   script: string,
   { secrets = [], configMaps = [], env = {} }: ClientInit = {},
 ): Promise<object> {
   const mounts = [
     { name: 'tmp', mountPath: '/tmp' },
+    { name: 'nix', mountPath: '/nix' },
     ...secrets.map((name) => ({ name: `secret-${name}`, mountPath: `/secrets/${name}`, readOnly: true })),
     ...configMaps.map((name) => ({ name: `config-${name}`, mountPath: `/config/${name}`, readOnly: true })),
   ];
@@ -49,6 +50,7 @@ export async function clientPodSpec(
     ],
     volumes: [
       { name: 'tmp', emptyDir: {} },
+      { name: 'nix', emptyDir: {} },
       ...secrets.map((name) => ({ name: `secret-${name}`, secret: { secretName: name } })),
       ...configMaps.map((name) => ({ name: `config-${name}`, configMap: { name } })),
     ],
