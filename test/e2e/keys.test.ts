@@ -88,9 +88,10 @@ story('keys', 'keys and tokens', (world) => {
     it('it is Ready again once the Secret is restored, with the same key and without a restart', async () => {
       const uid = await podUid();
       await world().kubectl(['apply', '-f', '-'], { input: backup });
+      await world().until('pushes go on', () => push().then(() => true));
+      await world().kubectl(['annotate', '--overwrite', `binarycache/${NAME}`, 'narwhal.dev/reconcile=2']);
       await world().wait(`binarycache/${NAME}`, 'condition=Ready');
       assert.deepEqual(await publicKeys(), [firstKey]);
-      await push();
       await pullAndVerify(client, { url, trustedKeys: [firstKey] }, paths);
       assert.deepEqual(await puller.wrongAnswers(), []);
       assert.equal(await podUid(), uid);
