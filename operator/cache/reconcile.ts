@@ -214,7 +214,10 @@ export class Reconciler {
     const isUnderWay = (type: string) =>
       conditions.some((it) => it.type === type && it.status !== 'True' && it.reason === reasons.PROGRESSING);
     if (error === undefined && (steps.some((step) => step.do === 'wait') || isUnderWay(reasons.READY))) return pollMs;
-    return conditions.some(({ type }) => type === reasons.DRAINING) ? numbersMs : steadyMs;
+    // Secrets are not watched: who brings one that is missing does not want to wait for long.
+    const isAwaited = ({ type, status }: (typeof conditions)[number]) =>
+      type === reasons.DRAINING || (type === reasons.KEYS_READY && status !== 'True');
+    return conditions.some(isAwaited) ? numbersMs : steadyMs;
   }
 
   #tell(cache: Cache, step: Step, version: string): void {

@@ -18,7 +18,12 @@ for (let index = 0; index < Number(count); index++) {
   const references = paths.map(({ storePath }) => path.basename(storePath));
   paths.push(await pushable({ name: `pushed-${index}`, contents: randomBytes(20_000), references }));
 }
-// One after the other: a path is published only once those that it refers to are.
-for (const it of paths) await client.push([it]);
+try {
+  // One after the other: a path is published only once those that it refers to are.
+  for (const it of paths) await client.push([it]);
+  for (const { storePath } of paths) console.log(storePath);
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+}
 client.close();
-for (const { storePath } of paths) console.log(storePath);

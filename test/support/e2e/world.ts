@@ -154,7 +154,8 @@ export class World {
   /** Removes the story's namespaces with everything in them; does not wait for the last of it. */
   async leave(): Promise<void> {
     await this.kubectl(['delete', 'binarycaches.narwhal.dev', '--all', '--wait=false']).catch(() => {});
-    for (const name of this.#namespaces) await this.kubectl(['delete', 'namespace', name, '--wait=false']);
+    const gone = ['--wait=false', '--ignore-not-found'];
+    for (const name of this.#namespaces) await this.kubectl(['delete', 'namespace', name, ...gone]);
   }
 }
 
