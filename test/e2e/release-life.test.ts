@@ -8,12 +8,12 @@ import { chartFolder } from '../support/chart.ts';
 import { pullAndVerify } from '../support/e2e/builds.ts';
 import { Client } from '../support/e2e/client.ts';
 import { assertTrue } from '../support/e2e/conditions.ts';
-import { relabelImage } from '../support/e2e/images.ts';
 import { Loop } from '../support/e2e/loop.ts';
 import { removeEverything } from '../support/e2e/nothing.ts';
 import { Page, Reader } from '../support/e2e/page.ts';
 import { SYSTEM } from '../support/e2e/release.ts';
 import { story } from '../support/e2e/story.ts';
+import { relabelImage } from '../support/e2e/tags.ts';
 import type { Live } from '../support/e2e/world.ts';
 
 /** There is no earlier release yet: this chart and this image, under another version and with another digest. */
