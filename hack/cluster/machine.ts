@@ -23,6 +23,8 @@ const KERNEL_SETTINGS = [
   'kernel/keys/root_maxkeys',
   'kernel/keys/root_maxbytes',
 ];
+/** The kernel takes networks apart one after the other, those of all clusters of a machine. */
+const GONE_MS = 120_000;
 const CGROUPS = '/sys/fs/cgroup';
 
 interface Held {
@@ -130,8 +132,8 @@ export class Machine {
     for (const hierarchy of hierarchies()) await removeCgroup(path.join(hierarchy, this.cgroup));
     // The last process is gone; its network and its mounts may be there a moment longer.
     const link = path.join('/sys/class/net', this.network.device);
-    await until(`the removal of ${this.network.device}`, () => !fs.existsSync(link), { mostMs: 30_000 });
-    await until(`the removal of ${this.folder}`, () => removed(this.folder), { mostMs: 30_000 });
+    await until(`the removal of ${this.network.device}`, () => !fs.existsSync(link), { mostMs: GONE_MS });
+    await until(`the removal of ${this.folder}`, () => removed(this.folder), { mostMs: GONE_MS });
   }
 
   /** A link between this machine and the inner one; the way to pods and Services from here. */
