@@ -115,7 +115,7 @@ function kubeletConfig({ folder, network, cgroup }: Machine, pki: Pki): object {
     imageGCLowThresholdPercent: 99,
     nodeStatusUpdateFrequency: '4s',
     // Sooner than by default, so that tests wait for less.
-    syncFrequency: '10s',
+    syncFrequency: '3s',
     fileCheckFrequency: '0s',
     readOnlyPort: 0,
   };

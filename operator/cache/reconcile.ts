@@ -78,6 +78,8 @@ export class Reconciler {
     const forced = cache.metadata.annotations?.[RECONCILE_ANNOTATION];
     const generation = cache.metadata.generation ?? 0;
     let isFresh = forced !== known.forced || generation !== known.generation;
+    // Whoever asks wants to see the numbers too.
+    if (forced !== known.forced) known.wroteAt = 0;
     known.forced = forced;
     known.generation = generation;
     for (let looks = 1; this.#isThere(cache); looks++) {

@@ -16,10 +16,22 @@ export interface Entry {
   /** How many writes are under way. */
   writes: number;
   fullUntil: number;
+  /** Of the medium, as it was when room was last looked for. */
+  totalBytes: number | undefined;
 }
 
 export function newEntry(plan: StoragePlan, storage: Storage, known: boolean): Entry {
-  return { plan, storage, known, settled: false, usedBytes: 0, reservedBytes: 0, writes: 0, fullUntil: 0 };
+  return {
+    plan,
+    storage,
+    known,
+    settled: false,
+    usedBytes: 0,
+    reservedBytes: 0,
+    writes: 0,
+    fullUntil: 0,
+    totalBytes: undefined,
+  };
 }
 
 type RoomFacts = Pick<StorageStatus, 'freeBytes' | 'capacityBytes'>;
@@ -38,6 +50,16 @@ export interface Placement {
 
 export function isAbandoned(entry: Entry): boolean {
   return entry.plan.mode === 'Abandoned';
+}
+
+/** Whether a write has found it full a moment ago, and it has not grown since. */
+export async function leftOut(entry: Entry): Promise<boolean> {
+  if (entry.fullUntil <= Date.now()) return false;
+  const usage = await entry.storage.usage().catch(() => undefined);
+  const totalBytes = usage?.totalBytes;
+  if (totalBytes === undefined || totalBytes <= (entry.totalBytes ?? totalBytes)) return true;
+  entry.fullUntil = 0;
+  return false;
 }
 
 export function reserve(entry: Entry, size: number): Placement {

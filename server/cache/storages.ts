@@ -15,6 +15,7 @@ import {
   type Entry,
   GIVEN_UP,
   isAbandoned,
+  leftOut,
   newEntry,
   type Placement,
   reserve,
@@ -290,7 +291,9 @@ export class Storages {
       throw new CacheError('NoSpace', 'every storage of this cache is read-only, drained or given up');
     const ready = writable.filter((entry) => entry.storage.health().state === 'Ready');
     if (ready.length === 0) throw new CacheError('Unavailable', 'no writable storage is available');
-    const open = ready.filter((entry) => !not.has(entry.plan.name) && entry.fullUntil <= Date.now());
+    const untried = ready.filter((entry) => !not.has(entry.plan.name));
+    const out = await Promise.all(untried.map(leftOut));
+    const open = untried.filter((_, index) => !out[index]);
     const candidates = await Promise.all(open.map((candidate) => this.#candidateOf(candidate)));
     const chosen = place(this.#strategy, candidates, size, this.#turn++)[0];
     const entry = chosen && this.#entries.get(chosen.name);
@@ -374,8 +377,9 @@ export class Storages {
     const { plan, storage, reservedBytes } = entry;
     const usage = await storage.usage().catch(async () => {
       await this.suspect(plan.name);
-      return { freeBytes: 0 };
+      return { freeBytes: 0, totalBytes: undefined };
     });
+    entry.totalBytes = usage.totalBytes;
     return {
       name: plan.name,
       usedBytes: entry.usedBytes + reservedBytes,

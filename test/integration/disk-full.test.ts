@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
@@ -96,6 +96,28 @@ tokens:
     await refusalOf(pushByPut(server, tooBig()));
     await pushByPut(server, makePath());
     await pushByCachix(server, makePath());
+  });
+
+  it('takes pushes again as soon as the disk has grown, also where a write has just found it full', async () => {
+    assert.equal((await putChunked(server, tooBig())).status, 413);
+    const refusal = await refusalOf(pushByPut(server, makePath()));
+    assert.equal(refusal.status, 413, 'what was full is left out for a while');
+    await small.resize(4 * DISK_BYTES);
+    try {
+      const it = tooBig();
+      await until('it is taken', () =>
+        pushByPut(server, it).then(
+          () => true,
+          () => false,
+        ),
+      );
+      assert.ok(await isServed(server, it));
+    } finally {
+      await server.stop();
+      await rm(path.join(small.folder, 'store'), { recursive: true });
+      await small.resize(DISK_BYTES);
+      await mkdir(path.join(small.folder, 'store'));
+    }
   });
 
   it('goes on in another storage in mid-stream where there is one', async () => {

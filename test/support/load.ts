@@ -16,6 +16,10 @@ export interface LoadInit {
   readonly pull: string;
   readonly pushers?: number;
   readonly pullers?: number;
+  /** Name of the cache; `main` unless told. */
+  readonly cache?: string;
+  /** Between two pushes, or pulls, of one client. */
+  readonly pauseMs?: number;
 }
 
 export class Load {
@@ -49,6 +53,11 @@ export class Load {
     }
   }
 
+  /** Whole paths that were read. */
+  get downloads(): number {
+    return this.#downloads;
+  }
+
   /** Waits for more downloads. */
   async goesOn(): Promise<void> {
     const at = this.#downloads;
@@ -75,13 +84,14 @@ export class Load {
   async #push(): Promise<void> {
     const client = new CachixClient({
       ...this.#init.push,
-      cache: 'main',
+      cache: this.#init.cache ?? 'main',
       delay: (ms) => new Promise((resolve) => setTimeout(resolve, Math.min(ms, 200))),
     });
     while (!this.#stopped) {
       const paths = await Promise.all([pushable({ contents: randomBytes(3000) }), pushable()]);
       await client.push(paths);
       this.acknowledged.push(...paths);
+      await this.#pause();
     }
     client.close();
   }
@@ -92,7 +102,13 @@ export class Load {
       const it = this.acknowledged[Math.floor(Math.random() * this.acknowledged.length)];
       if (it === undefined) await new Promise(setImmediate);
       else await this.#pullOne(it);
+      await this.#pause();
     }
+  }
+
+  async #pause(): Promise<void> {
+    const { pauseMs = 0 } = this.#init;
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 
   async #pullOne(it: Pushable): Promise<void> {

@@ -8,6 +8,7 @@ const execFile = promisify(execFileOf);
 
 export interface Tmpfs {
   readonly folder: string;
+  resize(bytes: number): Promise<void>;
   unmount(): Promise<void>;
 }
 
@@ -24,6 +25,9 @@ export async function mountTmpfs(folder: string, bytes: number): Promise<Tmpfs> 
   }
   return {
     folder,
+    async resize(size) {
+      await execFile('mount', ['-o', `remount,size=${size}`, folder]);
+    },
     async unmount() {
       await execFile('umount', [folder]);
       await rm(folder, { recursive: true, force: true });
