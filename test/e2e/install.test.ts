@@ -56,9 +56,12 @@ story('install', 'the page about installing', (world) => {
     const script = `
       export CACHIX_AUTH_TOKEN=$(cat /secrets/main-token-push/token)
       node /app/test/support/e2e/cachix-push.ts ${url()} main`;
-    const pushed = (await runJob(world(), 'cachix', script, { secrets: ['main-token-push'] })).trim().split('\n');
+    const [log, client] = await Promise.all([
+      runJob(world(), 'cachix', script, { secrets: ['main-token-push'] }),
+      Client.start(world(), 'client'),
+    ]);
+    const pushed = log.trim().split('\n');
     assert.equal(pushed.length, 2);
-    const client = await Client.start(world(), 'client');
     await pullAndVerify(client, { url: url(), trustedKeys: await publicKeys() }, pushed);
     const other = [`main.${world().namespace}-1:${Buffer.alloc(32, 1).toString('base64')}`];
     await assert.rejects(pullAndVerify(client, { url: url(), trustedKeys: other }, pushed), /lacks a signature/);

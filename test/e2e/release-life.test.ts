@@ -19,6 +19,16 @@ import type { Live } from '../support/e2e/world.ts';
 /** There is no earlier release yet: this chart and this image, under another version and with another digest. */
 const BEFORE = '0.0.9';
 const CACHES = ['main', 'pinned'];
+/** One operator whose lease ends soon: the next one waits for that. */
+const VALUES = {
+  operator: {
+    replicas: 1,
+    env: [
+      { name: 'NARWHAL_LEASE_DURATION', value: '6' },
+      { name: 'NARWHAL_RENEW_DEADLINE', value: '4' },
+    ],
+  },
+};
 const OPERATORS = ['-l', 'app.kubernetes.io/component=operator'];
 
 story('life', 'the life of a release', (world) => {
@@ -93,8 +103,12 @@ story('life', 'the life of a release', (world) => {
 
   it('begins with the version before this one, and caches with something in them', async () => {
     const words = ['install', 'narwhal', chartBefore(), '--namespace', SYSTEM, '--create-namespace', '--wait'];
-    await world().helm(words, { logLevel: 'debug' });
-    await world().apply(cacheOf('main'), cacheOf('pinned', { image: imageBefore, reclaimPolicy: 'Delete' }));
+    await world().helm(words, VALUES);
+    await world().apply(
+      cacheOf('main'),
+      cacheOf('pinned', { image: imageBefore, reclaimPolicy: 'Delete' }),
+      cacheOf('main', {}, other),
+    );
     await world().kubectl(['wait', '--for=condition=Ready', 'binarycache', '--all', '--timeout=3m']);
     for (const name of CACHES) assert.equal(imageOf(await podOf(name)), imageBefore);
     [publicKey = ''] = await publicKeysOf('main');
@@ -110,7 +124,8 @@ story('life', 'the life of a release', (world) => {
     await world().kubectl(['rollout', 'status', 'deployment/narwhal-operator', '--timeout=3m'], { namespace: SYSTEM });
     await world().until('main runs the new image', async () => imageOf(await podOf('main')) === image);
     await world().wait('pod/main-0', 'condition=Ready');
-    await world().wait('binarycache/main', 'condition=Ready');
+    for (const namespace of [world().namespace, other])
+      await world().wait('binarycache/main', 'condition=Ready', { namespace });
     const [second, stayed] = [await podOf('main'), await podOf('pinned')];
     assert.notEqual(second.status.containerStatuses[0].imageID, first.status.containerStatuses[0].imageID);
     assert.deepEqual([stayed.metadata.uid, imageOf(stayed)], [pinned.metadata.uid, imageBefore]);
@@ -120,7 +135,7 @@ story('life', 'the life of a release', (world) => {
     assert.deepEqual(await publicKeysOf('main'), [publicKey]);
     paths.push(...(await push('main')));
     const kept = await world().helm(['get', 'values', 'narwhal', '--namespace', SYSTEM, '--output', 'json']);
-    assert.deepEqual(JSON.parse(kept), { logLevel: 'debug' });
+    assert.deepEqual(JSON.parse(kept), VALUES);
   });
 
   it('leaves caches that nobody looks after by `helm uninstall`: they serve on, and lose nothing', async () => {
@@ -136,11 +151,13 @@ story('life', 'the life of a release', (world) => {
 
   it('finds them again by the next installation, without a restart', async () => {
     const [before, failures] = [await lives(), await puller.failures()];
-    await world().helm(['install', 'narwhal', chartFolder, '--namespace', SYSTEM, '--wait']);
+    await world().helm(['install', 'narwhal', chartFolder, '--namespace', SYSTEM, '--wait'], VALUES);
     // What only an operator makes.
-    await world().apply(cacheOf('main', {}, other));
     await world().kubectl(['delete', 'poddisruptionbudget/main']);
     await world().until('it is made again', () => world().get('poddisruptionbudget/main'));
+    // For later: it takes its time.
+    otherGoes = world().kubectl(['delete', 'namespace', other, '--timeout=3m'], { namespace: '' });
+    otherGoes.catch(() => {});
     for (const name of CACHES) await world().wait(`binarycache/${name}`, 'condition=Ready');
     assert.deepEqual(await publicKeysOf('main'), [publicKey]);
     await puller.goesOn();
@@ -151,10 +168,6 @@ story('life', 'the life of a release', (world) => {
   });
 
   it('keeps paths and key of a cache that is deleted and made again', async () => {
-    await world().wait('binarycache/main', 'condition=Ready', { namespace: other });
-    // It takes its time, and more than one thing ends on such a day.
-    otherGoes = world().kubectl(['delete', 'namespace', other, '--timeout=3m'], { namespace: '' });
-    otherGoes.catch(() => {});
     const token = async () => (await world().get('secret/main-token-push')).data.token;
     const before = await token();
     await world().kubectl(['delete', 'binarycache/main']);
@@ -179,7 +192,7 @@ story('life', 'the life of a release', (world) => {
     });
   });
 
-  it('lets a namespace go with its cache', async () => {
+  it('has meanwhile let another namespace go, with the cache in it', async () => {
     await otherGoes;
   });
 

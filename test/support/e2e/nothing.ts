@@ -8,6 +8,8 @@ const CRDS = ['binarycaches', 'workspaces', 'agents'].map((name) => `crd/${name}
 export async function removeEverything(world: World): Promise<void> {
   const releases = await world.helm(['list', '--namespace', SYSTEM, '--short']);
   for (const name of releases.split('\n').filter(Boolean)) await world.helm(['uninstall', name, '--namespace', SYSTEM]);
-  await world.kubectl(['delete', '--ignore-not-found', ...CRDS], { namespace: '' });
-  await world.kubectl(['delete', '--ignore-not-found', `namespace/${SYSTEM}`], { namespace: '' });
+  const parts = [...CRDS, `namespace/${SYSTEM}`];
+  await Promise.all(
+    parts.map((part) => world.kubectl(['delete', '--ignore-not-found', part, '--timeout=3m'], { namespace: '' })),
+  );
 }
