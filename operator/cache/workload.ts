@@ -27,6 +27,8 @@ const CONFIG = '/etc/narwhal/config';
 const SECRETS = '/etc/narwhal/secrets';
 const DATA = '/data';
 const STORAGES = '/storages';
+/** For which a pod that goes still takes connections. */
+const LEAVE_SECONDS = 3;
 
 type Json = { readonly [field: string]: unknown };
 
@@ -108,6 +110,9 @@ function container(cache: Cache, inputs: Inputs, volumeMounts: readonly Json[]):
     startupProbe: { ...probe('/livez'), initialDelaySeconds: 1, periodSeconds: 1, failureThreshold: 600 },
     readinessProbe: { ...probe('/readyz'), periodSeconds: 5, failureThreshold: 2 },
     livenessProbe: { ...probe('/livez'), periodSeconds: 20, failureThreshold: 3 },
+    // Nodes learn within a second or two that a pod goes. Who still connects to one that is gone gets no answer at all, and
+    // waits for as long as it is willing to.
+    lifecycle: { preStop: { sleep: { seconds: LEAVE_SECONDS } } },
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

@@ -17,7 +17,9 @@ story('full', 'a cache whose disks are full', (world) => {
   const acknowledged: KnownPath[] = [];
   let life: unknown;
 
-  before(async () => {
+  before(async function () {
+    // Of another cluster nobody knows whether its volumes are full when they should be, and grow.
+    if (!world().cluster) return this.skip();
     await ensureRelease(world());
     await apply({ small: '32Mi' });
     larder = await Follower.start(world(), 'binarycache/larder');

@@ -21,7 +21,9 @@ story('storage', 'storages that grow, come and go', (world) => {
   let poller: Poller;
   let paths: KnownPath[];
 
-  before(async () => {
+  before(async function () {
+    // Of another cluster nobody knows whether its volumes grow.
+    if (!world().cluster) return this.skip();
     await ensureRelease(world());
     await apply([disk('first', '100Mi'), disk('rigid', '100Mi', { storageClassName: 'fixed' })]);
     cellar = await Follower.start(world(), 'binarycache/cellar');
@@ -60,6 +62,12 @@ story('storage', 'storages that grow, come and go', (world) => {
   const claim = (name: string) => world().get(`persistentvolumeclaim/cellar-${name}`);
   const storageOf = (state: Live, name: string) =>
     (state.status?.storages ?? []).find((it: { name: string }) => it.name === name);
+  /** Has the operator look again and again, which otherwise has a minute between two looks at a cache that is well. */
+  const lookUntil = (what: string, fits: (state: Live) => boolean) =>
+    world().until(what, async () => {
+      await world().kubectl(['annotate', '--overwrite', 'bc/cellar', `narwhal.dev/reconcile=${Date.now()}`]);
+      return fits(cellar.now) && cellar.now;
+    });
   /** What makes the pod the same one. */
   const life = async () => {
     const { metadata, status } = await world().get('pod/cellar-0');
@@ -104,13 +112,7 @@ story('storage', 'storages that grow, come and go', (world) => {
     const { message } = await cellar.condition('StoragesReady', 'False', 'Resizing', { from });
     assert.equal(message, 'volume cellar-first grows from 100Mi to 200Mi');
     await cellar.condition('Ready', 'True', 'Ready', { from });
-    const grown = await cellar.until(
-      'it has the new size',
-      (it) => /^1[89]\dMi$/.test(storageOf(it, 'first')?.capacity),
-      {
-        from,
-      },
-    );
+    const grown = await lookUntil('it has the new size', (it) => /^1[89]\dMi$/.test(storageOf(it, 'first')?.capacity));
     assert.equal(conditionOf(grown, 'StoragesReady')?.status, 'True');
     assert.equal((await claim('first')).status.capacity.storage, '200Mi');
     await poller.round();
@@ -146,11 +148,7 @@ story('storage', 'storages that grow, come and go', (world) => {
     assert.match(moving.message, /^rigid: \d+ moved, \d+ left$/);
     await world().until('the pod is another one', async () => (await life()).uid !== before.uid);
     await poller.restarted();
-    await world().until('rigid is drained', async () => {
-      // Otherwise it looks every fifteen seconds.
-      await world().kubectl(['annotate', '--overwrite', 'bc/cellar', `narwhal.dev/reconcile=${Date.now()}`]);
-      return storageOf(cellar.now, 'rigid')?.phase === 'Drained';
-    });
+    await lookUntil('rigid is drained', (it) => storageOf(it, 'rigid')?.phase === 'Drained');
     await poller.round();
   });
 
