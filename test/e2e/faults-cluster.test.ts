@@ -35,7 +35,14 @@ story('faults-cluster', 'a cluster in trouble', (world) => {
     ]);
     begun = { children: await children(world()), lives: await lives(world()) };
   });
-  after(async () => {
+  // Before evidence is saved, which asks the API server.
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await restore();
+  });
+  after(() => restore());
+
+  /** Whatever a test has stopped runs again. */
+  async function restore(): Promise<void> {
     const cluster = world().cluster;
     if (!cluster) return;
     for (const name of PROGRAMS) {
@@ -46,7 +53,7 @@ story('faults-cluster', 'a cluster in trouble', (world) => {
     await world().kubectl(['scale', 'deployment/coredns', '--replicas=1'], DNS);
     await world().kubectl(['wait', '--for=condition=Ready', 'node', '--all', '--timeout=2m'], { namespace: '' });
     await world().kubectl(['rollout', 'status', 'deployment/coredns', '--timeout=2m'], DNS);
-  });
+  }
 
   const untilApi = () => world().until('the API server', () => world().kubectl(['get', '--raw', '/readyz']));
   const ready = async () => conditionOf(await world().get(`binarycache/${cache}`), 'Ready');
