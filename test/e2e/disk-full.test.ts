@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { Client } from '../support/e2e/client.ts';
 import { asInNarinfos, pullClosure, QUICK } from '../support/e2e/closure.ts';
-import { type Condition, conditionOf, Follower } from '../support/e2e/follower.ts';
+import { type Condition, conditionOf } from '../support/e2e/conditions.ts';
+import { Follower } from '../support/e2e/follower.ts';
 import type { KnownPath } from '../support/e2e/poller-main.ts';
 import { ensureRelease } from '../support/e2e/release.ts';
 import { story } from '../support/e2e/story.ts';

@@ -4,8 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { Busy } from '../support/e2e/busy.ts';
-import { conditionOf, haveCaches, untilCondition } from '../support/e2e/caches.ts';
+import { haveCaches } from '../support/e2e/caches.ts';
 import { Client } from '../support/e2e/client.ts';
+import { conditionOf, untilCondition } from '../support/e2e/conditions.ts';
 import { killContainer, ownCluster } from '../support/e2e/containers.ts';
 import { saysThatItLeads, untilLeader, untilPutBack } from '../support/e2e/operators.ts';
 import { assertPulls, trusting } from '../support/e2e/pulls.ts';

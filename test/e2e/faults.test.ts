@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import type { ServerStatus } from '../../crds/index.ts';
 import { Busy } from '../support/e2e/busy.ts';
-import { conditionOf, giveKeys, haveCaches, lookUntil, untilCondition } from '../support/e2e/caches.ts';
+import { giveKeys, haveCaches } from '../support/e2e/caches.ts';
 import { Client } from '../support/e2e/client.ts';
+import { conditionOf, lookUntil, untilCondition } from '../support/e2e/conditions.ts';
 import { cutOff, killContainer } from '../support/e2e/containers.ts';
 import { type Acknowledged, acknowledgedIn, assertPulls, trusting } from '../support/e2e/pulls.ts';
 import { API_HOST, CA, ensureRelease, SYSTEM } from '../support/e2e/release.ts';

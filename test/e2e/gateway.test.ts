@@ -1,8 +1,9 @@
 /** The gateway with TLS of its own: nix and cachix through it, hosts it does not know, a large path, a new certificate. */
 import assert from 'node:assert/strict';
 import type { Answer, Question } from '../support/e2e/ask-main.ts';
-import { conditionOf, haveCaches } from '../support/e2e/caches.ts';
+import { haveCaches } from '../support/e2e/caches.ts';
 import { Client } from '../support/e2e/client.ts';
+import { conditionOf } from '../support/e2e/conditions.ts';
 import { type Acknowledged, acknowledgedIn, assertPulls, trusting } from '../support/e2e/pulls.ts';
 import { API_HOST, CA, ensureRelease, SYSTEM, useNewCertificate } from '../support/e2e/release.ts';
 import { story } from '../support/e2e/story.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { pullAndVerify } from '../support/e2e/builds.ts';
 import { Client } from '../support/e2e/client.ts';
-import { assertTrue, untilNot } from '../support/e2e/conditions.ts';
+import { assertTrue, untilCondition } from '../support/e2e/conditions.ts';
 import { Loop } from '../support/e2e/loop.ts';
 import { ensureRelease } from '../support/e2e/release.ts';
 import { story } from '../support/e2e/story.ts';
@@ -66,9 +66,9 @@ story('keys', 'keys and tokens', (world) => {
       backup = await world().kubectl(['get', `secret/${FIRST}`, '-o', 'yaml']);
       await world().kubectl(['delete', `secret/${FIRST}`]);
       await world().kubectl(['annotate', `binarycache/${NAME}`, 'narwhal.dev/reconcile=1']);
-      const message = await untilNot(world(), NAME, 'KeysReady', 'SecretMissing');
+      const { message } = await untilCondition(world(), NAME, 'KeysReady', 'False', 'SecretMissing');
       assert.match(message, new RegExp(`^Secret ${FIRST} \\(signing key\\) is missing and is not generated again`));
-      assert.equal(await untilNot(world(), NAME, 'Ready', 'SecretMissing'), message);
+      assert.equal((await untilCondition(world(), NAME, 'Ready', 'False', 'SecretMissing')).message, message);
       await puller.goesOn();
       assert.deepEqual(await puller.failures(), []);
       assert.equal(await podUid(), uid);

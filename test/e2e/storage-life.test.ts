@@ -6,7 +6,8 @@
  */
 import assert from 'node:assert/strict';
 import { pullClosure, pushClosure } from '../support/e2e/closure.ts';
-import { conditionOf, Follower } from '../support/e2e/follower.ts';
+import { conditionOf } from '../support/e2e/conditions.ts';
+import { Follower } from '../support/e2e/follower.ts';
 import { Poller } from '../support/e2e/poller.ts';
 import type { KnownPath } from '../support/e2e/poller-main.ts';
 import { ensureRelease } from '../support/e2e/release.ts';

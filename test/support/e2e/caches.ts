@@ -1,15 +1,8 @@
-/** BinaryCaches of stories: as a user's manifest has them, and what is said of them. */
+/** BinaryCaches of stories, as a user's manifest has them. */
 import { randomBytes } from 'node:crypto';
 import { generateToken } from '../../../crds/index.ts';
 import { generateSecretKey } from '../../../server/nix/index.ts';
-import type { Live, World } from './world.ts';
-
-export interface Condition {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-}
+import type { World } from './world.ts';
 
 /** Applies caches and waits until they are ready and, behind the gateway of the release, have their names. */
 export async function haveCaches(world: World, specs: Readonly<Record<string, object>>): Promise<void> {
@@ -24,41 +17,6 @@ export async function haveCaches(world: World, specs: Readonly<Record<string, ob
   const names = Object.keys(specs).map((name) => `binarycache/${name}`);
   for (const condition of ['Ready', 'Exposed'])
     await world.kubectl(['wait', `--for=condition=${condition}`, ...names, '--timeout=3m']);
-}
-
-export function conditionOf(cache: Live, type: string): Condition | undefined {
-  return (cache.status?.conditions as Condition[] | undefined)?.find((it) => it.type === type);
-}
-
-/** Waits until a condition says so. */
-export function untilCondition(
-  world: World,
-  cache: string,
-  type: string,
-  status: string,
-  reason?: string,
-): Promise<Condition> {
-  return world.until(`${cache} to have ${type}=${status} ${reason ?? ''}`, async () => {
-    const found = conditionOf(await world.get(`binarycache/${cache}`), type);
-    return found?.status === status && (reason === undefined || found.reason === reason) && found;
-  });
-}
-
-/** As `untilCondition`, for what the operator asks of the servers themselves: it is told to look now, and not in a minute. */
-export function lookUntil(
-  world: World,
-  cache: string,
-  type: string,
-  status: string,
-  reason: string,
-): Promise<Condition> {
-  return world.until(`${cache} to have ${type}=${status} ${reason}`, async () => {
-    const found = conditionOf(await world.get(`binarycache/${cache}`), type);
-    if (found?.status === status && found.reason === reason) return found;
-    const annotation = `narwhal.dev/reconcile=${performance.now()}`;
-    await world.kubectl(['annotate', '--overwrite', `binarycache/${cache}`, annotation]);
-    return undefined;
-  });
 }
 
 /** Secrets that a cache with PostgreSQL wants to be given: the manifest's fields that name them. */

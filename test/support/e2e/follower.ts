@@ -1,16 +1,10 @@
 /** Follows an object: every state that the API server tells of, also those that last for a moment. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type net from 'node:net';
+import { type Condition, conditionOf } from './conditions.ts';
 import type { Live, World } from './world.ts';
 
 const WAIT_MS = 180_000;
-
-export interface Condition {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-}
 
 export class Follower {
   /** From the first to the newest. */
@@ -65,8 +59,10 @@ export class Follower {
 
   /** The first state with such a condition, of the object's own newest form; the condition. */
   async condition(type: string, status: string, reason?: string, init: { from?: number } = {}): Promise<Condition> {
-    const find = (state: Live) =>
-      conditionOf(state, type, (it) => it.status === status && (reason === undefined || it.reason === reason));
+    const find = (state: Live) => {
+      const found = conditionOf(state, type);
+      return found?.status === status && (reason === undefined || found.reason === reason) ? found : undefined;
+    };
     const what = `${type} is ${[status, reason].filter(Boolean).join(' ')}`;
     const state = await this.until(
       what,
@@ -107,14 +103,4 @@ export class Follower {
   #last(): string {
     return `last: ${JSON.stringify(this.states.at(-1)?.status)}`;
   }
-}
-
-/** A condition of an object, if it has it and it fits. */
-export function conditionOf(
-  state: Live,
-  type: string,
-  fits: (condition: Condition) => boolean = () => true,
-): Condition | undefined {
-  const conditions = (state.status?.conditions ?? []) as Condition[];
-  return conditions.find((it) => it.type === type && fits(it));
 }
