@@ -63,9 +63,10 @@ export class Cluster {
   /** Ends the cluster in `folder` at once and removes all that it made. */
   static async down(folder: string): Promise<void> {
     const { env } = await ensureNode();
+    endVolumes(folder);
     const machine = Machine.find(folder, env);
     if (machine) await machine.stop();
-    else await clearUp(folder);
+    else await clearUp(folder, env);
   }
 
   /** The file that makes a client an administrator. */
@@ -132,8 +133,25 @@ function startVolumes(folder: string, access: Access): void {
   const log = fs.openSync(path.join(folder, 'log/volumes.log'), 'a');
   const child = spawn(node24, [VOLUMES, folder], { detached: true, stdio: ['pipe', log, log] });
   child.stdin?.end(JSON.stringify(access));
+  fs.writeFileSync(volumesFile(folder), `${child.pid}`);
   child.unref();
   fs.closeSync(log);
+}
+
+/** It would end by itself, but may wait for an answer of an API server that is gone. */
+function endVolumes(folder: string): void {
+  try {
+    const pid = Number(fs.readFileSync(volumesFile(folder), 'utf8'));
+    // The number may be another process's by now.
+    if (fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`volumes-main.ts\0${folder}\0`))
+      process.kill(pid, 'SIGKILL');
+  } catch {
+    // There is none, or it has ended.
+  }
+}
+
+function volumesFile(folder: string): string {
+  return path.join(folder, 'run/volumes.outside');
 }
 
 async function nodeIsReady(api: KubernetesApi): Promise<void> {

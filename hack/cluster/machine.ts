@@ -130,9 +130,8 @@ export class Machine {
     });
     kill(this.#held.holder);
     for (const hierarchy of hierarchies()) await removeCgroup(path.join(hierarchy, this.cgroup));
-    // The last process is gone; its network and its mounts may be there a moment longer.
-    const link = path.join('/sys/class/net', this.network.device);
-    await until(`the removal of ${this.network.device}`, () => !fs.existsSync(link), { mostMs: GONE_MS });
+    await removeLink(this.#held, this.folder, this.#env);
+    // The last process is gone, its mounts may be there a moment longer.
     await until(`the removal of ${this.folder}`, () => removed(this.folder), { mostMs: GONE_MS });
   }
 
@@ -145,7 +144,8 @@ export class Machine {
     };
     await ip('link', 'add', device, 'type', 'veth', 'peer', 'name', 'uplink', 'netns', `${this.#held.first}`);
     await ip('address', 'add', `${host}/${LINK_PREFIX}`, 'dev', device);
-    await ip('link', 'set', device, 'up');
+    // Whose it is: another machine may have the same name later.
+    await ip('link', 'set', device, 'up', 'alias', this.folder);
     await ip('route', 'add', all, 'via', uplink);
     const inside = [
       'ip link set lo up',
@@ -156,6 +156,8 @@ export class Machine {
       `ip address add ${node}/${POD_PREFIX} dev pods`,
       'ip link set pods up',
       'echo 1 > /proc/sys/net/ipv4/ip_forward',
+      // At the end, connections to pods that are gone would keep the network for a minute and a half.
+      'echo 1 > /proc/sys/net/ipv4/tcp_orphan_retries',
       // Two pods of one bridge reach each other below IP, where the addresses of Services would not be undone.
       'echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables',
       'hostname node1',
@@ -177,12 +179,30 @@ export class Machine {
   }
 }
 
-/** Removes what is left of a machine that does not run: its folder, and what of it still lives. */
-export async function clearUp(folder: string): Promise<void> {
+/** Removes what is left of a machine that does not run. @param env with ip on its PATH */
+export async function clearUp(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
   const held = readHeld(folder);
-  for (const hierarchy of held === undefined ? [] : hierarchies())
-    await removeCgroup(path.join(hierarchy, `/narwhal-${held?.network.block}`));
+  if (held !== undefined) {
+    for (const hierarchy of hierarchies()) await removeCgroup(path.join(hierarchy, `/narwhal-${held.network.block}`));
+    await removeLink(held, folder, env);
+  }
   fs.rmSync(folder, { recursive: true, force: true });
+}
+
+/** The kernel would do it too, but keeps a network while connections wait for peers that are gone: for two minutes. */
+async function removeLink({ network: { device } }: Held, folder: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const link = path.join('/sys/class/net', device);
+  const isOurs = () => {
+    try {
+      return fs.readFileSync(path.join(link, 'ifalias'), 'utf8').trim() === folder;
+    } catch {
+      return false;
+    }
+  };
+  if (!isOurs()) return;
+  const result = await attempt('ip', ['link', 'delete', device], { env });
+  // The kernel may have been at it.
+  if (!result.ok && isOurs()) throw new CommandError(`ip link delete ${device}`, result);
 }
 
 function heldFile(folder: string): string {

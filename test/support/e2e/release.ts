@@ -1,4 +1,6 @@
 /** The installation that stories share: the chart with a gateway that has TLS, in the namespace of the documents. */
+import { isDeepStrictEqual } from 'node:util';
+import { ensureImage } from '../../../hack/image.mjs';
 import { withLock } from '../../../hack/lib/lock.mjs';
 import { chartFolder } from '../chart.ts';
 import { makeAuthority, newCertificate } from './certificate.ts';
@@ -12,29 +14,37 @@ export const CA = 'narwhal-test-ca';
 
 /** The Secret with the certificate. */
 const TLS = 'narwhal-test-tls';
-const VALUES = {
-  gateway: { enabled: true, apiUrl: `https://${API_HOST}`, tls: { secretName: TLS } },
-  // The network of pods, whatever it is here.
-  caches: { trustedProxies: ['10.0.0.0/8'] },
-};
+
+/** The image is in them, whose name stays when its content changes: pods of an old one are replaced. */
+async function wantedValues(): Promise<object> {
+  const podAnnotations = { 'narwhal.test/image': (await ensureImage('narwhal')).digest };
+  return {
+    operator: { podAnnotations },
+    gateway: { podAnnotations, enabled: true, apiUrl: `https://${API_HOST}`, tls: { secretName: TLS } },
+    // The network of pods, whatever it is here.
+    caches: { trustedProxies: ['10.0.0.0/8'] },
+  };
+}
 
 /** Installs it unless it is there, and gives the story's namespace the authority of its certificate. */
 export async function ensureRelease(world: World): Promise<void> {
-  await withLock('e2e-release', async () => {
-    const releases = await world.helm(['list', '--namespace', SYSTEM, '--deployed', '--short']);
-    if (!releases.split('\n').includes('narwhal')) await install(world);
+  await withLock(`release in ${process.env.NARWHAL_CLUSTER_FOLDER}`, async () => {
+    const values = await wantedValues();
+    const words = ['get', 'values', 'narwhal', '--namespace', SYSTEM, '--output', 'json'];
+    const found = await world.helm(words).catch(() => 'null');
+    if (!isDeepStrictEqual(JSON.parse(found), values)) await install(world, values);
   });
   const { data } = await world.get(`configmap/${CA}`, { namespace: SYSTEM });
   await world.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: CA }, data });
 }
 
-async function install(world: World): Promise<void> {
+async function install(world: World, values: object): Promise<void> {
   await world.tryKubectl(['create', 'namespace', SYSTEM]);
   await makeAuthority(world, { name: CA, namespace: SYSTEM, host: API_HOST });
   await useNewCertificate(world, API_HOST);
   await resolveToGateway(world);
   const words = ['upgrade', '--install', 'narwhal', chartFolder, '--namespace', SYSTEM, '--wait', '--timeout', '3m'];
-  await world.helm(words, VALUES);
+  await world.helm(words, values);
 }
 
 /** Gives the gateway another certificate of the same authority. @param subject its common name */
