@@ -60,7 +60,13 @@ export class TestServer {
     if (init.folder === undefined || init.manifest !== undefined) {
       await server.writeManifest(init.manifest ?? cacheManifest('main', standardSpec));
     }
-    await server.restart();
+    try {
+      await server.restart();
+    } catch (error) {
+      // Many tests want a start that is refused.
+      if (init.folder === undefined) await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
     return server;
   }
 

@@ -44,7 +44,7 @@ export class Loop {
         round=$((round + 1))
         setting=$(cat /tmp/setting)
         ${before}
-        if said=$(${command} 2> /tmp/error); then echo "done: $said"
+        if said=$({ ${command}; } 2> /tmp/error); then echo "done: $said"
         else echo "failed: $(tr '\\n' ' ' < /tmp/error)"; fi
         sleep 0.5
       done`;
