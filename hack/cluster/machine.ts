@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { withLock } from '../lib/lock.mjs';
 import { cacheDir } from '../lib/places.mjs';
 import { attempt, CommandError } from '../lib/run.mjs';
 import { freeNetwork, LINK_PREFIX, type Network, POD_PREFIX } from './network.ts';
@@ -68,7 +69,6 @@ export class Machine {
         `a cluster has ${hidden} for itself and cannot use what lies there: set NARWHAL_CACHE to another place`,
       );
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const network = await freeNetwork(env);
     const namespaces = ['--mount', '--net', '--pid', '--ipc', '--uts', '--fork', '--mount-proc', '--kill-child'];
     // A session of its own: Ctrl-C at the terminal is not for it.
     const holder = spawn('unshare', [...namespaces, pause], { env, detached: true, stdio: 'ignore' });
@@ -77,10 +77,14 @@ export class Machine {
     const pid = holder.pid ?? -1;
     try {
       const first = await until('the namespaces', () => childOf(pid), { mostMs: 10_000 });
-      const held = { holder: pid, first, started: startOf(first) ?? '', network };
-      fs.writeFileSync(heldFile(folder), JSON.stringify(held));
-      const machine = new Machine(folder, held, env);
-      await machine.#connect();
+      // Two that begin at once would take the same network.
+      const machine: Machine = await withLock('network of a cluster', async () => {
+        const held = { holder: pid, first, started: startOf(first) ?? '', network: await freeNetwork(env) };
+        fs.writeFileSync(heldFile(folder), JSON.stringify(held));
+        const made = new Machine(folder, held, env);
+        await made.#connect();
+        return made;
+      });
       await machine.#separate();
       return machine;
     } catch (error) {

@@ -27,7 +27,7 @@ const LAST_BLOCK = 253;
 export const POD_PREFIX = 18;
 export const LINK_PREFIX = 30;
 
-export function networkOf(block: number): Network {
+function networkOf(block: number): Network {
   const address = (rest: string) => `10.${block}.${rest}`;
   return {
     block,

@@ -15,7 +15,7 @@ interface Commands {
 }
 
 /** Where the cluster lies: NARWHAL_CLUSTER_FOLDER, for several side by side, or a place of its own. */
-export function ownFolder(): string {
+function ownFolder(): string {
   return path.resolve(process.env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster/own'));
 }
 

@@ -21,7 +21,7 @@ export async function imageProblem() {
 const WAY_OUT = 'Use the Dockerfile: docker build -t narwhal .';
 
 /** Debian's suite that images of this machine are made of. */
-export function imageSuite() {
+function imageSuite() {
   return ownSuite() ?? 'stable';
 }
 
