@@ -81,7 +81,8 @@ story('keys', 'keys and tokens', (world) => {
       await world().wait(`pod/${NAME}-0`, 'condition=Ready');
       await pullAndVerify(client, { url, trustedKeys: [firstKey] }, paths);
       await assert.rejects(push(), /409 this cache takes no pushes: .*rotating-signing-key/);
-      await assertTrue(world(), NAME, 'Available');
+      // The operator hears of the pod when everybody does.
+      await untilCondition(world(), NAME, 'Available', 'True');
       assert.equal(await world().kubectl(['get', `secret/${FIRST}`, '--ignore-not-found']), '');
     });
 
