@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cacheDir, node24, root } from './lib/places.mjs';
+import { savePodLogs } from './lib/pod-logs.mjs';
 import { attempt, CommandError } from './lib/run.mjs';
 import { isSkipped } from './lib/skip.mjs';
 import { failure, runTestFiles } from './lib/test-files.mjs';
@@ -26,18 +27,22 @@ export async function runStories({ env, logs, files, keep = false }) {
   if (existing || isSkipped('cluster')) return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
   const folder = path.resolve(env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster', `e2e-${process.pid}`));
   const own = { ...env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: folder };
-  removeLeftovers(path.dirname(folder));
-  try {
-    await cluster('up', own);
-    await cluster('load', own);
-    return await runTestFiles('e2e', { env: own, logs, files, limitMs: FILE_MS });
-  } catch (error) {
+  await removeLeftovers(path.dirname(folder));
+  const counts = await onCluster(own, { logs, files }).catch((error) => {
     saveLogs(path.join(folder, 'log'), path.join(logs, 'cluster'));
     return failure(error.message);
-  } finally {
-    savePodLogs(path.join(folder, 'pods'), logs);
-    if (!keep) await cluster('down', own);
-  }
+  });
+  savePodLogs(path.join(folder, 'pods'), logs);
+  if (keep) return counts;
+  // What the stories came to stands, however the cluster ends.
+  const end = await cluster('down', own).catch((error) => failure(error.message));
+  return { ...counts, failed: counts.failed + (end?.failed ?? 0) };
+}
+
+async function onCluster(env, { logs, files }) {
+  await cluster('up', env);
+  await cluster('load', env);
+  return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
 }
 
 async function cluster(command, env) {
@@ -47,32 +52,18 @@ async function cluster(command, env) {
 }
 
 /** Clusters of runs that were killed: their folders say whose they were. */
-function removeLeftovers(parent) {
+async function removeLeftovers(parent) {
   for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
     const pid = /^e2e-(\d+)$/.exec(name)?.[1];
     if (pid && !fs.existsSync(`/proc/${pid}`)) {
       const env = { ...process.env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: path.join(parent, name) };
-      cluster('down', env).catch((error) => console.error(error.message));
+      await cluster('down', env).catch((error) => console.error(error.message));
     }
   }
 }
 
 function saveLogs(from, to) {
   if (fs.existsSync(from)) fs.cpSync(from, to, { recursive: true });
-}
-
-/** What our own containers have written goes to the logs in which `npm test` looks for secrets. */
-function savePodLogs(pods, logs) {
-  for (const pod of fs.existsSync(pods) ? fs.readdirSync(pods) : []) {
-    for (const container of ['server', 'operator', 'gateway']) {
-      const folder = path.join(pods, pod, container);
-      for (const file of fs.existsSync(folder) ? fs.readdirSync(folder) : [])
-        fs.copyFileSync(
-          path.join(folder, file),
-          path.join(logs, `${pod}-${container}-${file.replace(/\.log$/, '')}.log`),
-        );
-    }
-  }
 }
 
 async function main(args) {

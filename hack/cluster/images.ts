@@ -5,6 +5,9 @@ import { writeImage } from '../image/archive.mjs';
 import type { Machine } from './machine.ts';
 import { CONTAINERD_SOCKET, PAUSE_IMAGE } from './node.ts';
 
+/** The words that ask containerd for what the kubelet sees. */
+export const CTR = ['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io'];
+
 export const COREDNS_IMAGE = 'narwhal.test/coredns:1';
 
 /** Makes the images of pause and CoreDNS and gives them to containerd, which must run. */
@@ -32,7 +35,7 @@ export async function importImage(
   archive: string,
   known?: { readonly reference: string; readonly digest: string },
 ): Promise<void> {
-  const images = ['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io', 'images'];
+  const images = [...CTR, 'images'];
   if (known) {
     const lines = (await machine.run([...images, 'list'])).split('\n');
     if (lines.some((line) => line.startsWith(`${known.reference} `) && line.includes(known.digest))) return;

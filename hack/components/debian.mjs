@@ -15,6 +15,11 @@ const NOT_UNPACKED = [
   '*/perl*',
   '*/gconv',
 ];
+/**
+ * Files of the C library. Programs that start each other and know nothing of loaders run with the machine's own: the
+ * package's may be another build, and a loader takes its own only.
+ */
+export const C_LIBRARY = /^(ld-linux.*|lib(c|m|mvec|dl|rt|pthread|resolv|anl|util|nss_\w+)[.-].*)$/;
 const MERGED = ['bin', 'sbin', 'lib', 'lib64'];
 
 /** Debian's name of the suite that this machine runs, as in bookworm. */
@@ -88,8 +93,7 @@ export async function unpackDebian({ suite, packages, folder, notUnpacked = NOT_
  */
 export function debianCommand(folder, program) {
   const lib = path.join(folder, 'usr/lib');
-  const triplet = fs.readdirSync(lib).find((name) => /-linux-gnu/.test(name));
-  const libraries = [path.join(lib, triplet), path.join(lib, 'nix'), lib].filter((name) => fs.existsSync(name));
+  const libraries = [libraryFolder(folder), path.join(lib, 'nix'), lib].filter((name) => fs.existsSync(name));
   const places = [path.join(folder, 'usr/lib64'), ...libraries];
   const loaders = places
     .filter((place) => fs.existsSync(place))
@@ -104,6 +108,14 @@ export function debianCommand(folder, program) {
     .find((name) => fs.existsSync(name));
   if (!loaders[0] || !file) throw new Error(`${folder} holds no program ${program}; remove the folder and start again`);
   return [loaders[0], '--library-path', libraries.join(':'), file];
+}
+
+/** Where the libraries of an unpacked folder lie. */
+export function libraryFolder(folder) {
+  const lib = path.join(folder, 'usr/lib');
+  const triplet = fs.readdirSync(lib).find((name) => /-linux-gnu/.test(name));
+  if (!triplet) throw new Error(`${folder} holds no libraries; remove the folder and start again`);
+  return path.join(lib, triplet);
 }
 
 /** The machine's own Debian archive, as apt knows it: the entry of the suite that runs, else the first that is no update. */

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { root } from '../lib/places.mjs';
 import { run } from '../lib/run.mjs';
-import { ownSuite, unpackDebian } from './debian.mjs';
+import { C_LIBRARY, libraryFolder, ownSuite, unpackDebian } from './debian.mjs';
 import { runGo } from './go.mjs';
 import { keep, say } from './kept.mjs';
 import { ensureKubernetes, ensureNodePrograms } from './kubernetes.mjs';
@@ -25,8 +25,6 @@ const PACKAGES = [
   'xfsprogs',
   'util-linux',
 ];
-/** They run with the machine's own C library, for they start each other and know nothing of loaders. */
-const C_LIBRARY = /^(ld-linux.*|lib(c|m|mvec|dl|rt|pthread|resolv|anl|util|nss_\w+)[.-].*)$/;
 
 /**
  * @typedef {object} NodePrograms
@@ -53,7 +51,7 @@ export async function ensureNode() {
 
 async function unpackRuntime(draft) {
   await unpackDebian({ suite: ownSuite() ?? 'stable', packages: PACKAGES, folder: draft });
-  const lib = libraries(draft);
+  const lib = libraryFolder(draft);
   for (const name of fs.readdirSync(lib).filter((file) => C_LIBRARY.test(file))) fs.rmSync(path.join(lib, name));
   // Before the folder is kept for good: do they run here?
   const { env } = runtimeIn(draft);
@@ -70,17 +68,9 @@ function runtimeIn(folder) {
     env: {
       // Ours first, so that every machine runs the same; the machine's own for a shell and what it starts.
       PATH: [...own, '/usr/sbin', '/usr/bin', '/sbin', '/bin'].join(path.delimiter),
-      LD_LIBRARY_PATH: libraries(folder),
+      LD_LIBRARY_PATH: libraryFolder(folder),
     },
   };
-}
-
-function libraries(folder) {
-  const lib = path.join(folder, 'usr/lib');
-  return path.join(
-    lib,
-    fs.readdirSync(lib).find((name) => /-linux-gnu/.test(name)),
-  );
 }
 
 /** A program of the Go module beside this file. @returns {Promise<string>} its file */

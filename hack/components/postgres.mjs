@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { attempt, run } from '../lib/run.mjs';
-import { ownSuite, unpackDebian } from './debian.mjs';
+import { C_LIBRARY, libraryFolder, ownSuite, unpackDebian } from './debian.mjs';
 import { keep } from './kept.mjs';
 
 /** Raise it when unpackedPostgres makes something else out of the same packages. */
@@ -12,8 +12,6 @@ const OLDEST = 13;
 /** Nine tenths of the bytes: what the server does not read. Its compiler of queries it does without when it is absent. */
 const NOT_READ = /^(libLLVM.*|libz3.*|llvmjit.*|bitcode|libperl.*)$/;
 const READ_IN = { usr: ['lib', 'share'], 'usr/share': ['postgresql'] };
-/** The package's C library may be another build than the machine's, and a loader takes its own only. */
-const C_LIBRARY = /^(ld-linux.*|lib(c|m|mvec|dl|rt|pthread|resolv|anl|util|nss_\w+)[.-].*)$/;
 
 /**
  * @typedef {object} Postgres
@@ -83,9 +81,7 @@ function binIn(folder) {
  * loaders. The suite is the machine's own, so that its C library fits; the rest comes along by this variable.
  */
 function libraryPath(folder) {
-  const lib = path.join(folder, 'usr/lib');
-  const triplet = fs.readdirSync(lib).find((name) => /-linux-gnu/.test(name));
-  return { LD_LIBRARY_PATH: path.join(lib, triplet) };
+  return { LD_LIBRARY_PATH: libraryFolder(folder) };
 }
 
 function removeNamed(folder, matches, { deep = true } = {}) {

@@ -1,24 +1,13 @@
 /** Programs of pods that end without a word, and rules of the network between pods: on a cluster that is ours. */
 import type { Cluster } from '../../../hack/cluster/cluster.ts';
-import { CONTAINERD_SOCKET } from '../../../hack/cluster/node.ts';
+import { CTR } from '../../../hack/cluster/images.ts';
 import type { KubectlInit, World } from './world.ts';
 
 /** Ends the program of a pod's container by SIGKILL, as the kernel does when memory runs out. */
 export async function killContainer(world: World, pod: string, init?: KubectlInit): Promise<void> {
   const { status } = await world.get(`pod/${pod}`, init);
   const id = String(status.containerStatuses[0].containerID).replace('containerd://', '');
-  const words = [
-    'ctr',
-    '--address',
-    CONTAINERD_SOCKET,
-    '--namespace',
-    'k8s.io',
-    'tasks',
-    'kill',
-    '--signal',
-    'SIGKILL',
-  ];
-  await ownCluster(world).machine.run([...words, id]);
+  await ownCluster(world).machine.run([...CTR, 'tasks', 'kill', '--signal', 'SIGKILL', id]);
 }
 
 /** Lets nothing through from some pods to one port of another. Resolves to what undoes it. */

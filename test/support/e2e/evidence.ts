@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { savePodLogs } from '../../../hack/lib/pod-logs.mjs';
 import type { World } from './world.ts';
 
 const SYSTEM = ['narwhal-system', 'kube-system'];
@@ -34,4 +35,11 @@ export async function saveEvidence(world: World, test: string): Promise<string> 
     }
   }
   return folder;
+}
+
+/** Keeps what servers of the story have logged for the search for secrets, where there is one. It goes with their pods. */
+export function keepLogs({ cluster, namespaces }: World): void {
+  const logs = process.env.NARWHAL_TEST_LOGS;
+  if (!cluster || logs === undefined) return;
+  savePodLogs(path.join(cluster.machine.folder, 'pods'), logs, (namespace) => namespaces.includes(namespace));
 }

@@ -1,6 +1,6 @@
 /** A story: a suite of tests on a real cluster, each building on the one before, as a user's day goes. */
 import { describeWith } from '../needs.ts';
-import { saveEvidence } from './evidence.ts';
+import { keepLogs, saveEvidence } from './evidence.ts';
 import { World } from './world.ts';
 
 /** What a command of a user, a pod's start, or a rollout may take. A time limit, and no measurement. */
@@ -35,6 +35,7 @@ export function story(name: string, title: string, tests: (world: () => World) =
       error.message += `\n(objects, events and logs: ${folder})`;
     });
     after(async () => {
+      if (world) keepLogs(world);
       await world?.leave();
     });
   });

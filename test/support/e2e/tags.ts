@@ -1,13 +1,11 @@
 /** Other names of images on the node: a registry is what a cluster of tests has not. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { CONTAINERD_SOCKET } from '../../../hack/cluster/node.ts';
+import { CTR } from '../../../hack/cluster/images.ts';
 import { digestOf } from '../../../hack/image/kept.mjs';
 import { layerMembers, writeTar } from '../../../hack/image/layer.mjs';
 import { ensureImage } from '../../../hack/image.mjs';
 import type { World } from './world.ts';
-
-const CTR = ['ctr', '--address', CONTAINERD_SOCKET, '--namespace', 'k8s.io'];
 
 /** Gives the node an image of ours under a further name, as `docker tag` does. */
 export async function tagImage(world: World, kind: 'narwhal' | 'client', reference: string): Promise<void> {
