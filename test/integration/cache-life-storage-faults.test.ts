@@ -114,8 +114,8 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     await cache.apply({ storages });
     // The manifest for the servers, the volume, the pods: each time one step further.
     for (let steps = 0; steps < 3; steps++) {
-      await cache.operator.restart({ env: { NARWHAL_OPERATOR_CRASH_AFTER: '1' } });
-      await cache.operator.process.ended;
+      const code = await cache.operator.runToEnd({ env: { NARWHAL_OPERATOR_CRASH_AFTER: '1' } });
+      assert.equal(code, null, 'it was not killed');
       await cache.killOperator();
     }
     await cache.operator.restart();
