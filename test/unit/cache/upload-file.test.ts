@@ -115,7 +115,7 @@ describe('the file of a multipart upload', () => {
     await file.discard();
   });
 
-  it('refuses to change the size of a part, which others may rest on', async () => {
+  it('refuses other bytes for a part that was received', async () => {
     const file = open();
     await write(file, 1, Buffer.from('12345'));
     await assert.rejects(write(file, 1, Buffer.from('123456')), { code: 'Conflict' });
