@@ -13,6 +13,8 @@ import type { ArrivingPart, RemoteUploads } from './storage.ts';
 export interface LocalPartsInit {
   readonly storage: string;
   readonly staging: string;
+  /** Where the object of a name lies. */
+  readonly fileOf: (name: string) => string;
 }
 
 export class LocalParts implements RemoteUploads {
@@ -69,7 +71,7 @@ export class LocalParts implements RemoteUploads {
       const found = md5.digest('base64');
       if (found !== part.md5) throw new PartsError('digest', `the MD5 of the received bytes is ${found}`);
     } catch (error) {
-      await this.discard(name).catch(() => {});
+      await rm(this.#file(name), { force: true }).catch(() => {});
       throw storageError(this.#init.storage, error);
     }
   }
@@ -89,9 +91,10 @@ export class LocalParts implements RemoteUploads {
 
   async discard(name: string): Promise<void> {
     await rm(this.#file(name), { force: true });
+    await rm(this.#init.fileOf(name), { force: true });
   }
 
-  /** An object's name as one word of a path. */
+  /** Of a part: its name as one word of a path. */
   #file(name: string): string {
     return path.join(this.#init.staging, name.replaceAll('/', '-'));
   }

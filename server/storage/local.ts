@@ -54,7 +54,11 @@ export class LocalStorage implements Storage {
     this.root = path.resolve(init.root);
     this.#init = init;
     this.remote = init.isShared
-      ? new LocalParts({ storage: init.name, staging: path.join(this.root, STAGING) })
+      ? new LocalParts({
+          storage: init.name,
+          staging: path.join(this.root, STAGING),
+          fileOf: (name) => this.#file(name),
+        })
       : undefined;
   }
 
