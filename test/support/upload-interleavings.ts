@@ -71,6 +71,15 @@ interface Sending {
   break(): void;
 }
 
+interface Upload {
+  readonly id: string;
+  readonly uploadId: string;
+  /** Parts that were acknowledged, and with which bytes. */
+  readonly acknowledged: Map<number, Content>;
+  /** Whether somebody asked for its end. */
+  isTouched: boolean;
+}
+
 /** An attempt under way: what it has yet to send. */
 interface Attempt {
   readonly sending: Sending;
@@ -122,7 +131,7 @@ class World {
   readonly #attempts: Attempt[] = [];
   readonly #running: Promise<void>[] = [];
   readonly #failures: unknown[] = [];
-  #upload: { id: string; uploadId: string } | undefined;
+  #upload: Upload | undefined;
   #restarts = 0;
 
   constructor(init: WorldInit) {
@@ -140,8 +149,12 @@ class World {
     return cache;
   }
 
-  async #begun(server: number): Promise<{ id: string; uploadId: string }> {
-    this.#upload ??= await this.#cache(server).uploads.create('zstd');
+  async #begun(server: number): Promise<Upload> {
+    this.#upload ??= {
+      ...(await this.#cache(server).uploads.create('zstd')),
+      acknowledged: new Map(),
+      isTouched: false,
+    };
     return this.#upload;
   }
 
@@ -175,8 +188,7 @@ class World {
         if (this.#upload !== undefined) this.#note(this.#complete(step.server, this.#upload));
         break;
       case 'abort':
-        if (this.#upload !== undefined)
-          this.#note(this.#cache(step.server).uploads.abort(this.#upload.id, this.#upload.uploadId));
+        if (this.#upload !== undefined) this.#note(this.#abort(step.server, this.#upload));
         break;
       case 'restart': {
         const index = step.server % this.#init.servers.length;
@@ -201,16 +213,17 @@ class World {
     const claim = content === 'other' ? sent : piece;
     const number = index + 1;
     try {
-      const { id, uploadId } = await this.#begun(server);
+      const { id, uploadId, acknowledged } = await this.#begun(server);
       const { uploads } = this.#cache(server);
       const { url } = await uploads.grant(id, uploadId, number, md5(claim, 'hex'));
       if (url === undefined) {
         const feed = new Feed();
-        this.#note(uploads.putPart(id, uploadId, { number, size: claim.length, md5: md5(claim, 'hex') }, feed));
+        const putting = uploads.putPart(id, uploadId, { number, size: claim.length, md5: md5(claim, 'hex') }, feed);
+        this.#note(putting.then(() => acknowledged.set(number, content)));
         this.#attempts.push({ sending: feed, rest: sent });
       } else {
         const direct = new PartAttempt(url, claim.length, { 'content-md5': md5(claim, 'base64') });
-        this.#note(direct.answer);
+        this.#note(direct.answer.then((answer) => answer?.status === 200 && acknowledged.set(number, content)));
         this.#attempts.push({ sending: direct, rest: sent });
       }
     } catch (error) {
@@ -231,7 +244,14 @@ class World {
     if (what !== 'send') this.#attempts.splice(this.#attempts.indexOf(attempt), 1);
   }
 
-  async #complete(server: number, { id, uploadId }: { id: string; uploadId: string }): Promise<void> {
+  #abort(server: number, upload: Upload): Promise<void> {
+    upload.isTouched = true;
+    return this.#cache(server).uploads.abort(upload.id, upload.uploadId);
+  }
+
+  async #complete(server: number, upload: Upload): Promise<void> {
+    const { id, uploadId } = upload;
+    upload.isTouched = true;
     const parts = this.#pieces.map((piece, index) => ({ number: index + 1, etag: `"${md5(piece, 'hex')}"` }));
     const cache = this.#cache(server);
     await cache.uploads.complete(id, uploadId, parts, parseNarInfoCreate(narInfoCreate(this.#path)));
@@ -256,21 +276,29 @@ class World {
     return true;
   }
 
-  /** Ends what is under way; then a client that does it right gets through. */
+  /** Ends what is under way; then a client that does it right gets through: with this upload, if it can, and anew. */
   async end(): Promise<void> {
-    for (const { sending } of this.#attempts) sending.break();
+    for (const { sending } of this.#attempts.splice(0)) sending.break();
     await Promise.all(this.#running);
     assert.deepEqual(this.#failures, []);
-    const { servers } = this.#init;
-    for (const [server] of servers.entries()) await this.#isServed(this.#cache(server));
-    if (this.#upload !== undefined) await this.#cache(0).uploads.abort(this.#upload.id, this.#upload.uploadId);
+    for (const [server] of this.#init.servers.entries()) await this.#isServed(this.#cache(server));
+    const upload = this.#upload;
+    if (upload?.isTouched === false && ![...upload.acknowledged.values()].includes('other')) await this.#push(upload);
+    if (upload !== undefined) await this.#abort(0, upload);
     this.#upload = undefined;
+    await this.#push(await this.#begun(0));
+  }
+
+  /** Sends the parts that are missing, and completes. */
+  async #push(upload: Upload): Promise<void> {
     for (const index of this.#pieces.keys()) {
+      if (upload.acknowledged.has(index + 1)) continue;
       await this.#attempt(index, index, 'right', 0);
       this.#goOn('end', this.#attempts.length - 1);
       await Promise.all(this.#running);
     }
-    await this.#complete(1, await this.#begun(0));
+    assert.equal(upload.acknowledged.size, this.#pieces.length, 'a part that was refused is taken with the right bytes');
+    await this.#complete(1, upload);
   }
 }
 
