@@ -203,8 +203,9 @@ class Scan {
     const rows = await database.query<{ name: string }>(
       `SELECT name FROM objects WHERE storage = ? AND ${isNamed}
        UNION SELECT name FROM intents WHERE storage = ? AND ${isNamed}
-       UNION SELECT name FROM uploads WHERE state = 'open' AND storage = ? AND ${isNamed}`,
-      [storage, list, storage, list, storage, list],
+       UNION SELECT name FROM uploads WHERE state = 'open' AND storage = ? AND ${isNamed}
+       UNION SELECT name FROM upload_parts WHERE ${isNamed}`,
+      [storage, list, storage, list, storage, list, list],
     );
     return rows.map((row) => row.name);
   }

@@ -2,7 +2,8 @@
  * Bytes on their way in. They stream into the storage that the strategy chose; when that one runs full or fails in the
  * middle, what has arrived moves to the next one and the stream goes on there: a client that cannot repeat a PUT (nix
  * before 2.33.2) never notices. What a storage on another machine has taken in cannot be had back from there before it is
- * an object; so a large body that has begun to go to S3 stays there, and waits where S3 fails.
+ * an object; so a large body that has begun to go to S3 stays there, and waits where S3 fails, unless whoever gave it can
+ * give it again.
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -27,6 +28,8 @@ export interface ReceiveInit {
   readonly storages: Storages;
   readonly declaredBytes: number | undefined;
   readonly maxBytes: number;
+  /** The same bytes from their beginning, where they can be had again. */
+  readonly again?: () => Body;
   /** Called with each staging place that the bytes go to: once, or again after a move. */
   readonly onStaged?: (staged: Staged) => Promise<Observer>;
 }
@@ -77,7 +80,7 @@ export class Incoming {
 export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> {
   const { storages, declaredBytes, maxBytes } = init;
   if (declaredBytes !== undefined && declaredBytes > maxBytes) throw tooLarge(maxBytes);
-  const source = new Source(body, maxBytes);
+  let source = new Source(body, maxBytes);
   const choice = new Choice(storages);
   /** A file with the beginning of the body, of a storage that ran full. */
   let kept: { staged: Staged; bytes: number } | undefined;
@@ -105,8 +108,13 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
       placement.release();
       try {
         await choice.exclude(placement.storage.name, error);
-        // What went to another machine beyond what is kept here cannot be had back.
-        if (staged.file === undefined && reached > (kept?.bytes ?? 0)) throw error;
+        // What went to another machine beyond what is kept here cannot be had back from there.
+        if (staged.file === undefined && reached > (kept?.bytes ?? 0)) {
+          if (init.again === undefined) throw brokenOff(placement.storage.name, error);
+          await kept?.staged.discard();
+          kept = undefined;
+          source = new Source(init.again(), maxBytes);
+        }
       } catch (final) {
         await Promise.all([staged.discard(), kept?.staged.discard()]);
         throw final;
@@ -220,6 +228,12 @@ class Source {
     }
     this.#pending = this.#pending.slice(done);
   }
+}
+
+/** Only the client has the bytes now. */
+function brokenOff(storage: string, cause: unknown): CacheError {
+  const text = `storage ${storage} failed when it had taken in a part of this body; send it again`;
+  return new CacheError('Unavailable', text, { cause });
 }
 
 function tooLarge(maxBytes: number): CacheError {

@@ -101,9 +101,13 @@ export class Intents {
       const remote = ready.get(storage);
       if (remote === undefined) continue;
       try {
-        const known = await database.query('SELECT 1 FROM objects WHERE storage = ? AND name = ?', [storage, name]);
+        // A write that was said to have failed may have given it a row all the same.
+        const known = await database.query(
+          `SELECT 1 FROM objects WHERE storage = ? AND name = ?
+           UNION ALL SELECT 1 FROM upload_parts WHERE name = ?`,
+          [storage, name, name],
+        );
         if (known.length === 0) await remote.discard(name);
-        else await remote.discardSides(name);
         await database.script([endStatement(storage, name)]);
       } catch (error) {
         logger.warn({ err: error, storage, name }, 'what an interrupted write left behind could not be removed yet');

@@ -18,10 +18,9 @@ export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage
   const { database, logger } = init;
   const removed: string[] = [];
   const stagedFiles = (await storage.listStaged()).map((staged) => staged.id);
-  const uploads = await abandonBroken(init, storage, new Set(stagedFiles));
+  const wanted = await abandonBroken(init, storage, new Set(stagedFiles));
   for (const staged of stagedFiles) {
-    // `<upload id>` or `<upload id>.<part>`
-    if (uploads.has(staged.split('.')[0] ?? '')) continue;
+    if (wanted.has(staged)) continue;
     await storage.stage(staged).discard();
     removed.push(staged);
   }
@@ -34,30 +33,31 @@ export async function removeLeftovers(init: LeftoversInit, storage: LocalStorage
 
 /**
  * Gives up uploads whose bytes are not all there: their files had just been moved when the process ended. The client
- * hears that the upload is over and begins anew. The ids of those that can go on.
+ * hears that the upload is over and begins anew. The files of those that can go on: `<upload id>`, and
+ * `<upload id>.<part>` of each part that waits; others are of attempts that broke off, or were copied.
  */
 async function abandonBroken(
   { database, logger }: LeftoversInit,
   storage: LocalStorage,
   staged: ReadonlySet<string>,
 ): Promise<Set<string>> {
-  const whole = new Set<string>();
+  const wanted = new Set<string>();
   for (const { id, storage: place } of await openUploads(database)) {
     if (place !== storage.name) continue;
     const parts = await database.query<{ number: number; start: number | null; size: number }>(
       'SELECT number, start, size FROM upload_parts WHERE upload = ?',
       [id],
     );
-    const isWhole = parts.every(
-      ({ number, start, size }) => size === 0 || staged.has(start === null ? `${id}.${number}` : id),
+    const files = parts.flatMap(({ number, start, size }) =>
+      size === 0 ? [] : [start === null ? `${id}.${number}` : id],
     );
-    if (isWhole) whole.add(id);
+    if (files.every((file) => staged.has(file))) for (const file of [id, ...files]) wanted.add(file);
     else {
       await database.script(endStatements(id, 'aborted'));
       logger.info({ upload: id, storage: place }, 'gave up an upload that was interrupted while it was completed');
     }
   }
-  return whole;
+  return wanted;
 }
 
 /**

@@ -13,13 +13,13 @@ export interface LiveUpload {
   readonly file: UploadFile;
   verification: Verification | undefined;
   completing: { readonly hashPart: string; readonly outcome: Promise<void> } | undefined;
-  /** Parts that are being received. */
-  writers: number;
+  /** Requests that work with it: while there are any it stays in memory. */
+  users: number;
   /** When a request last asked for it. */
   usedAt: number;
   /** Whether its row is in the database. */
   isStored: boolean;
-  /** Its storage is full: once nobody writes any more, it goes, to make room. */
+  /** Its storage is full: once nobody works with it any more, it goes, to make room. */
   doomed: boolean;
   /** Its bytes have left the staging folder: it is published now, or never. */
   committed: boolean;

@@ -17,6 +17,7 @@ import { checkParts, type PartClaim } from './part-claims.ts';
 import { patiently } from './patience.ts';
 import { publishUpload, signedPath } from './publish-upload.ts';
 import { isFull, type Placement } from './storages.ts';
+import type { PartInit } from './part-attempt.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
   endStatements,
@@ -85,53 +86,45 @@ export class LocalUploads {
   }
 
   /** When the URLs of an upload's parts stop working. @throws CacheError NotFound */
-  async expiry(id: string, uploadId: string): Promise<number> {
-    return (await this.#open(id, uploadId)).row.expires_at;
+  expiry(id: string, uploadId: string): Promise<number> {
+    return this.#with(id, uploadId, async (live) => live.row.expires_at);
   }
 
   /**
    * Takes in one part; the same part again is acknowledged again. Its ETag: the MD5 in hex.
    * @throws CacheError NotFound, Conflict, Invalid, NoSpace
    */
-  async putPart(
-    id: string,
-    uploadId: string,
-    claim: { number: number; size: number; md5: string },
-    body: Body,
-  ): Promise<string> {
-    const { database, settings, storages, verifier } = this.#init;
-    const live = await this.#open(id, uploadId);
-    const known = live.file.part(claim.number);
-    if (known?.received === true) {
-      if (known.md5 === claim.md5) return known.md5;
-      throw new CacheError('Conflict', `part ${claim.number} was received with another MD5; start a new upload`);
-    }
-    const placement = await storages.hold(live.storage.name, claim.size);
-    let part: Part;
-    live.writers++;
-    try {
-      part = await live.file.write(claim, body, (file, start, size) => verifier.md5(file, start, size));
-    } catch (error) {
-      if (isFull(error)) {
-        storages.reportFull(live.storage.name);
-        live.doomed = true;
+  putPart(id: string, uploadId: string, claim: PartInit, body: Body): Promise<string> {
+    const { settings, storages, verifier } = this.#init;
+    return this.#with(id, uploadId, async (live) => {
+      const known = live.file.known(claim);
+      if (known !== undefined) return known.md5;
+      const placement = await storages.hold(live.storage.name, claim.size);
+      try {
+        await live.file.write(claim, body, (file, start, size) => verifier.md5(file, start, size));
+        crashPoint('before-part-row');
+        await patiently(() => live.file.settle((parts) => this.#record(live, parts)), settings.transientRetryMs);
+      } catch (error) {
+        if (isFull(error)) {
+          storages.reportFull(live.storage.name);
+          live.doomed = true;
+        }
+        throw error;
+      } finally {
+        placement.release();
       }
-      throw error;
-    } finally {
-      placement.release();
-      // The client takes 413 for an end and sends no abort; its bytes would fill the disk until the upload expires.
-      if (--live.writers === 0 && live.doomed) await this.#drop(live, 'aborted');
-    }
-    crashPoint('before-part-row');
-    const changed = [part, ...(await live.file.settle())];
-    if (changed.length > 1) crashPoint('after-part-move');
-    const rows = [...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(id, changed)];
-    // Not published yet: after a loss of power the client begins anew, so nobody waits for the disk here.
-    await patiently(() => database.script(rows, 'process'), settings.transientRetryMs);
+      if (live.completing === undefined) this.#follow(live);
+      this.#makeRoom();
+      return claim.md5;
+    });
+  }
+
+  /** Not published yet: after a loss of power the client begins anew, so nobody waits for the disk here. */
+  async #record(live: LiveUpload, parts: readonly Part[]): Promise<void> {
+    if (parts.length > 1) crashPoint('after-part-move');
+    const rows = [...(live.isStored ? [] : [uploadStatement(live.row)]), ...partStatements(live.row.id, parts)];
+    await this.#init.database.script(rows, 'process');
     live.isStored = true;
-    this.#follow(live);
-    this.#makeRoom();
-    return part.md5;
   }
 
   /** Keeps uploads from taking the descriptors that reads need. */
@@ -147,10 +140,10 @@ export class LocalUploads {
 
   /** Lets the verifier run behind the part of the file that is complete. */
   #follow(live: LiveUpload): void {
-    const prefix = live.file.prefix;
-    if (prefix === 0) return;
+    const complete = live.file.keep();
+    if (complete === 0) return;
     live.verification ??= this.#verify(live);
-    live.verification.grow(prefix);
+    live.verification.grow(complete);
   }
 
   #verify({ row, file }: LiveUpload): Verification {
@@ -163,16 +156,17 @@ export class LocalUploads {
    * Checks everything and publishes. Resolves when the path is durable and visible.
    * @throws CacheError NotFound, Invalid
    */
-  async complete(id: string, uploadId: string, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const live = await this.#open(id, uploadId);
-    // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
-    live.completing ??= {
-      hashPart: claim.hashPart,
-      outcome: this.#complete(live, parts, claim).finally(this.#init.storages.use(live.storage.name)),
-    };
-    const { hashPart, outcome } = live.completing;
-    if (hashPart !== claim.hashPart) throw otherPath();
-    await outcome;
+  complete(id: string, uploadId: string, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+    return this.#with(id, uploadId, async (live) => {
+      // Joins a running completion: the client that repeats the call wants its outcome, not a second one.
+      live.completing ??= {
+        hashPart: claim.hashPart,
+        outcome: this.#complete(live, parts, claim).finally(this.#init.storages.use(live.storage.name)),
+      };
+      const { hashPart, outcome } = live.completing;
+      if (hashPart !== claim.hashPart) throw otherPath();
+      await outcome;
+    });
   }
 
   async #complete(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
@@ -206,13 +200,13 @@ export class LocalUploads {
   }
 
   async #publish(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const { database, storages, settings } = this.#init;
+    const { storages, settings } = this.#init;
+    await live.file.seal(new CacheError('Conflict', 'this upload is being completed; start a new one'));
     const size = checkParts(live.file, parts);
     // Before the bytes are decoded: a wrong size needs no look at them.
     if (size !== claim.fileSize)
       throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
-    const moved = await live.file.settle();
-    if (moved.length > 0) await database.script(partStatements(live.row.id, moved));
+    await live.file.settle((changed) => this.#record(live, changed));
     this.#follow(live);
     const { verification } = live;
     if (verification === undefined) throw new CacheError('Invalid', 'the upload is empty');
@@ -230,8 +224,8 @@ export class LocalUploads {
     crashPoint('during-complete');
     let name: string;
     try {
-      const cut = live.file.mayBeLonger ? size : undefined;
-      name = await patiently(() => live.file.base.commit(cut), settings.transientRetryMs);
+      // Attempts that broke off may have written beyond the last part.
+      name = await patiently(() => live.file.base.commit(size), settings.transientRetryMs);
     } catch (error) {
       if (isFull(error)) storages.reportFull(live.storage.name);
       throw error;
@@ -244,9 +238,7 @@ export class LocalUploads {
   }
 
   async abort(row: UploadRow): Promise<void> {
-    const live = await this.#load(row);
-    if (live.completing !== undefined) return;
-    await this.#drop(live, 'aborted');
+    await this.#end(row, 'aborted');
   }
 
   /** Rows of uploads that are in no table yet. */
@@ -255,11 +247,19 @@ export class LocalUploads {
   }
 
   /** Whether the upload was dropped; one that is being completed is not. */
-  async expire(row: UploadRow): Promise<boolean> {
-    const live = await this.#load(row);
-    if (live.completing !== undefined) return false;
-    await this.#drop(live, 'expired');
-    return true;
+  expire(row: UploadRow): Promise<boolean> {
+    return this.#end(row, 'expired');
+  }
+
+  async #end(row: UploadRow, state: 'aborted' | 'expired'): Promise<boolean> {
+    const live = await this.#hold(row);
+    try {
+      if (live.completing !== undefined) return false;
+      await this.#drop(live, state);
+      return true;
+    } finally {
+      live.users--;
+    }
   }
 
   /** Lets go of the files of uploads that nobody asked for since `before`, until no more than `most` are left. */
@@ -267,7 +267,8 @@ export class LocalUploads {
     for (const [id, pending] of this.#live) {
       if (this.#live.size <= most) return;
       const live = await pending;
-      if (live.writers > 0 || live.completing !== undefined || !live.isStored || live.usedAt > before) continue;
+      // Looked at in one go: who comes next loads it anew, and then nobody may be at work here.
+      if (live.users > 0 || live.completing !== undefined || !live.isStored || live.usedAt > before) continue;
       this.#live.delete(id);
       this.#asleep.add(id);
       await live.verification?.cancel();
@@ -280,7 +281,8 @@ export class LocalUploads {
     const all = await this.#loaded();
     await this.#init.database.script(all.filter((live) => !live.isStored).map((live) => uploadStatement(live.row)));
     await Promise.allSettled(all.map((live) => live.completing?.outcome));
-    await Promise.allSettled(all.map((live) => live.file.base.close()));
+    const stopping = new CacheError('Unavailable', 'the server is stopping');
+    await Promise.allSettled(all.map((live) => live.file.seal(stopping).then(() => live.file.base.close())));
   }
 
   /** The uploads in hand; one that cannot be loaded now stops none of the others. */
@@ -307,17 +309,35 @@ export class LocalUploads {
     return row;
   }
 
-  async #open(id: string, uploadId: string): Promise<LiveUpload> {
+  /** Works with an open upload, which stays in memory meanwhile. @throws CacheError NotFound */
+  async #with<T>(id: string, uploadId: string, work: (live: LiveUpload) => Promise<T>): Promise<T> {
     const row = await this.#row(id, uploadId);
     if (row.state !== 'open' || row.expires_at <= Date.now()) throw uploadOver();
-    const live = await this.#load(row);
-    live.usedAt = Date.now();
-    // Its storage has left the manifest, and its row with it.
-    if (!this.#init.storages.has(row.storage)) {
-      await this.#drop(live, 'aborted');
-      throw uploadOver();
+    const live = await this.#hold(row);
+    try {
+      live.usedAt = Date.now();
+      // Its storage has left the manifest, and its row with it.
+      if (!this.#init.storages.has(row.storage)) {
+        await this.#drop(live, 'aborted');
+        throw uploadOver();
+      }
+      return await work(live);
+    } finally {
+      // The client takes 413 for an end and sends no abort; its bytes would fill the disk until the upload expires.
+      if (--live.users === 0 && live.doomed) await this.#drop(live, 'aborted');
     }
-    return live;
+  }
+
+  /** Loads an upload and keeps it in memory until its `users` are one fewer. */
+  async #hold(row: UploadRow): Promise<LiveUpload> {
+    for (;;) {
+      const loading = this.#load(row);
+      const live = await loading;
+      // It may have been put aside or dropped meanwhile: two of one upload would write past each other.
+      if (this.#live.get(row.id) !== loading) continue;
+      live.users++;
+      return live;
+    }
   }
 
   #load(row: UploadRow): Promise<LiveUpload> {
@@ -333,15 +353,18 @@ export class LocalUploads {
 
   /** After a restart: the parts are known from their rows, the bytes are where they were. */
   async #reload(row: UploadRow): Promise<LiveUpload> {
-    const rows = await readParts(this.#init.database, row.id);
+    const { database } = this.#init;
+    // It may have been ended since it was looked for.
+    if ((await readUpload(database, row.id))?.state !== 'open') throw uploadOver();
+    const rows = await readParts(database, row.id);
     const live = this.#liven(
       row,
-      rows.map(({ number, size, md5, start }) => ({ number, size, md5, start: start ?? undefined, received: true })),
+      rows.map(({ number, size, md5, start }) => ({ number, size, md5, start: start ?? undefined })),
     );
     // A completion that failed between the file and its row could not even say so: it is over now.
     const isThere = live.file.prefix === 0 || (await stat(live.file.base.file).catch(isMissing)) !== undefined;
     if (isThere) return live;
-    await this.#init.database.script(endStatements(row.id, 'aborted'));
+    await database.script(endStatements(row.id, 'aborted'));
     throw uploadOver();
   }
 
@@ -354,7 +377,7 @@ export class LocalUploads {
       file: new UploadFile(storage, row.id, parts),
       verification: undefined,
       completing: undefined,
-      writers: 0,
+      users: 0,
       usedAt: Date.now(),
       isStored: true,
       doomed: false,

@@ -14,13 +14,13 @@ import {
 import { crashPoint } from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
-import { type Body, receive } from './incoming.ts';
+import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import { type NarFacts, type NewPath, storeNar } from './paths.ts';
 import { patiently } from './patience.ts';
+import { receiveNar } from './receive-nar.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
-import { Arriving } from './verified.ts';
 import type { VerifyRequest } from './verify/index.ts';
 
 /** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
@@ -95,28 +95,14 @@ export class Nars {
       check: (facts: NarFacts) => void;
     },
   ): Promise<{ facts: NarFacts; size: number }> {
-    const { storages, verifier, settings, database, objects } = this.#init;
-    const request = { ...rules.form, maxNarSize: settings.maxNarBytes };
-    let verification: Arriving | undefined;
-    const incoming = await receive(
-      {
-        storages,
-        declaredBytes,
-        maxBytes: settings.maxNarBytes,
-        onStaged: async (staged) => {
-          await verification?.cancel();
-          verification = new Arriving(verifier, request, staged.file);
-          return verification;
-        },
-      },
-      body,
-    ).catch(async (error: unknown) => {
-      await verification?.cancel();
-      throw error;
+    const { settings, database, objects } = this.#init;
+    const { incoming, verdict } = await receiveNar(this.#init, body, {
+      form: rules.form,
+      declaredBytes,
+      maxBytes: settings.maxNarBytes,
     });
     try {
-      if (verification === undefined) throw new CacheError('Invalid', 'no NAR was received');
-      const facts = factsForRow(await verification.verdict(incoming));
+      const facts = factsForRow(await verdict());
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
       const isNew = await objects.record(object, () => storeNar(database, object, facts));

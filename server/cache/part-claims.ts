@@ -46,11 +46,13 @@ export function claimedParts(rows: readonly PartRow[], parts: readonly PartClaim
     const row = known.get(number);
     if (row === undefined) {
       if (!isDirect) throw new CacheError('Invalid', `parts: part ${number} was not received`);
-      return [{ number, size: Number.NaN, etag }];
+      return [{ number, size: Number.NaN, at: { etag } }];
     }
     if (row.md5 !== plain)
       throw new CacheError('Invalid', `parts: the eTag of part ${number} is not the one given out`);
-    return [{ number, size: row.size, etag: row.etag ?? undefined }];
+    if (row.etag !== null) return [{ number, size: row.size, at: { etag: row.etag } }];
+    if (row.name !== null) return [{ number, size: row.size, at: { name: row.name } }];
+    throw new CacheError('Invalid', `parts: part ${number} was not received`);
   });
   const missing = rows.find((row) => row.number > parts.length);
   if (missing !== undefined)

@@ -2,28 +2,43 @@
  * Cachix uploads of which no server keeps anything: begun on one, its parts sent to a second, completed on a third. What is
  * known is in rows, the bytes are in the storage; a part goes straight there where the storage can take it. `complete`
  * joins the parts, reads the object once and verifies it, and only then publishes. One server does that at a time, by a
- * lease; who asks meanwhile waits for its outcome.
+ * lease; who asks meanwhile waits for its outcome. One whose lease was lost may go on beside the next: what either
+ * publishes lies under a name to which the other does not write.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Compression, isCompression } from '../nix/index.ts';
-import { crashPoint, PartsError, type RemotePart, type RemoteUploads, UploadGoneError } from '../storage/index.ts';
+import {
+  crashPoint,
+  ObjectMissingError,
+  PartsError,
+  type RemotePart,
+  type RemoteUploads,
+  StorageUnavailableError,
+  UploadGoneError,
+} from '../storage/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError, isErrorCode } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
-import { dropStatement } from './intents.ts';
+import { dropStatement, endStatement } from './intents.ts';
 import type { Lease } from './leases.ts';
 import { isFinal, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
+import type { NewObject } from './objects.ts';
+import type { PartInit } from './part-attempt.ts';
 import { claimedParts, EMPTY_MD5, type PartClaim, textOfPartsError } from './part-claims.ts';
+import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import { publishUpload } from './publish-upload.ts';
+import { receiveNar } from './receive-nar.ts';
 import type { Placement } from './storages.ts';
 import {
+  claimPart,
   endStatements,
   finishStatements,
-  partStatements,
+  type PartRow,
+  readPart,
   readParts,
   readUpload,
   type UploadRow,
@@ -78,31 +93,67 @@ export class SharedUploads {
     return remote.partUrl(nameOf(row), await this.#begun(row, remote), number, base64(md5), row.expires_at);
   }
 
-  /** Its ETag: the MD5 in hex. */
-  async putPart(row: UploadRow, claim: { number: number; size: number; md5: string }, body: Body): Promise<string> {
+  /**
+   * Takes in one part. Each attempt writes where nobody else does; the first that brings the part in gets the row, and what
+   * others have put elsewhere goes. Its ETag: the MD5 in hex. @throws CacheError NotFound, Conflict, Invalid, NoSpace
+   */
+  async putPart(row: UploadRow, claim: PartInit, body: Body): Promise<string> {
     mustBeOpen(row);
-    const { database, settings, storages } = this.#init;
+    const { database, intents, settings, storages } = this.#init;
     if (claim.size === 0) {
       if (claim.md5 !== EMPTY_MD5) throw new CacheError('Invalid', `part ${claim.number}: no bytes have another MD5`);
       return EMPTY_MD5;
     }
+    const known = await readPart(database, row.id, claim.number);
+    if (known !== undefined) return etagOf(known, claim);
     const remote = this.#remote(row.storage);
+    const name = remote.joins(claim.size) ? undefined : remote.newName();
     const placement = await storages.hold(row.storage, claim.size);
-    const part = { ...claim, md5: base64(claim.md5) };
-    let etag: string | undefined;
+    let counts: PartRow | undefined;
     try {
-      if (remote.joins(claim.size))
-        etag = await remote.putPart(nameOf(row), await this.#begun(row, remote), part, body);
-      else await remote.putSide(nameOf(row), part, body);
+      const etag = await this.#send(row, remote, { ...claim, name }, body);
+      crashPoint('before-part-row');
+      counts = await patiently(() => this.#record(row, { ...claim, etag, name }), settings.transientRetryMs);
+      if (counts === undefined) throw uploadOver();
+      return etagOf(counts, claim);
     } catch (error) {
       throw refusal(error);
     } finally {
       placement.release();
+      if (name !== undefined) {
+        if (counts?.name === name) intents.end(row.storage, name);
+        else intents.drop(row.storage, name);
+      }
     }
-    crashPoint('before-part-row');
-    const statements = partStatements(row.id, [{ ...claim, etag }]);
-    await patiently(() => database.script(statements), settings.transientRetryMs);
-    return claim.md5;
+  }
+
+  /** Sends a part where it belongs; the service's ETag, if it joins the part. */
+  async #send(
+    row: UploadRow,
+    remote: RemoteUploads,
+    { number, size, md5, name }: PartInit & { readonly name: string | undefined },
+    body: Body,
+  ): Promise<string | undefined> {
+    const part = { number, size, md5: base64(md5) };
+    if (name === undefined) return remote.putPart(nameOf(row), await this.#begun(row, remote), part, body);
+    // While the bytes arrive.
+    const begun = this.#init.intents.begin(row.storage, name);
+    begun.catch(() => {});
+    const noted = async function* () {
+      yield* body;
+      await begun;
+    };
+    await remote.putSide(name, part, noted());
+    return undefined;
+  }
+
+  /** The row of a part that counts; undefined: the upload is over. */
+  #record(row: UploadRow, part: Parameters<typeof claimPart>[2]): Promise<PartRow | undefined> {
+    return this.#init.database.write(async (sql) => {
+      const counts = await claimPart(sql, row.id, part);
+      if (part.name !== undefined && counts?.name === part.name) await sql.run([endStatement(row.storage, part.name)]);
+      return counts;
+    });
   }
 
   /** The service's id of an upload, begun there at most once whoever asks. */
@@ -165,21 +216,20 @@ export class SharedUploads {
 
   async #complete(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
     const { database, logger, paths } = this.#init;
-    let isAllUsed = false;
     try {
       mustBeOpen(row);
       const servable = await paths.find(claim.hashPart);
-      if (servable === undefined) isAllUsed = await this.#publish(row, parts, claim, lease);
+      if (servable === undefined) await this.#publish(row, parts, claim, lease);
       else {
         logger.info({ storePath: claim.storePath }, 'pushed again; the published path stays');
         await database.script([...finishStatements(row.id, claim.hashPart), dropStatement(row.storage, nameOf(row))]);
+        this.#sweep();
       }
     } catch (error) {
       const failure = refusal(error);
       if (isFinal(failure)) await this.end(row, 'aborted', failure);
       throw failure;
     }
-    if (!isAllUsed) this.#sweep();
   }
 
   /** Removes what was dropped, in the background. */
@@ -188,33 +238,76 @@ export class SharedUploads {
     intents.sweep().catch((error: unknown) => logger.warn({ err: error }, 'bytes without a row stay for now'));
   }
 
-  /** Whether every part became part of the object. */
-  async #publish(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<boolean> {
-    const { database, storages, verifier, settings } = this.#init;
+  async #publish(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
     const remote = this.#remote(row.storage);
-    const name = nameOf(row);
-    const list = claimedParts(await readParts(database, row.id), parts, remote.isDirect);
+    const list = claimedParts(await readParts(this.#init.database, row.id), parts, remote.isDirect);
     checkSize(claim, knownSize(list));
-    const hasSides = list.some((part) => part.etag === undefined && !(remote.keepsFirst && part.number === 1));
-    await remote.complete({ name, id: row.remote_id ?? undefined }, list);
+    const names = list.flatMap(({ at }) => ('name' in at ? [at.name] : []));
+    const [only] = names;
+    if (names.length === list.length && (names.length > 1 || !remote.keepsOnly))
+      return this.#publishTogether(row, list, claim, lease);
+    if (names.length === list.length && only !== undefined) return this.#publishObject(row, only, claim, lease);
+    await remote.complete({ name: nameOf(row), id: row.remote_id ?? undefined }, list);
+    return this.#publishObject(row, nameOf(row), claim, lease);
+  }
+
+  /** Publishes an object that lies where it belongs, and to which nobody writes any more: it is read and verified there. */
+  async #publishObject(row: UploadRow, name: string, claim: PathClaim, lease: Lease): Promise<void> {
+    const { storages, verifier, settings } = this.#init;
+    const remote = this.#remote(row.storage);
     crashPoint('during-complete');
-    const compression = isCompression(row.compression) ? row.compression : undefined;
     const verify = async () => {
       const { body, size } = await remote.read(name);
       if (size !== claim.fileSize) body.destroy();
       checkSize(claim, size);
-      return verifyBody(verifier, { compression, maxNarSize: settings.maxNarBytes }, body, { narSize: claim.narSize });
+      const request = { compression: compressionOf(row), maxNarSize: settings.maxNarBytes };
+      return verifyBody(verifier, request, body, { narSize: claim.narSize });
     };
     const facts = factsForRow(await verified(verify, verify));
     checkClaim(claim, facts, claim.fileSize);
-    if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
+    mustGoOn(lease);
     storages.count(row.storage, claim.fileSize);
     const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize };
-    await publishUpload(this.#init, claim, { object, facts }, [
-      ...finishStatements(row.id, claim.hashPart),
-      ...(hasSides ? [dropStatement(row.storage, name)] : []),
+    await this.#finish(row, claim, { object, facts });
+  }
+
+  /** Puts parts together that the service does not join, as any other body arrives: under a name of its own. */
+  async #publishTogether(row: UploadRow, list: readonly RemotePart[], claim: PathClaim, lease: Lease): Promise<void> {
+    const bodies: AsyncGenerator<Uint8Array>[] = [];
+    const again = () => {
+      const body = bytesOf(this.#remote(row.storage), list);
+      bodies.push(body);
+      return body;
+    };
+    const { incoming, verdict } = await receiveNar(this.#init, again(), {
+      form: { compression: compressionOf(row) },
+      declaredBytes: claim.fileSize,
+      maxBytes: claim.fileSize,
+      again,
+    }).finally(() => {
+      // One that was left in the middle would hold its source open.
+      for (const body of bodies) body.return(undefined).catch(() => {});
+    });
+    try {
+      const facts = factsForRow(await verdict({ narSize: claim.narSize }));
+      checkClaim(claim, facts, claim.fileSize);
+      mustGoOn(lease);
+      crashPoint('during-complete');
+      await this.#finish(row, claim, { object: await incoming.commit(narKey(facts)), facts });
+    } finally {
+      await incoming.close();
+    }
+  }
+
+  async #finish(row: UploadRow, claim: PathClaim, nar: { object: NewObject; facts: NarFacts }): Promise<void> {
+    const { name } = nar.object;
+    // What was begun at the service and not used is given up.
+    const isUnused = row.remote_id !== null && name !== row.name;
+    await publishUpload(this.#init, claim, nar, [
+      ...finishStatements(row.id, claim.hashPart, name),
+      ...(isUnused ? [dropStatement(row.storage, nameOf(row))] : []),
     ]);
-    return !hasSides;
+    this.#sweep();
   }
 
   /** Ends an upload unless it is being completed. */
@@ -248,6 +341,32 @@ export class SharedUploads {
     if (place.health().state !== 'Ready') throw new CacheError('Unavailable', `storage ${storage} is not available`);
     if (remote === undefined) throw new CacheError('Unavailable', `storage ${storage} takes no uploads of this kind`);
     return remote;
+  }
+}
+
+function compressionOf({ compression }: UploadRow): Compression | undefined {
+  return isCompression(compression) ? compression : undefined;
+}
+
+function mustGoOn(lease: Lease): void {
+  if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
+}
+
+/** The ETag of a part that was received before. @throws CacheError Conflict (with other bytes) */
+function etagOf(known: PartRow, { number, size, md5 }: PartInit): string {
+  if (known.size === size && known.md5 === md5) return md5;
+  throw new CacheError('Conflict', `part ${number} was received with other bytes; start a new upload`);
+}
+
+/** The bytes of parts that lie in objects of their own, one after the other. */
+async function* bytesOf(remote: RemoteUploads, parts: readonly RemotePart[]): AsyncGenerator<Uint8Array> {
+  try {
+    for (const { at } of parts) if ('name' in at) yield* (await remote.read(at.name)).body;
+  } catch (error) {
+    if (error instanceof ObjectMissingError) throw new UploadGoneError('a part is not there any more', { cause: error });
+    // The storage that they are read from is not the one that they go to.
+    if (error instanceof StorageUnavailableError) throw new CacheError('Unavailable', error.message, { cause: error });
+    throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Rows of uploads and their parts. */
-import type { Database, Statement } from '../metadata/index.ts';
+import type { Database, Sql, Statement } from '../metadata/index.ts';
+import type { PartInit } from './part-attempt.ts';
 import type { Part } from './upload-file.ts';
 
 export type UploadState = 'open' | 'done' | 'aborted' | 'expired';
@@ -27,8 +28,10 @@ export interface PartRow {
   readonly size: number;
   /** Hex. */
   readonly md5: string;
-  /** What the service behind the storage knows it by; null: it lies in a file or object of its own. */
+  /** What the service behind the storage knows it by. */
   readonly etag: string | null;
+  /** Of an upload that any server may go on with: the object of its own that it lies in. */
+  readonly name: string | null;
 }
 
 export function uploadStatement(row: UploadRow): Statement {
@@ -54,7 +57,9 @@ const COLUMNS =
 /** Plans of these are tested. */
 export const UPLOAD_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE id = ?`;
 export const OPEN_UPLOADS_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE state = 'open' ORDER BY expires_at`;
-export const PARTS_QUERY = 'SELECT number, start, size, md5, etag FROM upload_parts WHERE upload = ? ORDER BY number';
+export const PARTS_QUERY =
+  'SELECT number, start, size, md5, etag, name FROM upload_parts WHERE upload = ? ORDER BY number';
+const PART_QUERY = 'SELECT number, start, size, md5, etag, name FROM upload_parts WHERE upload = ? AND number = ?';
 
 export function readParts(database: Database, upload: string): Promise<PartRow[]> {
   return database.query<PartRow>(PARTS_QUERY, [upload]);
@@ -69,29 +74,57 @@ export function openUploads(database: Database): Promise<UploadRow[]> {
   return database.query<UploadRow>(OPEN_UPLOADS_QUERY);
 }
 
-/** Inserts parts, or changes where they lie. */
-export function partStatements(
-  upload: string,
-  parts: readonly (Pick<Part, 'number' | 'size' | 'md5'> & { start?: number | undefined; etag?: string | undefined })[],
-): Statement[] {
+/** Inserts parts of an upload in a file of this process, or changes where they lie. */
+export function partStatements(upload: string, parts: readonly Part[]): Statement[] {
   return parts.map((part) => [
-    `INSERT INTO upload_parts (upload, number, start, size, md5, etag) VALUES (?, ?, ?, ?, ?, ?)
-     ON CONFLICT (upload, number) DO UPDATE
-     SET start = excluded.start, size = excluded.size, md5 = excluded.md5, etag = excluded.etag`,
+    `INSERT INTO upload_parts (upload, number, start, size, md5) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (upload, number) DO UPDATE SET start = excluded.start, size = excluded.size, md5 = excluded.md5`,
     upload,
     part.number,
     part.start ?? null,
     part.size,
     part.md5,
-    part.etag ?? null,
   ]);
 }
 
-/** The row stays for a while, so that a repeated `complete` is answered; its parts are of no more use. */
-export function finishStatements(id: string, hashPart: string): Statement[] {
+export async function readPart(
+  database: Pick<Database, 'query'>,
+  upload: string,
+  number: number,
+): Promise<PartRow | undefined> {
+  return (await database.query<PartRow>(PART_QUERY, [upload, number]))[0];
+}
+
+/**
+ * Notes where the first attempt that brought a part in has put it; later ones change nothing. The row that counts, or
+ * undefined: the upload is over.
+ */
+export async function claimPart(
+  sql: Sql,
+  upload: string,
+  part: PartInit & { readonly etag: string | undefined; readonly name: string | undefined },
+): Promise<PartRow | undefined> {
+  // Takes the lock of the row: who ends the upload sees this part, or it is seen here that the upload has ended.
+  const open = await sql.query(`UPDATE uploads SET state = state WHERE id = ? AND state = 'open' RETURNING id`, [
+    upload,
+  ]);
+  if (open.length === 0) return undefined;
+  await sql.query(
+    `INSERT INTO upload_parts (upload, number, size, md5, etag, name) VALUES (?, ?, ?, ?, ?, ?)
+     ON CONFLICT (upload, number) DO NOTHING`,
+    [upload, part.number, part.size, part.md5, part.etag ?? null, part.name ?? null],
+  );
+  return (await sql.query<PartRow>(PART_QUERY, [upload, part.number]))[0];
+}
+
+/**
+ * The row stays for a while, so that a repeated `complete` is answered; its parts are of no more use.
+ * @param object the name under which the upload was published, if it was
+ */
+export function finishStatements(id: string, hashPart: string, object = ''): Statement[] {
   return [
     [`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, hashPart, id],
-    ['DELETE FROM upload_parts WHERE upload = ?', id],
+    ...forgetParts(id, object),
   ];
 }
 
@@ -99,7 +132,22 @@ export function finishStatements(id: string, hashPart: string): Statement[] {
 export function endStatements(id: string, state: 'aborted' | 'expired', failure: string | null = null): Statement[] {
   return [
     [`UPDATE uploads SET state = ?, failure = ? WHERE id = ? AND state = 'open'`, state, failure, id],
-    ['DELETE FROM upload_parts WHERE upload = ?', id],
+    ...forgetParts(id, ''),
+  ];
+}
+
+/** Nobody needs the parts any more: the next sweep removes those that lie in objects of their own, `object` excepted. */
+function forgetParts(upload: string, object: string): Statement[] {
+  return [
+    [
+      `INSERT INTO intents (storage, name, expires_at)
+       SELECT u.storage, p.name, 0 FROM upload_parts p JOIN uploads u ON u.id = p.upload
+       WHERE p.upload = ? AND p.name IS NOT NULL AND p.name <> ?
+       ON CONFLICT (storage, name) DO UPDATE SET expires_at = 0`,
+      upload,
+      object,
+    ],
+    ['DELETE FROM upload_parts WHERE upload = ?', upload],
   ];
 }
 

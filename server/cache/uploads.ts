@@ -104,9 +104,15 @@ export class Uploads {
       if (row.hash_part === claim.hashPart) return;
       throw otherPath();
     }
-    if (row.name === null) return this.#local.complete(id, uploadId, parts, claim);
-    if (!this.#init.storages.has(row.storage)) throw uploadOver();
-    return this.#shared.complete(row, parts, claim);
+    if (row.name !== null) {
+      if (!this.#init.storages.has(row.storage)) throw uploadOver();
+      return this.#shared.complete(row, parts, claim);
+    }
+    await this.#local.complete(id, uploadId, parts, claim).catch(async (error: unknown) => {
+      // Another call may have completed it while this one looked for it.
+      const now = await readUpload(this.#init.database, id);
+      if (now?.state !== 'done' || now.hash_part !== claim.hashPart) throw error;
+    });
   }
 
   /** Best effort and always fine: unknown and finished uploads too. */

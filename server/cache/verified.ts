@@ -64,14 +64,14 @@ export class Arriving implements Observer {
     this.#file?.grow(end);
   }
 
-  async verdict(incoming: Incoming): Promise<Facts> {
+  async verdict(incoming: Incoming, claimed: Omit<Claim, 'fileSize'> = {}): Promise<Facts> {
     const { file } = incoming.staged;
-    const claim = { fileSize: incoming.size };
+    const claim = { ...claimed, fileSize: incoming.size };
     if (file === undefined) {
-      const first = this.#stream?.finish() ?? Promise.reject(new Error('nothing was sent to the verifier'));
+      const first = this.#stream?.finish(claimed) ?? Promise.reject(new Error('nothing was sent to the verifier'));
       return verified(
         () => first,
-        () => verifyBody(this.#verifier, this.#request, incoming.read()),
+        () => verifyBody(this.#verifier, this.#request, incoming.read(), claimed),
       );
     }
     const open = () => this.#verifier.open({ ...this.#request, file });

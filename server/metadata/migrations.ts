@@ -119,6 +119,16 @@ export const migrations: readonly Migration[] = [
       });
     },
   },
+  {
+    name: '0003-part-attempts',
+    async up(knex) {
+      await knex.schema.alterTable('upload_parts', (table) => {
+        // Where the attempt that brought the part in has put it, where a part lies in an object of its own.
+        table.text('name');
+      });
+      await knex.raw('CREATE INDEX upload_parts_named ON upload_parts (name) WHERE name IS NOT NULL');
+    },
+  },
 ];
 
 /** The database was changed by a version of Narwhal that this one is too old for. */

@@ -1,29 +1,25 @@
 /**
  * Uploads in parts in a folder that several servers mount (ReadWriteMany). No server keeps anything of an upload in memory:
- * each part lies in a file of its own until `complete`, on whichever server, puts them together.
+ * each attempt at a part lies in a file of its own until `complete`, on whichever server, puts together those that rows name.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { errnoOf, ObjectMissingError, PartsError, storageError, UploadGoneError } from './errors.ts';
+import { errnoOf, ObjectMissingError, PartsError, storageError } from './errors.ts';
 import { newName } from './names.ts';
-import type { StagedFile } from './staged-file.ts';
-import type { ArrivingPart, RemotePart, RemoteUpload, RemoteUploads } from './storage.ts';
+import type { ArrivingPart, RemoteUploads } from './storage.ts';
 
 export interface LocalPartsInit {
   readonly storage: string;
   readonly staging: string;
   /** Where the object of a name lies. */
   readonly fileOf: (name: string) => string;
-  /** A staged file that becomes the object of this name. */
-  readonly stageAs: (id: string, name: string) => StagedFile;
 }
 
 export class LocalParts implements RemoteUploads {
   readonly isDirect = false;
-  readonly keepsFirst = false;
+  readonly keepsOnly = false;
   readonly #init: LocalPartsInit;
 
   constructor(init: LocalPartsInit) {
@@ -50,18 +46,21 @@ export class LocalParts implements RemoteUploads {
     return Promise.reject(new Error('a folder joins no parts by itself'));
   }
 
-  /** Under a name of its own first: two attempts at one part may go on at the same time, on two servers. */
+  complete(): Promise<void> {
+    return Promise.reject(new Error('a folder joins no parts by itself'));
+  }
+
   async putSide(name: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<void> {
-    const target = this.#side(name, part.number);
-    const draft = `${target}.${randomUUID()}`;
     const md5 = createHash('md5');
     let size = 0;
     try {
-      const file = await open(draft, 'wx', 0o644);
+      // Nobody else writes there: a name is given to one attempt.
+      const file = await open(this.#file(name), 'wx', 0o644);
       try {
         for await (const piece of body) {
           md5.update(piece);
           size += piece.length;
+          if (size > part.size) break;
           // All of it: a plain write may stop short where the disk is nearly full.
           await file.appendFile(piece);
         }
@@ -71,35 +70,15 @@ export class LocalParts implements RemoteUploads {
       if (size !== part.size) throw new PartsError('invalid', `received ${size} of ${part.size} bytes`);
       const found = md5.digest('base64');
       if (found !== part.md5) throw new PartsError('digest', `the MD5 of the received bytes is ${found}`);
-      await rename(draft, target);
     } catch (error) {
-      await rm(draft, { force: true });
+      await rm(this.#file(name), { force: true }).catch(() => {});
       throw storageError(this.#init.storage, error);
-    }
-  }
-
-  async complete({ name }: RemoteUpload, parts: readonly RemotePart[]): Promise<void> {
-    const whole = await stat(this.#init.fileOf(name)).catch(() => undefined);
-    // Put together by an earlier try whose server died.
-    if (whole !== undefined) return;
-    const staged = this.#init.stageAs(`${flat(name)}.whole.${randomUUID()}`, name);
-    const self = this;
-    const body = async function* () {
-      for (const part of parts) if (part.size > 0) yield* createReadStream(self.#side(name, part.number));
-    };
-    try {
-      await staged.write(body());
-      await staged.commit();
-    } catch (error) {
-      await staged.discard();
-      if (errnoOf(error) === 'ENOENT') throw new UploadGoneError('a part is not there any more', { cause: error });
-      throw error;
     }
   }
 
   async read(name: string): Promise<{ body: Readable; size: number }> {
     try {
-      const handle = await open(this.#init.fileOf(name), 'r');
+      const handle = await open(this.#file(name), 'r');
       const { size } = await handle.stat();
       return { body: handle.createReadStream(), size };
     } catch (error) {
@@ -110,23 +89,13 @@ export class LocalParts implements RemoteUploads {
 
   async *unfinished(): AsyncIterable<string> {}
 
-  async discardSides(name: string): Promise<void> {
-    const { staging } = this.#init;
-    for (const file of await readdir(staging))
-      if (file.startsWith(`${flat(name)}.`)) await rm(path.join(staging, file), { force: true });
-  }
-
   async discard(name: string): Promise<void> {
-    await this.discardSides(name);
+    await rm(this.#file(name), { force: true });
     await rm(this.#init.fileOf(name), { force: true });
   }
 
-  #side(name: string, number: number): string {
-    return path.join(this.#init.staging, `${flat(name)}.${number}`);
+  /** Of a part: its name as one word of a path. */
+  #file(name: string): string {
+    return path.join(this.#init.staging, name.replaceAll('/', '-'));
   }
-}
-
-/** An object's name as one word of a path. */
-function flat(name: string): string {
-  return name.replaceAll('/', '-');
 }

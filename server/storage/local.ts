@@ -58,7 +58,6 @@ export class LocalStorage implements Storage {
           storage: init.name,
           staging: path.join(this.root, STAGING),
           fileOf: (name) => this.#file(name),
-          stageAs: (id, name) => this.#stage(id, () => name),
         })
       : undefined;
   }
@@ -135,14 +134,10 @@ export class LocalStorage implements Storage {
   }
 
   stage(id: string): StagedFile {
-    return this.#stage(id, newName);
-  }
-
-  #stage(id: string, name: () => string): StagedFile {
     return new StagedFile({
       storage: this.name,
       file: path.join(this.root, STAGING, id),
-      newName: name,
+      newName,
       target: (name) => this.#file(name),
       createFolder: async (name) => {
         await this.#folder(name);

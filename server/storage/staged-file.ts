@@ -1,4 +1,7 @@
-/** A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. */
+/**
+ * A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. What somebody
+ * was told of, by `onWritten` or after `keep`, is never written again, and from `commit` on nothing is.
+ */
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { crashPoint } from './crash-point.ts';
@@ -26,20 +29,28 @@ export class StagedFile implements Staged {
   #handle: Promise<FileHandle> | undefined;
   /** The name that the file was given, from then on: a repeated commit must not begin anew. */
   #name: string | undefined;
+  /** Bytes from the beginning that are never written again. */
+  #kept = 0;
+  /** Writes that run. */
+  #writes = 0;
+  #isOver = false;
 
   constructor(init: StagedFileInit) {
     this.file = init.file;
     this.#init = init;
   }
 
+  /** Resolves, or rejects, when its last byte has landed: nothing of it is on its way any more. */
   async write(body: AsyncIterable<Uint8Array>, options: WriteOptions = {}): Promise<number> {
     const start = options.offset ?? 0;
+    if (this.#isOver || start < this.#kept) throw new Error(`${this.file}: these bytes are not written again`);
+    let writing: Promise<unknown> | undefined;
+    this.#writes++;
     try {
       const handle = await this.#open();
       let end = start;
       let pieces: Uint8Array[] = [];
       let gathered = 0;
-      let writing: Promise<unknown> | undefined;
       const flush = async () => {
         await writing;
         if (gathered === 0) return;
@@ -49,7 +60,9 @@ export class StagedFile implements Staged {
         end += size;
         writing = writeAll(handle, batch, at, size).then(() => {
           crashPoint('half-written');
-          options.onWritten?.(at + size);
+          if (options.onWritten === undefined) return;
+          this.keep(at + size);
+          options.onWritten(at + size);
         });
         // The caller awaits it at the next flush; until then a failure must not count as unhandled.
         writing.catch(() => {});
@@ -64,10 +77,21 @@ export class StagedFile implements Staged {
       return end - start;
     } catch (error) {
       throw storageError(this.#init.storage, error);
+    } finally {
+      // A body that breaks off leaves a write behind.
+      await writing?.catch(() => {});
+      this.#writes--;
     }
   }
 
+  /** The first `end` bytes are never written again. */
+  keep(end: number): void {
+    this.#kept = Math.max(this.#kept, end);
+  }
+
   async commit(size?: number): Promise<string> {
+    if (this.#writes > 0) throw new Error(`${this.file}: it is still being written`);
+    this.#isOver = true;
     try {
       let name = this.#name;
       if (name === undefined) {
@@ -102,6 +126,7 @@ export class StagedFile implements Staged {
   }
 
   async discard(): Promise<void> {
+    this.#isOver = true;
     await this.close().catch(() => {});
     await rm(this.file, { force: true });
   }

@@ -64,9 +64,10 @@ export interface RemoteUpload {
 
 export interface RemotePart {
   readonly number: number;
+  /** NaN: only the service knows. */
   readonly size: number;
-  /** As the service gave it out; undefined: the part lies in an object of its own. */
-  readonly etag: string | undefined;
+  /** As the service gave it out, or the object of its own that the part lies in. */
+  readonly at: { readonly etag: string } | { readonly name: string };
 }
 
 export interface ArrivingPart {
@@ -80,9 +81,9 @@ export interface ArrivingPart {
 export interface RemoteUploads {
   /** Whether clients send parts to the service without us. */
   readonly isDirect: boolean;
-  /** Whether the first small part lies under the object's own name, so that it is the object where it is the only one. */
-  readonly keepsFirst: boolean;
-  /** A name for the object of an upload. */
+  /** Whether a part in an object of its own is, where it is the only one, the object of the upload. */
+  readonly keepsOnly: boolean;
+  /** A name for the object of an upload, or of one attempt at a part. */
   newName(): string;
   /** Begins an upload at the service; the service's id of it. */
   begin(name: string): Promise<string>;
@@ -92,16 +93,17 @@ export interface RemoteUploads {
   joins(size: number): boolean;
   /** Passes a part on; its ETag. @throws PartsError (digest), UploadGoneError */
   putPart(name: string, id: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<string>;
-  /** Puts a part that is too small to be joined into an object of its own. @throws PartsError (digest) */
+  /** Puts a part that is too small to be joined under a name that nobody else writes to. @throws PartsError (digest) */
   putSide(name: string, part: ArrivingPart, body: AsyncIterable<Uint8Array>): Promise<void>;
-  /** Makes the object of its parts; fine where that was done before. @throws PartsError, UploadGoneError */
+  /**
+   * Has the service join parts, of which the last may lie in an object of its own; fine where that was done before.
+   * @throws PartsError, UploadGoneError
+   */
   complete(upload: RemoteUpload, parts: readonly RemotePart[]): Promise<void>;
-  /** All bytes of an object whose size nobody knows yet. @throws ObjectMissingError */
+  /** All bytes of an object whose size nobody knows yet, or of a part. @throws ObjectMissingError */
   read(name: string): Promise<{ body: Readable; size: number }>;
   /** Names of uploads that were begun before `before` and neither completed nor aborted. */
   unfinished(before: number): AsyncIterable<string>;
-  /** Removes parts that lie in objects of their own; the object of the name stays. */
-  discardSides(name: string): Promise<void>;
   /** Removes whatever lies or may come to lie under a name; fine where there is nothing. */
   discard(name: string): Promise<void>;
 }

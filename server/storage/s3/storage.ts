@@ -61,7 +61,6 @@ export class S3Storage implements Storage {
       bucket: this.#bucket,
       budget: init.budget,
       keyOf: (name) => this.#key(name),
-      stagingOf: (name) => this.#below(`staging/${name}/`),
       onWarning: init.onWarning,
     });
   }

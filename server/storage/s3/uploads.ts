@@ -1,17 +1,20 @@
 /**
  * Uploads in parts. S3 joins parts of 5 MiB and more by itself, and only the last may be smaller. Clients send parts
  * straight to S3 by presigned URLs, or through us (`uploads: Proxy`); then parts that are too small wait in objects of
- * their own, never on a disk of this machine, so that any server can go on with them. The first of them lies under the
- * object's final name: where it turns out to be the only one, nothing is left to do.
+ * their own, never on a disk of this machine, so that any server can go on with them. Each attempt at one has a key that
+ * nobody else writes to, as any object has: where a part turns out to be the only one, it is the object already.
+ *
+ * What is sent after the end changes nothing: S3 forgets the id of an upload that it has joined, and URLs of its parts
+ * with it.
  */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { PartsError, UploadGoneError } from '../errors.ts';
 import { newName } from '../names.ts';
 import type { ArrivingPart, RemotePart, RemoteUpload, RemoteUploads } from '../storage.ts';
 import type { Bucket } from './bucket.ts';
 import type { ByteBudget } from './budget.ts';
-import { S3Staged } from './staged.ts';
 
 /** What S3 wants of each part but the last. */
 const LEAST_PART_BYTES = 5 * 2 ** 20;
@@ -22,13 +25,11 @@ export interface S3UploadsInit {
   readonly bucket: Bucket;
   readonly budget: ByteBudget;
   readonly keyOf: (name: string) => string;
-  /** Folder for the small parts of an object, with a slash at its end. */
-  readonly stagingOf: (name: string) => string;
   readonly onWarning: (text: string) => void;
 }
 
 export class S3Uploads implements RemoteUploads {
-  readonly keepsFirst = true;
+  readonly keepsOnly = true;
   readonly #init: S3UploadsInit;
   #warnedOf = 0;
 
@@ -92,27 +93,26 @@ export class S3Uploads implements RemoteUploads {
       const bytes = Buffer.concat(pieces, part.size);
       const found = createHash('md5').update(bytes).digest('base64');
       if (found !== part.md5) throw new PartsError('digest', `the MD5 of the received bytes is ${found}`);
-      await this.#init.bucket.put(this.#sideKey(name, part.number), { body: bytes, size: part.size, md5: part.md5 });
+      await this.#init.bucket.put(this.#init.keyOf(name), { body: bytes, size: part.size, md5: part.md5 });
     } finally {
       release();
     }
   }
 
   async complete(upload: RemoteUpload, parts: readonly RemotePart[]): Promise<void> {
-    const size = parts.reduce((sum, part) => sum + part.size, 0);
-    const joined = parts.flatMap(({ number, etag }) => (etag === undefined ? [] : [{ number, etag }]));
-    const last = parts.at(-1);
+    const { bucket, keyOf } = this.#init;
+    const { id, name } = upload;
+    const joined = parts.flatMap(({ number, at }) => ('etag' in at ? [{ number, etag: at.etag }] : []));
     if (joined.length === parts.length) return this.#join(upload, joined, undefined);
-    if (joined.length === 0) return this.#assemble(upload, parts, size);
-    if (last === undefined || parts.slice(0, -1).some((part) => part.etag === undefined))
+    const last = parts.at(-1);
+    if (last === undefined || !('name' in last.at) || joined.length !== parts.length - 1)
       throw new PartsError('too-small', 'parts of less than 5 MiB lie between larger ones; use parts of one size');
-    const { id } = upload;
     if (id === undefined) throw new UploadGoneError('this upload was not begun');
-    if ((await this.#init.bucket.head(this.#init.keyOf(upload.name))) === size) return;
-    const body = await this.#readSide(upload.name, last);
+    const size = parts.reduce((sum, part) => sum + part.size, 0);
+    if ((await bucket.head(keyOf(name))) === size) return;
+    const body = await buffer((await this.read(last.at.name)).body);
     const md5 = createHash('md5').update(body).digest('base64');
-    const content = { body, size: body.length, md5 };
-    const etag = await this.#init.bucket.putPart(this.#init.keyOf(upload.name), id, last.number, content);
+    const etag = await bucket.putPart(keyOf(name), id, last.number, { body, size: body.length, md5 });
     await this.#join(upload, [...joined, { number: last.number, etag }], size);
   }
 
@@ -134,41 +134,6 @@ export class S3Uploads implements RemoteUploads {
     }
   }
 
-  /** One object of parts that are all too small: they pass through, one after the other. */
-  async #assemble(upload: RemoteUpload, parts: readonly RemotePart[], size: number): Promise<void> {
-    const { bucket, budget, keyOf } = this.#init;
-    const key = keyOf(upload.name);
-    // The usual upload: its one part lies where the object is to be, which the row of the part says.
-    if (parts.length === 1 && parts[0]?.number === 1) return;
-    // Put together before: the first part alone is shorter.
-    if ((await bucket.head(key)) === size) return;
-    const self = this;
-    const body = async function* () {
-      for (const part of parts) if (part.size > 0) yield await self.#readSide(upload.name, part);
-    };
-    const staged = new S3Staged({
-      bucket,
-      budget,
-      name: upload.name,
-      key,
-      declaredBytes: size,
-      // The upload's row knows the name.
-      onBegin: async () => {},
-      onDiscard: () => {},
-      patiently: (work) => work(),
-    });
-    await staged.write(body());
-  }
-
-  async #readSide(name: string, part: RemotePart): Promise<Buffer> {
-    const { body } = await this.#init.bucket.get(this.#sideKey(name, part.number));
-    const pieces: Buffer[] = [];
-    for await (const piece of body) pieces.push(piece as Buffer);
-    const bytes = Buffer.concat(pieces);
-    if (bytes.length !== part.size) throw new UploadGoneError(`part ${part.number} is not there any more`);
-    return bytes;
-  }
-
   read(name: string): Promise<{ body: Readable; size: number }> {
     return this.#init.bucket.get(this.#init.keyOf(name));
   }
@@ -180,22 +145,11 @@ export class S3Uploads implements RemoteUploads {
       if (initiatedAt < before) yield key.slice(start.length);
   }
 
-  async discardSides(name: string): Promise<void> {
-    const { bucket, stagingOf } = this.#init;
-    for await (const { key } of bucket.list(stagingOf(name))) await bucket.delete(key);
-  }
-
   async discard(name: string): Promise<void> {
     const { bucket, keyOf } = this.#init;
     const key = keyOf(name);
     for await (const upload of bucket.uploads(key)) if (upload.key === key) await bucket.abortUpload(key, upload.id);
     await bucket.delete(key);
-    await this.discardSides(name);
-  }
-
-  #sideKey(name: string, number: number): string {
-    const { keyOf, stagingOf } = this.#init;
-    return number === 1 ? keyOf(name) : `${stagingOf(name)}${number}`;
   }
 }
 
