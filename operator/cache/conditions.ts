@@ -8,7 +8,7 @@ import { gatewayUrl, routeUrls } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
 import { isReady, type Observed, type PublicName } from './observed.ts';
-import { hasLivedBefore } from './plan.ts';
+import { isLost } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
 import type { Cache, StorageStatus } from './types.ts';
@@ -25,6 +25,7 @@ export interface Facts {
   readonly storages: readonly StorageStatus[];
   /** Places of the status that the installed CRD does not know. */
   readonly lacking: readonly string[];
+  readonly now: Date;
 }
 
 interface Finding {
@@ -91,7 +92,7 @@ const secrets: Check = ({ cache, observed }) => {
   const { need, reason, message } = problem;
   if (!need.isGenerated || reason !== 'SecretMissing') return { reason, message };
   const isKey = need.use === 'root' || need.use === 'signing';
-  if (isKey && hasLivedBefore(cache, observed.children))
+  if (isKey && isLost(need, cache, observed.children))
     return {
       reason,
       message: `${message} and is not generated again, since clients trust the old key: restore it from a backup, or name another with spec.${need.use === 'root' ? 'rootSecretRef' : 'signing.secretRefs'}`,
@@ -145,24 +146,31 @@ const FAILURES = new Set([
 /** After so many restarts a pod that is not ready is not on its way any more. */
 const CRASHES = 2;
 
-const failingPod: Check = ({ observed }) => {
+/** A server that has run for so long stays up: the kubelet forgets by then, too, how often it ended. */
+const STAYED_MS = 600_000;
+
+const failingPod: Check = ({ observed, now }) => {
   for (const pod of observed.pods) {
     if (isReady(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
-    const message = failureOf(pod);
+    const message = failureOf(pod, now);
     if (message !== undefined) return { reason: reasons.POD_FAILING, message: `${pod.metadata.name}: ${message}` };
   }
   return undefined;
 };
 
-function failureOf({ status }: Pod): string | undefined {
+function failureOf({ status }: Pod, now: Date): string | undefined {
   for (const { state, lastState, restartCount } of status?.containerStatuses ?? []) {
-    const { waiting } = state ?? {};
+    const { waiting, running } = state ?? {};
     const { terminated } = lastState ?? {};
     const ended = terminated && `it ended with exit code ${terminated.exitCode}; kubectl logs --previous tells why`;
-    if (waiting?.reason !== undefined && FAILURES.has(waiting.reason))
-      return `${waiting.reason}: ${waiting.message ?? 'no text'}${ended === undefined ? '' : ` (${ended})`}`;
+    if (waiting?.reason !== undefined && FAILURES.has(waiting.reason)) {
+      // Of all these waits only this one follows from the end: that may be long ago.
+      const cause = ended !== undefined && waiting.reason === 'CrashLoopBackOff' ? ` (${ended})` : '';
+      return `${waiting.reason}: ${waiting.message ?? 'no text'}${cause}`;
+    }
     // Between two ends it runs for a moment, which is no progress.
-    if (ended !== undefined && restartCount >= CRASHES) return `it does not stay up: ${ended}`;
+    const hasStayed = running?.startedAt !== undefined && +now - Date.parse(running.startedAt) >= STAYED_MS;
+    if (ended !== undefined && restartCount >= CRASHES && !hasStayed) return `it does not stay up: ${ended}`;
   }
   const unscheduled = status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   return unscheduled && `${unscheduled.reason ?? 'Unschedulable'}: ${unscheduled.message ?? 'no text'}`;

@@ -1,8 +1,8 @@
 /** The ConfigMap with the manifest that the servers run: the cache's own, without what only a cluster acts on. */
 import { createHash } from 'node:crypto';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { clusterOnly, processOnly, tokenDigits, without } from '../../crds/index.ts';
-import type { Desired } from '../runtime/index.ts';
+import type { ConfigMap, Desired } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
 import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION } from './names.ts';
 import type { Cache } from './types.ts';
@@ -23,6 +23,16 @@ export function config(cache: Cache, inputs: Inputs): Desired[] {
 /** SHA-256 of the file that the servers read: they report it once they run it. */
 export function configHash(cache: Cache, inputs: Inputs): string {
   return createHash('sha256').update(podManifest(cache, inputs)).digest('hex');
+}
+
+/** `signing.mode` of the manifest that the servers were told last; undefined where that is not what we wrote. */
+export function signingModeIn({ data }: ConfigMap): unknown {
+  try {
+    const manifest: unknown = parse(data?.[CONFIG_FILE] ?? '');
+    return (manifest as { spec?: { signing?: { mode?: unknown } } } | null)?.spec?.signing?.mode;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The manifest as text. It holds hashes, never a token. */

@@ -22,7 +22,7 @@ export function status(
 ): BinaryCacheStatus {
   const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const storages = storageStatus(cache, observed);
-  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking, now };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
   const image = workload?.spec.template.spec.containers[0]?.image;

@@ -215,10 +215,35 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a server runs for a moment between two ends',
-    scene: pod(container({ running: {} }, { terminated: { exitCode: 1, reason: 'Error' } })),
+    scene: pod(
+      container(
+        { running: { startedAt: '2030-02-03T04:05:00Z' } },
+        { terminated: { exitCode: 1, reason: 'Error', finishedAt: '2030-02-03T04:04:40Z' } },
+      ),
+    ),
     expected: {
       Ready: ['False', 'PodFailing', /^main-0: it does not stay up: it ended with exit code 1; kubectl logs/],
     },
+  },
+  {
+    title: 'a server that ended long ago is not ready for a moment',
+    scene: pod(
+      container(
+        { running: { startedAt: '2030-02-03T03:55:00Z' } },
+        { terminated: { exitCode: 1, reason: 'Error', finishedAt: '2030-02-03T03:54:00Z' } },
+      ),
+    ),
+    expected: { Ready: ['Unknown', 'Progressing', /main-0 does not tell its state/] },
+  },
+  {
+    title: 'an image cannot be pulled any more, for a server that once ended',
+    scene: pod(
+      container(
+        { waiting: { reason: 'ImagePullBackOff', message: 'not found' } },
+        { terminated: { exitCode: 137, reason: 'Error' } },
+      ),
+    ),
+    expected: { Ready: ['False', 'PodFailing', /^main-0: ImagePullBackOff: not found$/] },
   },
   {
     title: 'an image cannot be pulled',
