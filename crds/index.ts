@@ -20,6 +20,7 @@ export {
   routesKey,
   tokenDigits,
 } from './gateway.ts';
+export { hostUrls } from './hosts.ts';
 export { type Kind, kinds } from './kinds.ts';
 export type { LimitsSpec } from './limits.ts';
 export {

@@ -2,12 +2,13 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
+import { hostUrls } from '../../crds/index.ts';
 import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
-import { gatewayUrl, routeUrls } from './addresses.ts';
+import { gatewayUrl } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
-import { isReady, type Observed, type PublicName } from './observed.ts';
+import { isOfRoutes, isReady, type Observed, type PublicName } from './observed.ts';
 import { isLost } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
@@ -83,7 +84,7 @@ const paused: Check = ({ cache }) =>
     ? { reason: reasons.IS_PAUSED, status: 'Unknown', message: 'the operator does nothing for this cache' }
     : undefined;
 
-const obstacle: Check = ({ observed }) => observed.obstacles.find(({ reason }) => reason !== reasons.NOT_SERVED);
+const obstacle: Check = ({ observed }) => observed.obstacles.find((it) => !isOfRoutes(it));
 
 const secrets: Check = ({ cache, observed }) => {
   const { problems } = observed.secrets;
@@ -292,11 +293,11 @@ const READY_CHECKS: readonly Check[] = [
 
 function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
   const url = gatewayUrl(cache, inputs);
-  const urls = url === undefined ? routeUrls(cache) : [url];
+  const urls = url === undefined ? hostUrls(cache.spec) : [url];
   const finding = observed.publicName && publicNameFinding(cache, observed.publicName);
-  const notServed = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED);
-  if (!observed.publicName && !notServed && urls.length === 0) return [];
-  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? notServed)];
+  const noRoute = observed.obstacles.find(isOfRoutes);
+  if (!observed.publicName && !noRoute && urls.length === 0) return [];
+  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? noRoute)];
 }
 
 function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName): Finding | undefined {

@@ -63,6 +63,10 @@ export const NAME_TAKEN = 'NameTaken';
 export const NAMESPACE_NOT_ALLOWED = 'NamespaceNotAllowed';
 /** The gateway does not run the routing table with this cache yet. */
 export const GATEWAY_PENDING = 'GatewayPending';
+/** A host of the Ingress or HTTPRoute is not one that caches of this namespace may take. */
+export const HOST_NOT_ALLOWED = 'HostNotAllowed';
+/** An annotation of the Ingress is not one that caches may have. */
+export const ANNOTATION_NOT_ALLOWED = 'AnnotationNotAllowed';
 /** The kind of an object that was asked for is not known to this cluster. */
 export const NOT_SERVED = 'NotServed';
 /** A storage is being emptied. */
