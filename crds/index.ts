@@ -9,6 +9,7 @@ export type {
   UpstreamSpec,
 } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
+export { withoutDefaults } from './defaults.ts';
 export { apiVersion } from './fields.ts';
 export {
   type CacheRoute,

@@ -413,6 +413,16 @@ export const ROWS: readonly Row[] = [
     scene: unnamed(route, { obstacles: [NO_ROUTES] }),
     expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
   },
+  {
+    title: 'a host is refused, and the gateway leads to the cache all the same',
+    scene: but(() => ({ obstacles: [{ reason: 'HostNotAllowed', message: 'host bank.example.org is not allowed' }] })),
+    expected: { Ready: fine, Exposed: ['False', 'HostNotAllowed', /^host bank\.example\.org is not allowed$/] },
+  },
+  {
+    title: 'an annotation is refused',
+    scene: unnamed({}, { obstacles: [{ reason: 'AnnotationNotAllowed', message: 'the annotation a/b is not allowed' }] }),
+    expected: { Ready: fine, Exposed: ['False', 'AnnotationNotAllowed', /^the annotation a\/b/] },
+  },
   { title: 'nothing exposes it', scene: unnamed({}), expected: { Ready: fine, Exposed: undefined } },
   {
     title: 'an Ingress exposes it',
