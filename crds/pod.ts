@@ -157,7 +157,7 @@ export const autoscaling = {
 
 export const ingress = {
   type: 'object',
-  description: 
+  description:
     'One more host to pull from. In a cluster by an Ingress, whose controller must allow bodies of any size for pushes; a process answers at it.',
   required: ['host'],
   properties: {
@@ -170,8 +170,7 @@ export const ingress = {
 
 export const httpRoute = {
   type: 'object',
-  description: 
-    'More hosts to pull from. In a cluster by an HTTPRoute of the Gateway API; a process answers at them.',
+  description: 'More hosts to pull from. In a cluster by an HTTPRoute of the Gateway API; a process answers at them.',
   required: ['hostnames', 'parentRefs'],
   properties: {
     hostnames: {

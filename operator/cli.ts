@@ -180,7 +180,9 @@ function planCommand(): Command {
     .action(async ({ file, ...flags }: PlanFlags) => {
       const isCluster = flags.kubeconfig !== undefined || isClusterKnown();
       if (!flags.offline && !isCluster)
-        console.error('narwhal-operator: there is no kubeconfig, so this is a plan without a cluster: everything is new');
+        console.error(
+          'narwhal-operator: there is no kubeconfig, so this is a plan without a cluster: everything is new',
+        );
       const init = { ...flags, offline: flags.offline || !isCluster, file, text: await readFile(file, 'utf8') };
       const { changes, notes } = await printPlan(init, process.stdout);
       for (const note of notes) console.error(`narwhal-operator: ${note}`);
@@ -233,10 +235,7 @@ function variable(flags: string, description: string, name: string, value: strin
 }
 
 function names(flags: string, description: string, name: string): Option {
-  return new Option(flags, `${description}; with commas between them`)
-    .env(name)
-    .argParser(wordsOf)
-    .default([], 'none');
+  return new Option(flags, `${description}; with commas between them`).env(name).argParser(wordsOf).default([], 'none');
 }
 
 const wordsOf = (text: string): string[] => text.split(',').filter((it) => it !== '');
@@ -245,7 +244,9 @@ function hostRules(text: string): HostRule[] {
   return wordsOf(text).map((rule) => {
     const [, namespace, host] = /^([a-z0-9-]+|\*)=([a-z0-9.{}-]+|\*(?:\.[a-z0-9.{}-]+)?)$/.exec(rule) ?? [];
     if (namespace === undefined || host === undefined)
-      throw new InvalidArgumentError(`expected namespace=host, such as team=nix.example.org or *=*.{namespace}.example.org: ${rule}`);
+      throw new InvalidArgumentError(
+        `expected namespace=host, such as team=nix.example.org or *=*.{namespace}.example.org: ${rule}`,
+      );
     return { namespace, host };
   });
 }

@@ -87,7 +87,8 @@ function admitted(cache: Cache, init: PlanInit): { readonly cache: Cache; readon
   const { apiUrl, cacheHosts, ingressAnnotations = [] } = init;
   const { ingress, httpRoute } = cache.spec;
   if (cacheHosts === undefined) {
-    const note = 'whether it may have its hosts and annotations, only the operator knows (--cache-hosts tells this plan)';
+    const note =
+      'whether it may have its hosts and annotations, only the operator knows (--cache-hosts tells this plan)';
     return { cache, refused: ingress || httpRoute ? [note] : [] };
   }
   const gatewayHost = apiUrl === undefined ? undefined : new URL(apiUrl).hostname;

@@ -245,6 +245,27 @@ const illStorage: Check = ({ observed }) => {
   return undefined;
 };
 
+/** Names of the storages without room. Where pods differ, one that has found none is believed. */
+const fullStorages = ({ observed }: Facts): string[] => {
+  const told = [...observed.reports.values()].flatMap(({ caches }) => caches.flatMap(({ storages }) => storages));
+  return [...new Set(told.flatMap((it) => (it.full ? [it.name] : [])))];
+};
+
+const hasRoomElsewhere = ({ cache }: Facts, names: readonly string[]): boolean =>
+  cache.spec.storages.some(({ name, mode }) => mode === 'ReadWrite' && !names.includes(name));
+
+const full: Check = (facts) => {
+  const names = fullStorages(facts);
+  if (names.length === 0) return undefined;
+  const what = names.length === 1 ? `storage ${names[0]} has` : `storages ${names.join(', ')} have`;
+  const effect = hasRoomElsewhere(facts, names) ? 'pushes go to the others' : 'pushes are refused, pulls go on';
+  const message = `${what} no room: ${effect}; let it grow, raise its capacity, or add a storage`;
+  return { reason: reasons.STORAGE_FULL, message };
+};
+
+/** While there is room elsewhere the cache does all that it should. */
+const fullEverywhere: Check = (facts) => (hasRoomElsewhere(facts, fullStorages(facts)) ? undefined : full(facts));
+
 const resizing: Check = ({ cache, observed }) => {
   for (const { name } of [...cache.spec.storages, { name: DATABASE_VOLUME }]) {
     const volume = volumeOf(cache, observed, name);
@@ -269,7 +290,7 @@ const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
 
 const KEY_CHECKS: readonly Check[] = [secrets, lostKeys];
 
-const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, resizing, untoldStorages];
+const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, full, resizing, untoldStorages];
 
 /** What a person mends comes first, then what mends itself, then what works but not wholly. */
 const READY_CHECKS: readonly Check[] = [
@@ -289,6 +310,7 @@ const READY_CHECKS: readonly Check[] = [
   confirmed,
   notGrown,
   illStorage,
+  fullEverywhere,
 ];
 
 function exposed({ cache, inputs, observed }: Facts): NewCondition[] {

@@ -49,6 +49,8 @@ export const NO_REPLICAS = 'NoReplicas';
 export const UNKNOWN = 'Unknown';
 /** A storage cannot be used now. */
 export const STORAGE_UNAVAILABLE = 'StorageUnavailable';
+/** A storage has no room. Where another has, only StoragesReady says so. */
+export const STORAGE_FULL = 'StorageFull';
 /** The database of a server does not answer, or has no room. */
 export const DATABASE_UNAVAILABLE = 'DatabaseUnavailable';
 /** Draining stands still: nothing is lost, and nothing moves. */

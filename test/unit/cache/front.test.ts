@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import type { BinaryCache, Caches } from '../../../server/cache/index.ts';
 import { Front } from '../../../server/http/front.ts';
 import { parseRange } from '../../../server/http/range.ts';
-import { cacheOf } from '../../support/operator-fixtures.ts';
 import { Urls } from '../../../server/http/urls.ts';
 import { decodePath, hostnameOf, tokenOf } from '../../../server/wire/index.ts';
+import { cacheOf } from '../../support/operator-fixtures.ts';
 
 describe('a request path', () => {
   it('is decoded once', () => {

@@ -165,10 +165,18 @@ describe('narwhal-operator plan', () => {
     const text = cacheText({ ingress: { host: 'nix.example.org', annotations: { 'example.org/a': 'b' } } });
     const hosts = ['--cache-hosts', 'default=*.example.org', '--ingress-annotations', 'example.org/*'];
     for (const [flags, stderr, isThere] of [
-      [[], /^narwhal-operator: BinaryCache default\/main: whether it may have its hosts .* only the operator knows/, true],
+      [
+        [],
+        /^narwhal-operator: BinaryCache default\/main: whether it may have its hosts .* only the operator knows/,
+        true,
+      ],
       [hosts, /^$/, true],
       [hosts.slice(0, 2), /the annotation example\.org\/a is not allowed/, false],
-      [['--cache-hosts', 'other=*'], /: host nix\.example\.org is not allowed to caches of the namespace default/, false],
+      [
+        ['--cache-hosts', 'other=*'],
+        /: host nix\.example\.org is not allowed to caches of the namespace default/,
+        false,
+      ],
     ] as const) {
       const planned = await planOf([text], ...flags);
       assert.match(planned.stderr, stderr);

@@ -75,7 +75,11 @@ describe('the plan for keys', () => {
     const world = settledFor(cacheOf({ signing: { mode: 'SelfSigned' } }));
     for (const text of ['spec: [', 'spec: {signing: SelfSigned}', '']) {
       world.edit('ConfigMap/main-config', (it) => ({ ...it, data: { 'cache.yaml': text } }));
-      assert.deepEqual(inShort(world.plan(cacheOf())).filter((it) => it.startsWith('generate')), [], text);
+      assert.deepEqual(
+        inShort(world.plan(cacheOf())).filter((it) => it.startsWith('generate')),
+        [],
+        text,
+      );
     }
   });
 

@@ -14,7 +14,8 @@ const allowed = (...hosts: string[]): RouteRules =>
   rulesOf({ hosts: hosts.map((host): HostRule => ({ namespace: 'team', host })) });
 
 /** Reasons of what is refused. */
-const refusals = (spec: Value, rules: RouteRules) => admitRoutes(cacheOf(spec), rules).refused.map(({ reason }) => reason);
+const refusals = (spec: Value, rules: RouteRules) =>
+  admitRoutes(cacheOf(spec), rules).refused.map(({ reason }) => reason);
 const kindsOf = (spec: Value, rules: RouteRules) =>
   desired(admitRoutes(cacheOf(spec), rules).cache, inputsOf()).map(({ kind }) => kind);
 const ingress = (host: string, annotations?: Record<string, string>): Value => ({
@@ -37,7 +38,11 @@ describe('the hosts that a cache may take', () => {
 
   for (const [pattern, taken, refused] of [
     ['nix.example.org', ['nix.example.org'], ['a.nix.example.org', 'example.org', 'xnix.example.org', '*.example.org']],
-    ['*.example.org', ['nix.example.org', 'a.b.example.org', '*.example.org'], ['example.org', 'notexample.org', '*.org']],
+    [
+      '*.example.org',
+      ['nix.example.org', 'a.b.example.org', '*.example.org'],
+      ['example.org', 'notexample.org', '*.org'],
+    ],
     ['*.{namespace}.org', ['nix.team.org'], ['nix.other.org', 'team.org']],
     ['*', ['anything.at.all', '*.org'], []],
   ] as const)
@@ -54,7 +59,12 @@ describe('the hosts that a cache may take', () => {
   });
 
   it('are never those of the gateway, whose names belong to other caches', () => {
-    for (const host of ['cache.example.org', 'main.cache.example.org', '*.cache.example.org', 'a.b.cache.example.org']) {
+    for (const host of [
+      'cache.example.org',
+      'main.cache.example.org',
+      '*.cache.example.org',
+      'a.b.cache.example.org',
+    ]) {
       const [refused] = admitRoutes(cacheOf(ingress(host)), allowed('*', host)).refused;
       assert.match(refused?.message ?? '', /belongs to the gateway/, host);
     }
