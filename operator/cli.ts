@@ -30,6 +30,7 @@ interface Flags {
   listen: OperatorOptions['listen'];
   workers: number;
   resync: number;
+  reconcileTimeout: number;
   poll: number;
   statusInterval: number;
   numbersInterval: number;
@@ -124,6 +125,14 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         .default(4),
     )
     .addOption(seconds('--resync <seconds>', 'between two looks at a cache at most', 'NARWHAL_RESYNC', 600))
+    .addOption(
+      seconds(
+        '--reconcile-timeout <seconds>',
+        'after which a look at a cache that does not end is given up, and begun anew',
+        'NARWHAL_RECONCILE_TIMEOUT',
+        300,
+      ),
+    )
     .addOption(seconds('--poll <seconds>', 'between two looks while something is under way', 'NARWHAL_POLL', 3))
     .addOption(
       seconds('--status-interval <seconds>', 'between two questions to well caches', 'NARWHAL_STATUS_INTERVAL', 60),
@@ -309,6 +318,7 @@ function optionsOf(flags: Flags): OperatorOptions {
     listen: flags.listen,
     workers: flags.workers,
     resyncMs: flags.resync * 1000,
+    reconcileTimeoutMs: flags.reconcileTimeout * 1000,
     pollMs: flags.poll * 1000,
     steadyMs: flags.statusInterval * 1000,
     numbersMs: flags.numbersInterval * 1000,

@@ -34,6 +34,8 @@ export interface OperatorOptions {
   readonly listen: { readonly host: string | undefined; readonly port: number };
   readonly workers: number;
   readonly resyncMs: number;
+  /** How long one look at a cache may take. */
+  readonly reconcileTimeoutMs: number;
   /** The times of CacheSettings. */
   readonly pollMs: number;
   readonly steadyMs: number;

@@ -96,7 +96,7 @@ function routeRules({ cacheHosts, ingressAnnotations, apiUrl }: OperatorOptions)
 }
 
 function cacheController(
-  { workers, resyncMs }: OperatorOptions,
+  { workers, resyncMs, reconcileTimeoutMs }: OperatorOptions,
   stores: Stores,
   reconciler: Reconciler,
   names: PublicNames | undefined,
@@ -113,6 +113,8 @@ function cacheController(
     reconcile: (ref, signal) => reconciler.reconcile(ref, signal),
     workers,
     resyncMs,
+    timeoutMs: reconcileTimeoutMs,
+    onTimeout: (ref) => void reconciler.tellTimeout(ref, reconcileTimeoutMs),
   };
 }
 
@@ -193,6 +195,7 @@ function gatewayParts(
     ],
     reconcile: (_, signal) => names.reconcile(signal),
     resyncMs: options.resyncMs,
+    timeoutMs: options.reconcileTimeoutMs,
   };
   return { names, controller, informers: [gatewayPods, records] };
 }

@@ -39,6 +39,8 @@ export const CONTESTED = 'Contested';
 export const CRD_OUTDATED = 'CrdOutdated';
 /** The servers refuse the manifest and go on with the last good one. */
 export const CONFIG_REJECTED = 'ConfigRejected';
+/** A look at the cache did not end in time; what else is said of it is of before. */
+export const RECONCILE_TIMEOUT = 'ReconcileTimeout';
 /** Something that must end by itself is under way: a roll of the pods, a deletion. */
 export const PROGRESSING = 'Progressing';
 /** A pod cannot start or does not stay up. */

@@ -24,7 +24,7 @@ import { isOfRoutes, type Observed } from './observed.ts';
 import { deedOf, plan, type Step, subjectOf } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { admitRoutes, type RouteRules } from './routes.ts';
-import { differsInSubstance, status } from './status.ts';
+import { differsInSubstance, overdueStatus, status } from './status.ts';
 import { BINARY_CACHE, type Cache } from './types.ts';
 
 export interface CacheSettings {
@@ -98,6 +98,25 @@ export class Reconciler {
       return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
     return {};
+  }
+
+  /**
+   * Tells of a look that took longer than it may: by an event, and by Ready, whose other words are of an earlier look. Never
+   * fails.
+   */
+  async tellTimeout(ref: Ref, timeoutMs: number): Promise<void> {
+    const { api, events, stores, logger } = this.#init;
+    const cache = stores.caches.get(ref);
+    if (!cache) return;
+    const next = overdueStatus(cache, timeoutMs, new Date());
+    const note = `a look did not end within ${timeoutMs / 1000} s`;
+    events.record(cache, { type: 'Warning', reason: reasons.RECONCILE_TIMEOUT, action: 'Reconcile', note });
+    const { apiVersion, kind, metadata } = cache;
+    const { name, namespace, uid } = metadata;
+    const object = { apiVersion, kind, metadata: { name, namespace, uid }, status: next };
+    await api.apply(BINARY_CACHE, object, { sub: 'status', timeoutMs }).catch((error: unknown) => {
+      logger.warn({ err: error, cache: `${namespace}/${name}` }, 'a status could not be written');
+    });
   }
 
   /** Whether it was not deleted since it was read. */

@@ -230,6 +230,7 @@ describe('the flags of narwhal-operator run', () => {
       listen: { host: undefined, port: 9090 },
       workers: 4,
       resyncMs: 600_000,
+      reconcileTimeoutMs: 300_000,
       pollMs: 3000,
       steadyMs: 60_000,
       numbersMs: 15_000,
