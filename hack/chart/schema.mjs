@@ -16,7 +16,10 @@ const hosts = {
   propertyNames: { pattern: '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)$' },
   additionalProperties: {
     ...strings,
-    items: { type: 'string', pattern: '^(\\*|(\\*\\.)?([-a-z0-9]|\\{namespace\\})+(\\.([-a-z0-9]|\\{namespace\\})+)*)$' },
+    items: {
+      type: 'string',
+      pattern: '^(\\*|(\\*\\.)?([-a-z0-9]|\\{namespace\\})+(\\.([-a-z0-9]|\\{namespace\\})+)*)$',
+    },
   },
 };
 /** As in `cert-manager.io/issuer`, with `*` or `=*` behind it. A comma would end it. */

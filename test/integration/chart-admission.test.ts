@@ -176,10 +176,7 @@ describeWithOwnKubernetes('the operator’s account', () => {
     // Labels that somebody put on one are no help.
     const body = { type: 'kubernetes.io/service-account-token' };
     assertDone(await create(kubernetes, kinds.Secret, 'labelled', body, { labels: LABELS, annotations }));
-    assertRefused(
-      await merge(kinds.Secret, 'labelled', { metadata: { annotations: { a: 'b' } } }),
-      refusal,
-    );
+    assertRefused(await merge(kinds.Secret, 'labelled', { metadata: { annotations: { a: 'b' } } }), refusal);
   });
 
   it('makes no account whose token is mounted', async () => {
@@ -250,11 +247,13 @@ describeWithOwnKubernetes('the operator’s account', () => {
       assert.deepEqual(operations, ['CREATE', 'UPDATE', 'DELETE']);
       return resources.map((resource) => `${apiGroups[0]}/${resource}`);
     });
-    const writable = manifests.filter(isOfOperator).flatMap(({ rules }) =>
-      (rules as { apiGroups: string[]; resources: string[]; verbs: string[] }[])
-        .filter(({ verbs }) => verbs.some((verb) => !['get', 'list', 'watch'].includes(verb)))
-        .flatMap(({ apiGroups, resources }) => resources.map((resource) => `${apiGroups[0]}/${resource}`)),
-    );
+    const writable = manifests
+      .filter(isOfOperator)
+      .flatMap(({ rules }) =>
+        (rules as { apiGroups: string[]; resources: string[]; verbs: string[] }[])
+          .filter(({ verbs }) => verbs.some((verb) => !['get', 'list', 'watch'].includes(verb)))
+          .flatMap(({ apiGroups, resources }) => resources.map((resource) => `${apiGroups[0]}/${resource}`)),
+      );
     // A status changes no manifest, and the operator has no other right over those.
     const expected = [...new Set(writable)].filter((it) => it !== 'narwhal.dev/binarycaches/status');
     assert.deepEqual(confined.sort(), expected.sort());

@@ -156,7 +156,7 @@ describeWith('kubernetes', 'the chart', () => {
       const [{ name, resources }] = containers;
       const { requests, limits } = resources as Record<'requests' | 'limits', Record<string, string>>;
       for (const what of ['cpu', 'memory', 'ephemeral-storage']) assert.ok(requests[what], `${name} asks for ${what}`);
-      assert.ok(limits.memory, name);
+      assert.ok(limits.memory, String(name));
       if (name === 'readyz') continue;
       const [constraint] = topologySpreadConstraints as Record<string, unknown>[];
       assert.deepEqual(constraint, {
