@@ -9,6 +9,7 @@ export type {
   UpstreamSpec,
 } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
+export { withoutDefaults } from './defaults.ts';
 export { apiVersion } from './fields.ts';
 export {
   type CacheRoute,
@@ -20,6 +21,7 @@ export {
   routesKey,
   tokenDigits,
 } from './gateway.ts';
+export { hostUrls } from './hosts.ts';
 export { type Kind, kinds } from './kinds.ts';
 export type { LimitsSpec } from './limits.ts';
 export {

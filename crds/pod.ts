@@ -157,7 +157,8 @@ export const autoscaling = {
 
 export const ingress = {
   type: 'object',
-  description: 'One more host to pull from, by an Ingress. Its controller must allow bodies of any size for pushes.',
+  description:
+    'One more host to pull from. In a cluster by an Ingress, whose controller must allow bodies of any size for pushes; a process answers at it.',
   required: ['host'],
   properties: {
     host: { ...hostname, description: 'Host name.' },
@@ -169,7 +170,7 @@ export const ingress = {
 
 export const httpRoute = {
   type: 'object',
-  description: 'More hosts to pull from, by an HTTPRoute of the Gateway API.',
+  description: 'More hosts to pull from. In a cluster by an HTTPRoute of the Gateway API; a process answers at them.',
   required: ['hostnames', 'parentRefs'],
   properties: {
     hostnames: {
@@ -185,7 +186,7 @@ export const httpRoute = {
       minItems: 1,
       maxItems: 8,
       'x-kubernetes-list-type': 'atomic',
-      description: 'Gateways to attach to.',
+      description: 'Gateways to attach to, in a cluster.',
       items: {
         type: 'object',
         required: ['name'],

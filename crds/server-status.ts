@@ -54,6 +54,8 @@ export interface StorageStatus {
   readonly freeBytes?: number;
   /** `capacity` of the manifest, else the size of the file system; absent where neither is known. */
   readonly capacityBytes?: number;
+  /** Of one that is written to: it has no room, or a write has found none a moment ago. */
+  readonly full?: boolean;
   /** Writes under way here. */
   readonly writes: number;
   /** Of a storage that is drained or given up: what is left. */

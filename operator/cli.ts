@@ -4,10 +4,11 @@ import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { HostRule } from './cache/index.ts';
 import type { OperatorOptions } from './options.ts';
 import { PlanError, printPlan } from './plan.ts';
 import { runOperator } from './run.ts';
-import { ApiError } from './runtime/index.ts';
+import { ApiError, isClusterKnown } from './runtime/index.ts';
 
 interface Flags {
   image?: string;
@@ -20,6 +21,8 @@ interface Flags {
   names: string;
   routes: string;
   trustedProxies: string[];
+  cacheHosts?: HostRule[];
+  ingressAnnotations?: string[];
   lease: string;
   leaseDuration: number;
   renewDeadline: number;
@@ -27,6 +30,7 @@ interface Flags {
   listen: OperatorOptions['listen'];
   workers: number;
   resync: number;
+  reconcileTimeout: number;
   poll: number;
   statusInterval: number;
   numbersInterval: number;
@@ -39,6 +43,7 @@ interface Flags {
 export async function run(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
   const program = new Command('narwhal-operator')
     .description('Makes Nix binary caches out of the BinaryCache resources of a Kubernetes cluster.')
+    .addHelpText('after', '\nExit codes: 0 all is well, 1 it failed; `plan` ends with 2 where something is to be done.')
     .showHelpAfterError('(narwhal-operator --help lists what there is)');
   program.addCommand(
     runCommand((options) => runOperator(options, env)),
@@ -120,6 +125,14 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         .default(4),
     )
     .addOption(seconds('--resync <seconds>', 'between two looks at a cache at most', 'NARWHAL_RESYNC', 600))
+    .addOption(
+      seconds(
+        '--reconcile-timeout <seconds>',
+        'after which a look at a cache that does not end is given up, and begun anew',
+        'NARWHAL_RECONCILE_TIMEOUT',
+        300,
+      ),
+    )
     .addOption(seconds('--poll <seconds>', 'between two looks while something is under way', 'NARWHAL_POLL', 3))
     .addOption(
       seconds('--status-interval <seconds>', 'between two questions to well caches', 'NARWHAL_STATUS_INTERVAL', 60),
@@ -147,7 +160,10 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
         .default('info'),
     )
-    .addHelpText('after', '\nThe API server is found by KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod.')
+    .addHelpText(
+      'after',
+      '\nThe API server is found by KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod.\n\nExit codes: 0 it was told to end, 1 it could not go on, or another replica may lead.',
+    )
     .action(async (flags: Flags) => {
       if (flags.renewDeadline >= flags.leaseDuration)
         command.error('error: --renew-deadline must be less than --lease-duration: two replicas would lead');
@@ -165,11 +181,23 @@ function planCommand(): Command {
     .option('--kubeconfig <path>', 'of the cluster to compare with. Default: as kubectl finds it')
     .option('--offline', 'compare with nothing: everything is new', false);
   for (const option of sharedOptions()) command.addOption(option);
-  return command.action(async ({ file, ...flags }: PlanFlags) => {
-    const { changes } = await printPlan({ ...flags, file, text: await readFile(file, 'utf8') }, process.stdout);
-    // So that a script can tell it from a failure, which is 1.
-    if (changes > 0) process.exitCode = 2;
-  });
+  return command
+    .addHelpText(
+      'after',
+      '\nThe cluster is found by KUBECONFIG or ~/.kube/config; where there is neither it plans offline, and says so.\n\nExit codes: 0 nothing is to be done, 2 something is, 1 no plan could be made.',
+    )
+    .action(async ({ file, ...flags }: PlanFlags) => {
+      const isCluster = flags.kubeconfig !== undefined || isClusterKnown();
+      if (!flags.offline && !isCluster)
+        console.error(
+          'narwhal-operator: there is no kubeconfig, so this is a plan without a cluster: everything is new',
+        );
+      const init = { ...flags, offline: flags.offline || !isCluster, file, text: await readFile(file, 'utf8') };
+      const { changes, notes } = await printPlan(init, process.stdout);
+      for (const note of notes) console.error(`narwhal-operator: ${note}`);
+      // So that a script can tell it from a failure, which is 1.
+      if (changes > 0) process.exitCode = 2;
+    });
 }
 
 interface PlanFlags {
@@ -180,6 +208,8 @@ interface PlanFlags {
   image?: string;
   apiUrl?: string;
   trustedProxies: string[];
+  cacheHosts?: HostRule[];
+  ingressAnnotations?: string[];
 }
 
 /** What the objects of a cache follow from. */
@@ -194,6 +224,18 @@ function sharedOptions(): Option[] {
       'addresses and networks whose X-Forwarded-* headers the servers believe',
       'NARWHAL_TRUSTED_PROXIES',
     ),
+    new Option(
+      '--cache-hosts <rules>',
+      'hosts that caches may take by ingress and httpRoute, as namespace=host with commas between them; namespace may be *, host *.example.org or *, and {namespace} in it is the name of the namespace (default: none; a plan without it takes all)',
+    )
+      .env('NARWHAL_CACHE_HOSTS')
+      .argParser(hostRules),
+    new Option(
+      '--ingress-annotations <names>',
+      'annotations that Ingresses of caches may have, with commas between them: name or prefix*, and =* behind it where the value may be any text and not just a word (default: none; a plan without --cache-hosts takes all)',
+    )
+      .env('NARWHAL_INGRESS_ANNOTATIONS')
+      .argParser(wordsOf),
   ];
 }
 
@@ -202,10 +244,20 @@ function variable(flags: string, description: string, name: string, value: strin
 }
 
 function names(flags: string, description: string, name: string): Option {
-  return new Option(flags, `${description}; with commas between them`)
-    .env(name)
-    .argParser((text) => text.split(',').filter((it) => it !== ''))
-    .default([], 'none');
+  return new Option(flags, `${description}; with commas between them`).env(name).argParser(wordsOf).default([], 'none');
+}
+
+const wordsOf = (text: string): string[] => text.split(',').filter((it) => it !== '');
+
+function hostRules(text: string): HostRule[] {
+  return wordsOf(text).map((rule) => {
+    const [, namespace, host] = /^([a-z0-9-]+|\*)=([a-z0-9.{}-]+|\*(?:\.[a-z0-9.{}-]+)?)$/.exec(rule) ?? [];
+    if (namespace === undefined || host === undefined)
+      throw new InvalidArgumentError(
+        `expected namespace=host, such as team=nix.example.org or *=*.{namespace}.example.org: ${rule}`,
+      );
+    return { namespace, host };
+  });
 }
 
 const MOST_SECONDS = 86_400;
@@ -255,6 +307,8 @@ function optionsOf(flags: Flags): OperatorOptions {
     namesConfigMap: flags.names,
     routesConfigMap: flags.routes,
     trustedProxies: flags.trustedProxies,
+    cacheHosts: flags.cacheHosts ?? [],
+    ingressAnnotations: flags.ingressAnnotations ?? [],
     lease: {
       name: flags.lease,
       leaseMs: flags.leaseDuration * 1000,
@@ -264,6 +318,7 @@ function optionsOf(flags: Flags): OperatorOptions {
     listen: flags.listen,
     workers: flags.workers,
     resyncMs: flags.resync * 1000,
+    reconcileTimeoutMs: flags.reconcileTimeout * 1000,
     pollMs: flags.poll * 1000,
     steadyMs: flags.statusInterval * 1000,
     numbersMs: flags.numbersInterval * 1000,

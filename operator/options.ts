@@ -1,5 +1,7 @@
 /** What the operator is started with. Read from argv and the environment in cli.ts, nowhere else. */
 
+import type { HostRule } from './cache/index.ts';
+
 export interface OperatorOptions {
   /** Image of the servers, where a cache names none. */
   readonly image: string;
@@ -17,6 +19,10 @@ export interface OperatorOptions {
   readonly namesConfigMap: string;
   readonly routesConfigMap: string;
   readonly trustedProxies: readonly string[];
+  /** Which hosts caches may take by an Ingress or an HTTPRoute. */
+  readonly cacheHosts: readonly HostRule[];
+  /** The annotations of RouteRules. */
+  readonly ingressAnnotations: readonly string[];
   readonly lease: {
     readonly name: string;
     /** After so long a silence another process takes over. */
@@ -28,6 +34,8 @@ export interface OperatorOptions {
   readonly listen: { readonly host: string | undefined; readonly port: number };
   readonly workers: number;
   readonly resyncMs: number;
+  /** How long one look at a cache may take. */
+  readonly reconcileTimeoutMs: number;
   /** The times of CacheSettings. */
   readonly pollMs: number;
   readonly steadyMs: number;

@@ -5,8 +5,10 @@ import { stringify } from 'yaml';
 import { formatManifestError, loadManifests, unsupported } from '../crds/index.ts';
 import {
   API_URL,
+  admitRoutes,
   type Cache,
   desired,
+  type HostRule,
   type Inputs,
   NOTHING_HELD,
   namesOf,
@@ -35,14 +37,25 @@ export interface PlanInit {
   readonly image?: string;
   readonly apiUrl?: string;
   readonly trustedProxies: readonly string[];
+  /** Undefined: they are not known, and no host is refused. */
+  readonly cacheHosts?: readonly HostRule[];
+  readonly ingressAnnotations?: readonly string[];
 }
 
-/** Prints the objects as YAML, with the reasons as comments; how many would change. */
-export async function printPlan(init: PlanInit, out: Writable): Promise<{ changes: number }> {
+export interface Plan {
+  /** How many objects would change. */
+  readonly changes: number;
+  /** What a person should know of it, a line each. */
+  readonly notes: readonly string[];
+}
+
+/** Prints the objects as YAML, with the reasons as comments. */
+export async function printPlan(init: PlanInit, out: Writable): Promise<Plan> {
   const { documents, errors } = loadManifests([{ file: init.file, text: init.text }]);
   if (errors.length > 0) throw new PlanError(errors.map(formatManifestError).join('\n'));
   if (documents.binaryCaches.length === 0) throw new PlanError(`${init.file}: no BinaryCache in it`);
   let changes = 0;
+  const notes: string[] = [];
   for (const { apiVersion, metadata, spec } of documents.binaryCaches) {
     const { name, namespace = init.namespace } = metadata;
     const title = `# BinaryCache ${namespace}/${name}`;
@@ -51,12 +64,14 @@ export async function printPlan(init: PlanInit, out: Writable): Promise<{ change
       out.write(`${title}: nothing is done for it, since ${unable.join('; ')}\n`);
       continue;
     }
-    const wanted: Cache = {
+    const asked: Cache = {
       apiVersion,
       kind: 'BinaryCache',
       metadata: { name, namespace, uid: NEW_UID, resourceVersion: '', creationTimestamp: '', generation: 1 },
       spec,
     };
+    const { cache: wanted, refused } = admitted(asked, init);
+    notes.push(...refused.map((text) => `BinaryCache ${namespace}/${name}: ${text}`));
     const api = init.offline ? undefined : connect(init.kubeconfig);
     const { cache, observed } = await observeOnce(api, wanted, AbortSignal.timeout(60_000));
     const steps = allSteps(init, cache, observed);
@@ -64,7 +79,21 @@ export async function printPlan(init: PlanInit, out: Writable): Promise<{ change
     for (const step of steps) out.write(textOf(step));
     changes += steps.length;
   }
-  return { changes };
+  return { changes, notes };
+}
+
+/** Without what the operator would refuse, and why, as far as it is known here. */
+function admitted(cache: Cache, init: PlanInit): { readonly cache: Cache; readonly refused: readonly string[] } {
+  const { apiUrl, cacheHosts, ingressAnnotations = [] } = init;
+  const { ingress, httpRoute } = cache.spec;
+  if (cacheHosts === undefined) {
+    const note =
+      'whether it may have its hosts and annotations, only the operator knows (--cache-hosts tells this plan)';
+    return { cache, refused: ingress || httpRoute ? [note] : [] };
+  }
+  const gatewayHost = apiUrl === undefined ? undefined : new URL(apiUrl).hostname;
+  const { refused, ...rest } = admitRoutes(cache, { hosts: cacheHosts, annotations: ingressAnnotations, gatewayHost });
+  return { ...rest, refused: refused.map(({ message }) => message) };
 }
 
 /** What the operator does in several looks, since what it generates decides about the rest. */

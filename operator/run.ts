@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
 import { collectDefaultMetrics } from 'prom-client';
 import { schemaHash } from '../crds/index.ts';
-import { type Cache, cacheKeyOf, MANAGER, Reconciler, Secrets, Stores } from './cache/index.ts';
+import { type Cache, cacheKeyOf, MANAGER, Reconciler, type RouteRules, Secrets, Stores } from './cache/index.ts';
 import { PublicNames } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import {
@@ -68,7 +68,7 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
         secrets: new Secrets({ api, ttlMs: options.secretsMs }),
         publicNameOf: (cache) => gateway?.names.of(cache),
         serverTimeoutMs: options.serverTimeoutMs,
-        settings: { ...options, operatorNamespace: namespace },
+        settings: { ...options, operatorNamespace: namespace, routes: routeRules(options) },
         events,
         logger,
         ...crashHook(env),
@@ -90,8 +90,13 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
   }
 }
 
+function routeRules({ cacheHosts, ingressAnnotations, apiUrl }: OperatorOptions): RouteRules {
+  const gatewayHost = apiUrl === undefined ? undefined : new URL(apiUrl).hostname;
+  return { hosts: cacheHosts, annotations: ingressAnnotations, gatewayHost };
+}
+
 function cacheController(
-  { workers, resyncMs }: OperatorOptions,
+  { workers, resyncMs, reconcileTimeoutMs }: OperatorOptions,
   stores: Stores,
   reconciler: Reconciler,
   names: PublicNames | undefined,
@@ -108,6 +113,8 @@ function cacheController(
     reconcile: (ref, signal) => reconciler.reconcile(ref, signal),
     workers,
     resyncMs,
+    timeoutMs: reconcileTimeoutMs,
+    onTimeout: (ref) => void reconciler.tellTimeout(ref, reconcileTimeoutMs),
   };
 }
 
@@ -188,6 +195,7 @@ function gatewayParts(
     ],
     reconcile: (_, signal) => names.reconcile(signal),
     resyncMs: options.resyncMs,
+    timeoutMs: options.reconcileTimeoutMs,
   };
   return { names, controller, informers: [gatewayPods, records] };
 }

@@ -60,7 +60,11 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     graceMs,
     inspecting: false,
   });
-  const apply = (next: Configuration) => caches.apply(load(next, logger));
+  const run = async (documents: Documents) => {
+    await caches.apply(documents);
+    urls.useHosts(documents.binaryCaches);
+  };
+  const apply = async (next: Configuration) => run(load(next, logger));
   const reload = new Reload({ place, intervalMs: options.reloadMs, apply, logger }, configuration);
   let ready = false;
   const admin = new AdminServer({ caches, metrics, config: () => reload.status, ready: () => ready, version });
@@ -77,7 +81,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const servers = options.listen.map((listen) => new HttpServer(doors, listen));
   const started: { close(graceMs: number): Promise<void> }[] = [{ close: () => verifier.stop() }];
   try {
-    await caches.apply(documents);
+    await run(documents);
     started.push(caches);
     metrics.watch(caches, verifier, doors, budget);
     const adminAddress = await admin.listen(options.adminListen);

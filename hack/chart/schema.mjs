@@ -10,6 +10,20 @@ const objects = { type: 'array', items: { type: 'object' } };
 const namespaces = { ...strings, items: { type: 'string', pattern: '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$' } };
 /** As in `10.0.0.0/8`. */
 const networks = { ...strings, items: { type: 'string', pattern: '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$' } };
+/** As in `*.{namespace}.example.org`. */
+const hosts = {
+  type: 'object',
+  propertyNames: { pattern: '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|\\*)$' },
+  additionalProperties: {
+    ...strings,
+    items: {
+      type: 'string',
+      pattern: '^(\\*|(\\*\\.)?([-a-z0-9]|\\{namespace\\})+(\\.([-a-z0-9]|\\{namespace\\})+)*)$',
+    },
+  },
+};
+/** As in `cert-manager.io/issuer`, with `*` or `=*` behind it. A comma would end it. */
+const annotationNames = { ...strings, items: { type: 'string', pattern: '^[-a-zA-Z0-9._/]+\\*?(=\\*)?$' } };
 const quantities = { type: 'object', additionalProperties: { type: ['string', 'number'] } };
 
 /** Of a value everywhere, by its own name; or in one place, by its path. */
@@ -32,6 +46,8 @@ const REFINED = {
   securityContext: { type: 'object' },
   'image.digest': { type: 'string', pattern: '^(sha256:[0-9a-f]{64})?$' },
   'image.pullPolicy': { enum: ['Always', 'IfNotPresent', 'Never'] },
+  'caches.hosts': hosts,
+  'caches.ingressAnnotations': annotationNames,
   'gateway.namespaces': namespaces,
   'gateway.terminationGracePeriodSeconds': boundedInteger(30, 86_400),
   'gateway.service.type': { enum: ['ClusterIP', 'NodePort', 'LoadBalancer'] },

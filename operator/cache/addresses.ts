@@ -1,4 +1,5 @@
 /** Where a cache is found. */
+import { hostUrls } from '../../crds/index.ts';
 import type { Inputs } from './inputs.ts';
 import { namesOf } from './names.ts';
 import type { Cache } from './types.ts';
@@ -16,28 +17,20 @@ export function gatewayUrl(cache: Cache, { apiUrl }: Inputs): string | undefined
   return url.origin;
 }
 
-/** Hosts that an Ingress or an HTTPRoute adds, as URLs. */
-export function routeUrls({ spec }: Cache): string[] {
-  const { ingress, httpRoute } = spec;
-  // Which protocol a Gateway speaks is its own affair; X-Forwarded-Proto tells.
-  const scheme = ingress && ingress.tlsSecretName === undefined ? 'http' : 'https';
-  const hosts = ingress ? [ingress.host] : (httpRoute?.hostnames ?? []);
-  // A wildcard is no address.
-  return hosts.filter((host) => !host.startsWith('*')).map((host) => `${scheme}://${host}`);
-}
-
 /** The address to give to people. */
 export function bestUrl(cache: Cache, inputs: Inputs): string {
-  return gatewayUrl(cache, inputs) ?? routeUrls(cache)[0] ?? `http://${serviceHost(cache)}`;
+  return gatewayUrl(cache, inputs) ?? hostUrls(cache.spec)[0] ?? `http://${serviceHost(cache)}`;
 }
 
-/** What the server is told of its own addresses: `--api-url`, and `--alias` for the names that mean this cache. */
+/**
+ * What the server is told of its own addresses by its environment: `--api-url`, and `--alias` for the names that mean this
+ * cache. What Ingress and HTTPRoute add is in its manifest, since it may change without a restart.
+ */
 export function serverAddresses(cache: Cache, inputs: Inputs): { apiUrl: string; aliases: string[] } {
   const { name, namespace } = cache.metadata;
   const service = [serviceHost(cache), `${serviceHost(cache)}.cluster.local`, `${name}.${namespace}`, name];
-  const aliases = [...service.map((host) => `http://${host}`), ...routeUrls(cache)];
   return {
     apiUrl: inputs.apiUrl ?? `http://${serviceHost(cache)}`,
-    aliases: aliases.map((url) => `${name}=${url}`),
+    aliases: service.map((host) => `${name}=http://${host}`),
   };
 }

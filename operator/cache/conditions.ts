@@ -2,13 +2,14 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
+import { hostUrls } from '../../crds/index.ts';
 import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
-import { gatewayUrl, routeUrls } from './addresses.ts';
+import { gatewayUrl } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
-import { isReady, type Observed, type PublicName } from './observed.ts';
-import { hasLivedBefore } from './plan.ts';
+import { isOfRoutes, isReady, type Observed, type PublicName } from './observed.ts';
+import { isLost } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
 import type { Cache, StorageStatus } from './types.ts';
@@ -25,6 +26,7 @@ export interface Facts {
   readonly storages: readonly StorageStatus[];
   /** Places of the status that the installed CRD does not know. */
   readonly lacking: readonly string[];
+  readonly now: Date;
 }
 
 interface Finding {
@@ -82,7 +84,7 @@ const paused: Check = ({ cache }) =>
     ? { reason: reasons.IS_PAUSED, status: 'Unknown', message: 'the operator does nothing for this cache' }
     : undefined;
 
-const obstacle: Check = ({ observed }) => observed.obstacles.find(({ reason }) => reason !== reasons.NOT_SERVED);
+const obstacle: Check = ({ observed }) => observed.obstacles.find((it) => !isOfRoutes(it));
 
 const secrets: Check = ({ cache, observed }) => {
   const { problems } = observed.secrets;
@@ -91,7 +93,7 @@ const secrets: Check = ({ cache, observed }) => {
   const { need, reason, message } = problem;
   if (!need.isGenerated || reason !== 'SecretMissing') return { reason, message };
   const isKey = need.use === 'root' || need.use === 'signing';
-  if (isKey && hasLivedBefore(cache, observed.children))
+  if (isKey && isLost(need, cache, observed.children))
     return {
       reason,
       message: `${message} and is not generated again, since clients trust the old key: restore it from a backup, or name another with spec.${need.use === 'root' ? 'rootSecretRef' : 'signing.secretRefs'}`,
@@ -145,24 +147,31 @@ const FAILURES = new Set([
 /** After so many restarts a pod that is not ready is not on its way any more. */
 const CRASHES = 2;
 
-const failingPod: Check = ({ observed }) => {
+/** A server that has run for so long stays up: the kubelet forgets by then, too, how often it ended. */
+const STAYED_MS = 600_000;
+
+const failingPod: Check = ({ observed, now }) => {
   for (const pod of observed.pods) {
     if (isReady(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
-    const message = failureOf(pod);
+    const message = failureOf(pod, now);
     if (message !== undefined) return { reason: reasons.POD_FAILING, message: `${pod.metadata.name}: ${message}` };
   }
   return undefined;
 };
 
-function failureOf({ status }: Pod): string | undefined {
+function failureOf({ status }: Pod, now: Date): string | undefined {
   for (const { state, lastState, restartCount } of status?.containerStatuses ?? []) {
-    const { waiting } = state ?? {};
+    const { waiting, running } = state ?? {};
     const { terminated } = lastState ?? {};
     const ended = terminated && `it ended with exit code ${terminated.exitCode}; kubectl logs --previous tells why`;
-    if (waiting?.reason !== undefined && FAILURES.has(waiting.reason))
-      return `${waiting.reason}: ${waiting.message ?? 'no text'}${ended === undefined ? '' : ` (${ended})`}`;
+    if (waiting?.reason !== undefined && FAILURES.has(waiting.reason)) {
+      // Of all these waits only this one follows from the end: that may be long ago.
+      const cause = ended !== undefined && waiting.reason === 'CrashLoopBackOff' ? ` (${ended})` : '';
+      return `${waiting.reason}: ${waiting.message ?? 'no text'}${cause}`;
+    }
     // Between two ends it runs for a moment, which is no progress.
-    if (ended !== undefined && restartCount >= CRASHES) return `it does not stay up: ${ended}`;
+    const hasStayed = running?.startedAt !== undefined && +now - Date.parse(running.startedAt) >= STAYED_MS;
+    if (ended !== undefined && restartCount >= CRASHES && !hasStayed) return `it does not stay up: ${ended}`;
   }
   const unscheduled = status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
   return unscheduled && `${unscheduled.reason ?? 'Unschedulable'}: ${unscheduled.message ?? 'no text'}`;
@@ -236,6 +245,27 @@ const illStorage: Check = ({ observed }) => {
   return undefined;
 };
 
+/** Names of the storages without room. Where pods differ, one that has found none is believed. */
+const fullStorages = ({ observed }: Facts): string[] => {
+  const told = [...observed.reports.values()].flatMap(({ caches }) => caches.flatMap(({ storages }) => storages));
+  return [...new Set(told.flatMap((it) => (it.full ? [it.name] : [])))];
+};
+
+const hasRoomElsewhere = ({ cache }: Facts, names: readonly string[]): boolean =>
+  cache.spec.storages.some(({ name, mode }) => mode === 'ReadWrite' && !names.includes(name));
+
+const full: Check = (facts) => {
+  const names = fullStorages(facts);
+  if (names.length === 0) return undefined;
+  const what = names.length === 1 ? `storage ${names[0]} has` : `storages ${names.join(', ')} have`;
+  const effect = hasRoomElsewhere(facts, names) ? 'pushes go to the others' : 'pushes are refused, pulls go on';
+  const message = `${what} no room: ${effect}; let it grow, raise its capacity, or add a storage`;
+  return { reason: reasons.STORAGE_FULL, message };
+};
+
+/** While there is room elsewhere the cache does all that it should. */
+const fullEverywhere: Check = (facts) => (hasRoomElsewhere(facts, fullStorages(facts)) ? undefined : full(facts));
+
 const resizing: Check = ({ cache, observed }) => {
   for (const { name } of [...cache.spec.storages, { name: DATABASE_VOLUME }]) {
     const volume = volumeOf(cache, observed, name);
@@ -260,7 +290,7 @@ const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
 
 const KEY_CHECKS: readonly Check[] = [secrets, lostKeys];
 
-const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, resizing, untoldStorages];
+const STORAGE_CHECKS: readonly Check[] = [notGrown, illStorage, full, resizing, untoldStorages];
 
 /** What a person mends comes first, then what mends itself, then what works but not wholly. */
 const READY_CHECKS: readonly Check[] = [
@@ -280,15 +310,16 @@ const READY_CHECKS: readonly Check[] = [
   confirmed,
   notGrown,
   illStorage,
+  fullEverywhere,
 ];
 
 function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
   const url = gatewayUrl(cache, inputs);
-  const urls = url === undefined ? routeUrls(cache) : [url];
+  const urls = url === undefined ? hostUrls(cache.spec) : [url];
   const finding = observed.publicName && publicNameFinding(cache, observed.publicName);
-  const notServed = observed.obstacles.find(({ reason }) => reason === reasons.NOT_SERVED);
-  if (!observed.publicName && !notServed && urls.length === 0) return [];
-  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? notServed)];
+  const noRoute = observed.obstacles.find(isOfRoutes);
+  if (!observed.publicName && !noRoute && urls.length === 0) return [];
+  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? noRoute)];
 }
 
 function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName): Finding | undefined {

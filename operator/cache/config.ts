@@ -1,8 +1,8 @@
 /** The ConfigMap with the manifest that the servers run: the cache's own, without what only a cluster acts on. */
 import { createHash } from 'node:crypto';
-import { stringify } from 'yaml';
-import { clusterOnly, processOnly, tokenDigits, without } from '../../crds/index.ts';
-import type { Desired } from '../runtime/index.ts';
+import { parse, stringify } from 'yaml';
+import { clusterOnly, processOnly, tokenDigits, without, withoutDefaults } from '../../crds/index.ts';
+import type { ConfigMap, Desired } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
 import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION } from './names.ts';
 import type { Cache } from './types.ts';
@@ -25,6 +25,16 @@ export function configHash(cache: Cache, inputs: Inputs): string {
   return createHash('sha256').update(podManifest(cache, inputs)).digest('hex');
 }
 
+/** `signing.mode` of the manifest that the servers were told last; undefined where that is not what we wrote. */
+export function signingModeIn({ data }: ConfigMap): unknown {
+  try {
+    const manifest: unknown = parse(data?.[CONFIG_FILE] ?? '');
+    return (manifest as { spec?: { signing?: { mode?: unknown } } } | null)?.spec?.signing?.mode;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The manifest as text. It holds hashes, never a token. */
 function podManifest(cache: Cache, inputs: Inputs): string {
   const { apiVersion, kind, metadata } = cache;
@@ -33,27 +43,26 @@ function podManifest(cache: Cache, inputs: Inputs): string {
   const { spec } = without(manifest, [...clusterOnly, ...processOnly]);
   const hashes = hashesOf(cache, inputs);
   const names = namesOf(cache);
-  const text = stringify(
-    {
-      ...manifest,
-      spec: {
-        ...spec,
-        rootSecretRef: spec.rootSecretRef ?? { name: names.rootKey, key: 'root.key' },
-        ...(spec.signing.mode === 'Managed' && {
-          signing: {
-            ...spec.signing,
-            secretRefs: spec.signing.secretRefs ?? [{ name: names.signingKey, key: 'signing-key' }],
-          },
-        }),
-        ...(spec.tokens && {
-          // A token whose Secret is missing does not exist.
-          tokens: spec.tokens.flatMap(({ name, permissions, expiresAt }) => {
-            const sha256 = hashes.get(name);
-            return sha256 === undefined ? [] : [{ name, permissions, ...(expiresAt && { expiresAt }), sha256 }];
-          }),
-        }),
+  const whole = {
+    ...spec,
+    rootSecretRef: spec.rootSecretRef ?? { name: names.rootKey, key: 'root.key' },
+    ...(spec.signing.mode === 'Managed' && {
+      signing: {
+        ...spec.signing,
+        secretRefs: spec.signing.secretRefs ?? [{ name: names.signingKey, key: 'signing-key' }],
       },
-    },
+    }),
+    ...(spec.tokens && {
+      // A token whose Secret is missing does not exist.
+      tokens: spec.tokens.flatMap(({ name, permissions, expiresAt }) => {
+        const sha256 = hashes.get(name);
+        return sha256 === undefined ? [] : [{ name, permissions, ...(expiresAt && { expiresAt }), sha256 }];
+      }),
+    }),
+  };
+  const text = stringify(
+    // The API server has filled in the defaults of the installed CRD, and the servers may be older than that.
+    { ...manifest, spec: withoutDefaults(whole) },
     // A cache may be called `on`, which YAML 1.1 takes for true. An API server and a file have fields in different orders:
     // the same content must be the same bytes.
     { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1', sortMapEntries: true },

@@ -9,6 +9,7 @@ export { observeOnce } from './observe-once.ts';
 export { isReady, type Observed, type PublicName } from './observed.ts';
 export { plan, type Step } from './plan.ts';
 export { type CacheSettings, Reconciler } from './reconcile.ts';
+export { admitRoutes, type HostRule, type RouteRules } from './routes.ts';
 export { Secrets } from './secrets.ts';
 export { askPod } from './servers.ts';
 export { cacheKeyOf, Stores } from './stores.ts';

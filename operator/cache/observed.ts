@@ -5,9 +5,17 @@ import type { SecretsView } from './secrets.ts';
 
 /** Why the operator does not do what the manifest says, though it could. */
 export interface Obstacle {
-  readonly reason: 'Unsupported' | 'ServiceAccountNotAllowed' | 'NotServed';
+  readonly reason: 'Unsupported' | 'ServiceAccountNotAllowed' | RouteReason;
   readonly message: string;
 }
+
+/** Why there is no Ingress or HTTPRoute, or not for all hosts: the rest of the cache goes on. */
+type RouteReason = 'NotServed' | 'HostNotAllowed' | 'AnnotationNotAllowed';
+
+const OF_ROUTES: ReadonlySet<string> = new Set<RouteReason>(['NotServed', 'HostNotAllowed', 'AnnotationNotAllowed']);
+
+/** Whether it concerns no more than the hosts of Ingress and HTTPRoute. */
+export const isOfRoutes = ({ reason }: Obstacle): boolean => OF_ROUTES.has(reason);
 
 /** The public name of a cache, `<cache>.<host of the gateway>`. */
 export interface PublicName {

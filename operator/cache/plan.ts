@@ -2,12 +2,14 @@
 import {
   type AnyObj,
   applies,
+  type ConfigMap,
   type Desired,
   type StatefulSet,
   unwanted,
   wholeUnits,
   withHash,
 } from '../runtime/index.ts';
+import { signingModeIn } from './config.ts';
 import { changedPlaces, restartReasons } from './differences.ts';
 import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
@@ -74,7 +76,7 @@ function remainsOfEarlier({ metadata: { name, uid } }: Cache, { children, secret
 function generateSteps(cache: Cache, { secrets, children }: Observed): Step[] {
   const missing = secrets.problems.filter(({ need, reason }) => need.isGenerated && reason === 'SecretMissing');
   const isKey = ({ need }: { need: SecretNeed }) => need.use !== 'token';
-  const keys = hasLivedBefore(cache, children) ? [] : missing.filter(isKey);
+  const keys = missing.filter((it) => isKey(it) && !isLost(it.need, cache, children));
   const next = keys.length > 0 ? keys : missing.filter((it) => !isKey(it));
   return next.map(({ need }) => ({ do: 'generate', need, because: `there is no Secret ${need.name} yet` }));
 }
@@ -90,6 +92,14 @@ export function hasLivedBefore(cache: Cache, children: Observed['children']): bo
     children.has(`StatefulSet/${names.workload}`) ||
     (cache.status?.publicKeys ?? []).length > 0
   );
+}
+
+/** Whether a key that is missing must have been there: then another one would be no help. */
+export function isLost({ use }: SecretNeed, cache: Cache, children: Observed['children']): boolean {
+  if (!hasLivedBefore(cache, children)) return false;
+  // As long as its pushers signed it had no key of its own to lose.
+  const told = children.get(`ConfigMap/${namesOf(cache).config}`) as ConfigMap | undefined;
+  return !(use === 'signing' && told && signingModeIn(told) === 'SelfSigned');
 }
 
 function ownSteps(cache: Cache, { secrets }: Observed): Step[] {

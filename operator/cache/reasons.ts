@@ -39,6 +39,8 @@ export const CONTESTED = 'Contested';
 export const CRD_OUTDATED = 'CrdOutdated';
 /** The servers refuse the manifest and go on with the last good one. */
 export const CONFIG_REJECTED = 'ConfigRejected';
+/** A look at the cache did not end in time; what else is said of it is of before. */
+export const RECONCILE_TIMEOUT = 'ReconcileTimeout';
 /** Something that must end by itself is under way: a roll of the pods, a deletion. */
 export const PROGRESSING = 'Progressing';
 /** A pod cannot start or does not stay up. */
@@ -49,6 +51,8 @@ export const NO_REPLICAS = 'NoReplicas';
 export const UNKNOWN = 'Unknown';
 /** A storage cannot be used now. */
 export const STORAGE_UNAVAILABLE = 'StorageUnavailable';
+/** A storage has no room. Where another has, only StoragesReady says so. */
+export const STORAGE_FULL = 'StorageFull';
 /** The database of a server does not answer, or has no room. */
 export const DATABASE_UNAVAILABLE = 'DatabaseUnavailable';
 /** Draining stands still: nothing is lost, and nothing moves. */
@@ -63,6 +67,10 @@ export const NAME_TAKEN = 'NameTaken';
 export const NAMESPACE_NOT_ALLOWED = 'NamespaceNotAllowed';
 /** The gateway does not run the routing table with this cache yet. */
 export const GATEWAY_PENDING = 'GatewayPending';
+/** A host of the Ingress or HTTPRoute is not one that caches of this namespace may take. */
+export const HOST_NOT_ALLOWED = 'HostNotAllowed';
+/** An annotation of the Ingress is not one that caches may have. */
+export const ANNOTATION_NOT_ALLOWED = 'AnnotationNotAllowed';
 /** The kind of an object that was asked for is not known to this cluster. */
 export const NOT_SERVED = 'NotServed';
 /** A storage is being emptied. */

@@ -20,10 +20,11 @@ import { held } from './held.ts';
 import type { Inputs } from './inputs.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import { type ObserveInit, observe } from './observe.ts';
-import type { Observed } from './observed.ts';
+import { isOfRoutes, type Observed } from './observed.ts';
 import { deedOf, plan, type Step, subjectOf } from './plan.ts';
 import * as reasons from './reasons.ts';
-import { differsInSubstance, status } from './status.ts';
+import { admitRoutes, type RouteRules } from './routes.ts';
+import { differsInSubstance, overdueStatus, status } from './status.ts';
 import { BINARY_CACHE, type Cache } from './types.ts';
 
 export interface CacheSettings {
@@ -31,6 +32,7 @@ export interface CacheSettings {
   readonly apiUrl: string | undefined;
   readonly trustedProxies: readonly string[];
   readonly operatorNamespace: string;
+  readonly routes: RouteRules;
   /** Between two looks while something is under way. */
   readonly pollMs: number;
   /** Between two looks at a cache that is well: how old the numbers in its status get. */
@@ -68,12 +70,13 @@ export class Reconciler {
   }
 
   async reconcile(ref: Ref, signal: AbortSignal): Promise<Requeue> {
-    const cache = this.#init.stores.caches.get(ref);
+    const found = this.#init.stores.caches.get(ref);
     const key = `${ref.namespace}/${ref.name}`;
-    if (!cache || cache.metadata.deletionTimestamp !== undefined) {
+    if (!found || found.metadata.deletionTimestamp !== undefined) {
       this.#forget(key);
       return {};
     }
+    const { cache, refused } = admitRoutes(found, this.#init.settings.routes);
     const known = this.#knownOf(key, cache);
     const forced = cache.metadata.annotations?.[RECONCILE_ANNOTATION];
     const generation = cache.metadata.generation ?? 0;
@@ -83,7 +86,8 @@ export class Reconciler {
     known.forced = forced;
     known.generation = generation;
     for (let looks = 1; this.#isThere(cache); looks++) {
-      const observed = await observe(this.#init, cache, isFresh, signal);
+      const seen = await observe(this.#init, cache, isFresh, signal);
+      const observed = { ...seen, obstacles: [...seen.obstacles, ...refused] };
       const inputs = await this.#inputs(cache, observed, signal);
       const outcome = await this.#carryOut(cache, inputs, observed, signal);
       isFresh = false;
@@ -94,6 +98,25 @@ export class Reconciler {
       return this.#report(cache, inputs, { ...observed, children }, outcome, known, signal);
     }
     return {};
+  }
+
+  /**
+   * Tells of a look that took longer than it may: by an event, and by Ready, whose other words are of an earlier look. Never
+   * fails.
+   */
+  async tellTimeout(ref: Ref, timeoutMs: number): Promise<void> {
+    const { api, events, stores, logger } = this.#init;
+    const cache = stores.caches.get(ref);
+    if (!cache) return;
+    const next = overdueStatus(cache, timeoutMs, new Date());
+    const note = `a look did not end within ${timeoutMs / 1000} s`;
+    events.record(cache, { type: 'Warning', reason: reasons.RECONCILE_TIMEOUT, action: 'Reconcile', note });
+    const { apiVersion, kind, metadata } = cache;
+    const { name, namespace, uid } = metadata;
+    const object = { apiVersion, kind, metadata: { name, namespace, uid }, status: next };
+    await api.apply(BINARY_CACHE, object, { sub: 'status', timeoutMs }).catch((error: unknown) => {
+      logger.warn({ err: error, cache: `${namespace}/${name}` }, 'a status could not be written');
+    });
   }
 
   /** Whether it was not deleted since it was read. */
@@ -139,7 +162,7 @@ export class Reconciler {
 
   async #carryOut(cache: Cache, inputs: Inputs, observed: Observed, signal: AbortSignal): Promise<Outcome> {
     const nothing = { steps: [], applied: new Map(), notGrown: new Map(), contested: [], heldMs: undefined };
-    const isHindered = observed.obstacles.some(({ reason }) => reason !== 'NotServed');
+    const isHindered = observed.obstacles.some((it) => !isOfRoutes(it));
     if (isPaused(cache) || isHindered) return nothing;
     // The name of the signing key follows from it, and a key is for ever.
     if (observed.publicName && observed.publicName.holder === undefined)

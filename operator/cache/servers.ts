@@ -73,10 +73,10 @@ const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
 function isStorageStatus(storage: unknown): boolean {
   if (!isRecord(storage)) return false;
   const { name, phase, usedBytes = 0, capacityBytes = 0, objects = 0, movedObjects = 0 } = storage;
-  const { reason = '', lastError = '' } = storage;
+  const { reason = '', lastError = '', full = false } = storage;
   const isNamed = isText(name) && /^[a-z][a-z0-9]{0,14}$/.test(name);
   const areCounts = [usedBytes, capacityBytes, objects, movedObjects].every((it) => typeof it === 'number');
-  return isNamed && PHASES.has(phase) && areCounts && isText(reason) && isText(lastError);
+  return isNamed && PHASES.has(phase) && areCounts && typeof full === 'boolean' && isText(reason) && isText(lastError);
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

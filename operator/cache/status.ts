@@ -8,6 +8,7 @@ import { type Facts, findings } from './conditions.ts';
 import type { Inputs } from './inputs.ts';
 import { namesOf, selectorOf } from './names.ts';
 import type { Observed } from './observed.ts';
+import * as reasons from './reasons.ts';
 import { storageStatus } from './storage-status.ts';
 import type { Cache } from './types.ts';
 
@@ -22,7 +23,7 @@ export function status(
 ): BinaryCacheStatus {
   const workload = observed.children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const storages = storageStatus(cache, observed);
-  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking };
+  const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking, now };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
   const image = workload?.spec.template.spec.containers[0]?.image;
@@ -40,6 +41,19 @@ export function status(
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
   return lacking.length > 0 ? without(whole, lacking) : whole;
+}
+
+/** What is reported of a cache whose look was given up: nothing new but that. */
+export function overdueStatus(
+  { status = {}, metadata }: Cache,
+  timeoutMs: number,
+  now: Date,
+): Partial<BinaryCacheStatus> {
+  const before = (status.conditions ?? []) as readonly Condition[];
+  const message = `a look at this cache did not end within ${timeoutMs / 1000} s and was given up; it is begun anew`;
+  const overdue = { type: reasons.READY, status: 'Unknown' as const, reason: reasons.RECONCILE_TIMEOUT, message };
+  const others = before.filter(({ type }) => type !== reasons.READY);
+  return { ...status, conditions: [...mergeConditions(before, [overdue], metadata.generation, now), ...others] };
 }
 
 /** What the CRD takes; so many keys sign no cache. */

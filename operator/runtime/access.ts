@@ -1,7 +1,9 @@
 /** Where the API server is, and who we are there. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { RequestOptions } from 'node:https';
 import { isIPv6 } from 'node:net';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 
@@ -20,10 +22,19 @@ export type Access = () => Promise<Credentials>;
 /** Where the kubelet puts them; tests have no kubelet. */
 const SERVICE_ACCOUNT = process.env.NARWHAL_SERVICE_ACCOUNT ?? '/var/run/secrets/kubernetes.io/serviceaccount';
 
+/** Whether anything says where an API server is; whether it answers is another question. */
+export function isClusterKnown({ KUBECONFIG, KUBERNETES_SERVICE_HOST }: NodeJS.ProcessEnv = process.env): boolean {
+  if (KUBECONFIG || KUBERNETES_SERVICE_HOST) return true;
+  return existsSync(path.join(homedir(), '.kube/config'));
+}
+
 /** Finds the API server: by `file`, else by `KUBECONFIG`, else as a pod does, else by the user's own configuration. */
 export function kubeConfig(file?: string): () => Promise<Access> {
   return async () => {
     if (file === undefined && !process.env.KUBECONFIG && process.env.KUBERNETES_SERVICE_HOST) return podAccess();
+    // The library would ask port 8080 of this machine, and complain about that.
+    if (file === undefined && !isClusterKnown())
+      throw new Error('there is no kubeconfig: set KUBECONFIG, or put one at ~/.kube/config');
     // Of all its models we use none, and they take 90 MB and most of a second: pods go without.
     const { KubeConfig } = await import('@kubernetes/client-node');
     const config = new KubeConfig();

@@ -1,7 +1,8 @@
 /** Changes become keys, keys become reconciles: level-triggered, one at a time for each key. */
 import type { Logger } from 'pino';
 import type { Backoff } from './backoff.ts';
-import { ApiError, TerminalError } from './errors.ts';
+import { Deadline } from './deadline.ts';
+import { ApiError, ReconcileTimeout, TerminalError } from './errors.ts';
 import type { Change, Informer } from './informer.ts';
 import type { Metrics, ReconcileResult } from './metrics.ts';
 import { type Obj, type Ref, refOf } from './objects.ts';
@@ -36,6 +37,10 @@ export interface Controller {
   readonly resyncMs?: number;
   /** Between retries of a key; default 1 s to 5 min. */
   readonly backoff?: Backoff;
+  /** How long a reconcile may take; default 5 min. Then its signal is aborted and nobody waits for it any more. */
+  readonly timeoutMs?: number;
+  /** Called for each that has taken longer. */
+  readonly onTimeout?: (ref: Ref) => void;
 }
 
 export interface ControllerContext {
@@ -117,7 +122,7 @@ async function work(
     const start = performance.now();
     let result: ReconcileResult;
     try {
-      const outcome = await controller.reconcile(refOf(key), signal);
+      const outcome = await inTime(controller, refOf(key), signal);
       queue.forget(key);
       result = outcome?.requeueAfterMs === undefined ? 'ok' : 'requeue';
       if (outcome?.requeueAfterMs !== undefined) queue.addAfter(key, outcome.requeueAfterMs);
@@ -125,10 +130,31 @@ async function work(
       // It failed because it was told to stop.
       if (signal.aborted) return;
       result = afterFailure(controller.name, key, error, queue, logger);
+      if (error instanceof ReconcileTimeout) controller.onTimeout?.(refOf(key));
     } finally {
       queue.done(key);
     }
     metrics.reconciled(controller.name, result, (performance.now() - start) / 1000);
+  }
+}
+
+/** What comes of a reconcile; fails with a {@link ReconcileTimeout} if it takes too long, whether it heeds its signal or not. */
+async function inTime(
+  { reconcile, timeoutMs = 300_000 }: Controller,
+  ref: Ref,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  // What goes on all the same can write nothing: each of its requests has this signal.
+  const deadline = new Deadline(signal, timeoutMs, () => {
+    const error = new ReconcileTimeout(`it did not end within ${timeoutMs / 1000} s`);
+    reject(error);
+    return error;
+  });
+  try {
+    return await Promise.race([reconcile(ref, deadline.signal), late]);
+  } finally {
+    deadline.clear();
   }
 }
 
@@ -150,6 +176,10 @@ function afterFailure(
     // Somebody else was faster, and that is how it should be.
     logger.info(fields, 'a reconcile met another writer; it is tried again');
     return 'conflict';
+  }
+  if (error instanceof ReconcileTimeout) {
+    logger.error(fields, 'a reconcile took too long and was ended; it is tried again');
+    return 'timeout';
   }
   if (error instanceof ApiError && error.transient) logger.warn(fields, 'a reconcile failed; it is tried again');
   else logger.error(fields, 'a reconcile failed; it is tried again');

@@ -91,6 +91,11 @@ export class TerminalError extends Error {
   override readonly name = 'TerminalError';
 }
 
+/** A reconcile took longer than it may. */
+export class ReconcileTimeout extends Error {
+  override readonly name = 'ReconcileTimeout';
+}
+
 /** The work must stop: somebody else may lead now. */
 export class LeaseLost extends Error {
   override readonly name = 'LeaseLost';

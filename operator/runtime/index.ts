@@ -1,5 +1,5 @@
 /** A small controller runtime. It knows Kubernetes, and nothing of what it is used for. */
-export { type Access, type Credentials, configAccess, kubeConfig, podAccess } from './access.ts';
+export { type Access, type Credentials, configAccess, isClusterKnown, kubeConfig, podAccess } from './access.ts';
 export { Api, type ApiInit, type List, type ListQuery, type WatchEvent, type WatchQuery } from './api.ts';
 export { applies, type Ownership, unwanted, withHash } from './apply.ts';
 export type { Backoff } from './backoff.ts';

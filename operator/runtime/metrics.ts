@@ -1,7 +1,7 @@
 /** What the runtime reports of itself, as Prometheus series. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-export type ReconcileResult = 'ok' | 'requeue' | 'conflict' | 'error' | 'terminal';
+export type ReconcileResult = 'ok' | 'requeue' | 'conflict' | 'error' | 'terminal' | 'timeout';
 /** `ended`: by the server, as agreed. `short`: at once and without a word. */
 export type WatchEnd = 'ended' | 'short' | 'expired' | 'idle' | 'error' | 'absent';
 

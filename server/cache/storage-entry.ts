@@ -34,7 +34,7 @@ export function newEntry(plan: StoragePlan, storage: Storage, known: boolean): E
   };
 }
 
-type RoomFacts = Pick<StorageStatus, 'freeBytes' | 'capacityBytes'>;
+type RoomFacts = Pick<StorageStatus, 'freeBytes' | 'capacityBytes' | 'full'>;
 
 /** What this process knows of a storage. `reason`: why it is unavailable. */
 export type StorageFacts = RoomFacts &
@@ -78,10 +78,23 @@ export function reserve(entry: Entry, size: number): Placement {
 }
 
 /** What is known of the room in a storage. */
-export function roomOf({ capacityBytes }: StoragePlan, usage: StorageUsage | undefined): RoomFacts {
-  const capacity = capacityBytes ?? usage?.totalBytes;
+export function roomOf(entry: Entry, usage: StorageUsage | undefined): RoomFacts {
+  const capacity = entry.plan.capacityBytes ?? usage?.totalBytes;
   return {
     ...(usage?.freeBytes !== undefined && { freeBytes: usage.freeBytes }),
     ...(capacity !== undefined && { capacityBytes: capacity }),
+    ...(isOutOfRoom(entry, usage) && { full: true }),
   };
+}
+
+/** With less than this a storage has no room: hardly a path is smaller than the files beside it. */
+const LEAST_ROOM_BYTES = 2 ** 20;
+
+/** Whether a storage that is written to takes no more. */
+function isOutOfRoom(entry: Entry, usage: StorageUsage | undefined): boolean {
+  const { plan, usedBytes, fullUntil } = entry;
+  if (plan.mode !== 'ReadWrite') return false;
+  const { capacityBytes = Infinity } = plan;
+  const room = Math.min(capacityBytes - usedBytes, usage?.freeBytes ?? Infinity);
+  return room < LEAST_ROOM_BYTES || fullUntil > Date.now();
 }

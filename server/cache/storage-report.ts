@@ -66,7 +66,7 @@ export function lineOf(storage: StorageStatus): string {
   const left = `${objects} objects, ${bytes} bytes left`;
   switch (storage.phase) {
     case 'Ready':
-      return `${storage.mode}, ${storage.usedBytes} bytes used`;
+      return `${storage.mode}, ${storage.full ? 'no room, ' : ''}${storage.usedBytes} bytes used`;
     case 'Unavailable':
       return storage.reason ?? 'unavailable';
     case 'Draining': {

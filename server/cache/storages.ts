@@ -332,8 +332,8 @@ export class Storages {
           const { plan, storage, usedBytes, writes } = entry;
           const health: StorageHealth = isAbandoned(entry) ? GIVEN_UP : storage.health();
           const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes, writes };
-          if (health.state === 'Unavailable') return { ...base, ...roomOf(plan, undefined), reason: health.reason };
-          return { ...base, ...roomOf(plan, await storage.usage().catch(() => undefined)) };
+          if (health.state === 'Unavailable') return { ...base, ...roomOf(entry, undefined), reason: health.reason };
+          return { ...base, ...roomOf(entry, await storage.usage().catch(() => undefined)) };
         }),
     );
   }

@@ -101,7 +101,7 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
     for (const storage of await cache.storageReport()) {
       checks.push({
         name: `cache ${cache.name} storage ${storage.name}`,
-        ok: storage.phase !== 'Unavailable' && storage.phase !== 'Paused',
+        ok: storage.phase !== 'Unavailable' && storage.phase !== 'Paused' && !storage.full,
         gates: false,
         text: lineOf(storage),
       });

@@ -41,9 +41,11 @@ export class Front {
   /** The cache of a `Host` header. Remembered, since the hot routes ask for every request. */
   byHost(host: string | undefined): BinaryCache | undefined {
     if (this.#bound !== undefined) return this.#caches.get(this.#bound);
-    if (this.#generation !== this.#caches.generation) {
+    // Both only grow, and so does their sum with any change of either.
+    const generation = this.#caches.generation + this.#urls.generation;
+    if (this.#generation !== generation) {
       this.#byHost.clear();
-      this.#generation = this.#caches.generation;
+      this.#generation = generation;
     }
     const key = host ?? '';
     if (this.#byHost.has(key)) return this.#byHost.get(key);

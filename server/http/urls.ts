@@ -1,13 +1,16 @@
+import { type BinaryCache, hostUrls } from '../../crds/index.ts';
 import { cacheOfHost, inOrder, type OwnUrl, ownHostOf, parseAlias, parseApiUrl, type Scheme } from '../wire/index.ts';
 
 /**
- * The URLs that we hand out. They come from `--api-url`, or from an `--alias` that the request came by; what a client
- * writes into `Host` never reaches a URL by itself.
+ * The URLs that we hand out. They come from `--api-url`, or from an `--alias` or a host of a manifest that the request came
+ * by; what a client writes into `Host` never reaches a URL by itself.
  */
 export class Urls {
   readonly #aliases: readonly OwnUrl[];
+  #named: readonly OwnUrl[] = [];
   #api: OwnUrl;
-  #hosts: readonly OwnUrl[];
+  #hosts: readonly OwnUrl[] = [];
+  #generation = 0;
 
   /**
    * @param aliases `host`, or `cache=host` for a host that is the address of one cache
@@ -16,13 +19,26 @@ export class Urls {
   constructor(apiUrl: string, aliases: readonly string[] = []) {
     this.#aliases = aliases.map((alias) => parseAlias(alias));
     this.#api = this.#apiHost(apiUrl);
-    this.#hosts = inOrder([this.#api, ...this.#aliases]);
+    this.#settle();
   }
 
   /** The API URL once the port is known that a listener on port 0 got. */
   usePort(apiUrl: string): void {
     this.#api = this.#apiHost(apiUrl);
-    this.#hosts = inOrder([this.#api, ...this.#aliases]);
+    this.#settle();
+  }
+
+  /** The hosts that manifests name for their caches, in place of those before. */
+  useHosts(caches: readonly Pick<BinaryCache, 'metadata' | 'spec'>[]): void {
+    this.#named = caches.flatMap(({ metadata, spec }) =>
+      hostUrls(spec).map((url) => parseAlias(`${metadata.name}=${url}`)),
+    );
+    this.#settle();
+  }
+
+  /** Grows whenever a host may lead elsewhere than before. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** Host of the API URL, without a port: part of key names. */
@@ -53,6 +69,13 @@ export class Urls {
   /** A cache below the API host: for programs that do not resolve `*.localhost`. */
   cacheByPath(name: string, hostname?: string, scheme?: Scheme): string {
     return `${this.api(hostname, scheme)}/api/v1/cache/${name}`;
+  }
+
+  /** What the flags say of a host, and of those below it, no manifest changes. */
+  #settle(): void {
+    const own = inOrder([this.#api, ...this.#aliases]);
+    this.#hosts = inOrder([...own, ...this.#named.filter(({ hostname }) => ownHostOf(own, hostname) === undefined)]);
+    this.#generation++;
   }
 
   /** Where there is no gateway, the Service of the only cache is the API host as well. */

@@ -102,7 +102,7 @@ story('full', 'a cache whose disks are full', (world) => {
       ({ status: { storages } }) => /^2\dMi$/.test(storages[0].used) && /^2\dMi$/.test(storages[0].capacity),
       { from },
     );
-    assert.equal(conditionOf(larder.now, 'Ready')?.status, 'True');
+    assert.equal(conditionOf(larder.now, 'Available')?.status, 'True');
     await pull('pull-full');
   });
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { makePath } from '../support/nars.ts';
 import { createUpload, pushByPut } from '../support/push.ts';
 import { send } from '../support/raw-http.ts';
-import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
+import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
 
 const SERVICE = 'main.team.svc';
 const INGRESS = 'nix.example.com';
@@ -73,5 +73,46 @@ describe('a host that is one cache', () => {
     assert.equal((await info('other.team.svc', '/api/v1/cache/other')).uri, 'http://other.team.svc');
     // Deeper is not the cache's own host any more.
     assert.equal((await send(server.url, '/nix-cache-info', { headers: { host: `pod-0.${SERVICE}` } })).status, 404);
+  });
+});
+
+describe('a host that a manifest names', () => {
+  const withIngress = (ingress: string) =>
+    [cacheManifest('main', `${standardSpec}ingress: ${ingress}\n`), cacheManifest('other', standardSpec)].join('---\n');
+  let server: TestServer;
+  before(async () => {
+    const args = ['--api-url', 'https://cache.example.org', '--alias', 'other=http://other.svc'];
+    server = await TestServer.start({ manifest: withIngress('{host: nix.example.com, tlsSecretName: tls}'), args });
+  });
+  after(() => server.remove());
+
+  const uriAt = async (host: string) => {
+    const { status, text } = await send(server.url, '/api/v1/cache/main', { headers: { host } });
+    assert.equal(status, 200, text);
+    return (JSON.parse(text) as { uri: string }).uri;
+  };
+  const isAtRoot = async (host: string) =>
+    (await send(server.url, '/nix-cache-info', { headers: { host } })).status === 200;
+
+  it('is the address of its cache', async () => {
+    assert.equal(await uriAt('nix.example.com'), 'https://nix.example.com');
+    assert.equal(await isAtRoot('nix.example.com'), true);
+  });
+
+  it('is another as soon as the manifest says so, without a restart', async () => {
+    await server.writeManifest(withIngress('{host: new.example.com}'));
+    await until('the new host', () => isAtRoot('new.example.com'));
+    assert.equal(await uriAt('new.example.com'), 'http://new.example.com');
+    assert.equal(await isAtRoot('nix.example.com'), false);
+  });
+
+  it('takes none of the hosts that the flags name', async () => {
+    for (const host of ['other.svc', 'cache.example.org', 'other.cache.example.org']) {
+      await server.writeManifest(withIngress(`{host: ${host}}`));
+      await until('the host before is gone', async () => !(await isAtRoot('new.example.com')));
+      assert.equal(await uriAt(host), 'https://main.cache.example.org');
+      await server.writeManifest(withIngress('{host: new.example.com}'));
+      await until('the host of before', () => isAtRoot('new.example.com'));
+    }
   });
 });

@@ -8,7 +8,9 @@ import { ensureKubernetes } from '../../hack/components/kubernetes.mjs';
 import { chartFolder, type HelmInit, helm, tryHelm, type Values } from '../support/chart.ts';
 import { makeNamespace } from '../support/chart-cluster.ts';
 import { describeWithOwnKubernetes, Kubernetes } from '../support/kubernetes.ts';
+import { Operator } from '../support/operator.ts';
 import { runToEnd } from '../support/run.ts';
+import { until } from '../support/server.ts';
 
 const START_MS = 120_000;
 const SYSTEM = 'narwhal-system';
@@ -136,6 +138,29 @@ describeWithOwnKubernetes('an installation by helm', () => {
     assert.equal(left, '');
     await install();
     assert.equal(await cacheStatus(), 200);
+  });
+
+  it('gives back the lease when it goes, although its pods end after their rights', async function () {
+    this.timeout(120_000);
+    await install();
+    const kubeconfig = await kubernetes.kubeconfigFor({ serviceAccount: 'narwhal-operator', namespace: SYSTEM });
+    const lease = `/apis/coordination.k8s.io/v1/namespaces/${SYSTEM}/leases/narwhal-operator`;
+    const holder = async () => {
+      const { status, body } = await kubernetes.request(lease);
+      return status === 404 ? undefined : (body.spec as { holderIdentity?: string } | undefined)?.holderIdentity;
+    };
+    const operator = await Operator.start({ kubeconfig, namespace: SYSTEM });
+    try {
+      await until('it leads', async () => ((await holder()) ?? '') !== '');
+      await uninstall();
+      assert.equal(await holder(), undefined);
+      assert.equal((await kubernetes.request(lease)).status, 404);
+      // As the kubelet does, once the Deployment is gone. It cannot do what it would.
+      assert.equal(await operator.stop(), 0);
+      assert.equal((await kubernetes.request(lease)).status, 404);
+    } finally {
+      await operator.remove();
+    }
   });
 
   it('takes CRDs and caches along where it may not keep them', async () => {

@@ -5,7 +5,6 @@ import { chartFolder, helm } from '../support/chart.ts';
 import { makeNamespace } from '../support/chart-cluster.ts';
 import { type Rights, rightsOf } from '../support/chart-rights.ts';
 import { describeWithOwnKubernetes, Kubernetes } from '../support/kubernetes.ts';
-import type { ApiObject } from '../support/kubernetes-api.ts';
 import { until } from '../support/server.ts';
 
 const START_MS = 120_000;
@@ -111,7 +110,11 @@ describeWithOwnKubernetes('the rights of', () => {
       const service = {
         apiVersion: 'v1',
         kind: 'Service',
-        metadata: { name: 'main', namespace: 'elsewhere' },
+        metadata: {
+          name: 'main',
+          namespace: 'elsewhere',
+          labels: { 'app.kubernetes.io/managed-by': 'narwhal-operator', 'narwhal.dev/cache': 'main' },
+        },
         spec: { ports: [{ port: 80 }] },
       };
       const flags = ['--server-side', '--field-manager=narwhal-operator', '--force-conflicts'];
@@ -190,71 +193,6 @@ describeWithOwnKubernetes('the rights of', () => {
         const canI = ['auth', 'can-i', verb, 'binarycaches', '--subresource=status', '-n', 'team-a'];
         assert.equal((await kubernetes.tryKubectl(canI, { kubeconfig })).stdout, 'no\n');
       }
-    });
-  });
-
-  describe('the operator over Secrets, by admission', () => {
-    const secrets = '/api/v1/namespaces/elsewhere/secrets';
-    const labels = { 'app.kubernetes.io/managed-by': 'narwhal-operator', 'narwhal.dev/cache': 'main' };
-    const refusal = /narwhal-operator may write only Secrets that carry its labels/;
-    let kubeconfig: string;
-
-    const secret = (name: string, metadata: ApiObject = {}, data = 'b2xk') =>
-      JSON.stringify({
-        apiVersion: 'v1',
-        kind: 'Secret',
-        metadata: { name, namespace: 'elsewhere', ...metadata },
-        data: { token: data },
-      });
-    const create = (name: string, metadata?: ApiObject) =>
-      kubernetes.tryKubectl(['create', '-f', '-'], { input: secret(name, metadata), kubeconfig });
-    const applyOver = (name: string, metadata?: ApiObject) =>
-      kubernetes.tryKubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], {
-        input: secret(name, metadata, 'bmV3'),
-        kubeconfig,
-      });
-    const tokenIn = async (name: string) =>
-      ((await kubernetes.expect(`${secrets}/${name}`)).data as { token: string }).token;
-
-    before(async () => {
-      kubeconfig = await kubernetes.kubeconfigFor({ serviceAccount: 'narwhal-operator', namespace: SYSTEM });
-      await kubernetes.kubectl(['create', '-f', '-'], { input: secret('of-others') });
-      // A policy counts a moment after it was made.
-      await until('the policy counts', async () => refusal.test((await create('probe')).stderr));
-    });
-
-    it('end where its labels are missing', async () => {
-      for (const metadata of [
-        {},
-        { labels: { 'app.kubernetes.io/managed-by': 'narwhal-operator' } },
-        { labels: { 'narwhal.dev/cache': 'main' } },
-      ])
-        assert.match((await create('new', metadata)).stderr, refusal);
-      assert.equal((await kubernetes.request(`${secrets}/new`)).status, 404);
-    });
-
-    it('hold where they are', async () => {
-      const { code, stderr } = await create('main-token-push', { labels });
-      assert.equal(code, 0, stderr);
-      assert.equal((await applyOver('main-token-push', { labels })).code, 0);
-      assert.equal(await tokenIn('main-token-push'), 'bmV3');
-    });
-
-    it('end at the Secrets of others, labelled or not', async () => {
-      assert.match((await applyOver('of-others', { labels })).stderr, refusal);
-      assert.match((await applyOver('of-others')).stderr, refusal);
-      assert.equal(await tokenIn('of-others'), 'b2xk');
-    });
-
-    it('end at taking the labels off', async () => {
-      await create('main-root-key', { labels });
-      const patch = ['patch', 'secret', 'main-root-key', '-n', 'elsewhere', '--type=merge', '-p'];
-      const without = JSON.stringify({ metadata: { labels: { 'narwhal.dev/cache': null } } });
-      assert.match((await kubernetes.tryKubectl([...patch, without], { kubeconfig })).stderr, refusal);
-    });
-
-    it('are no concern of anybody else’s', async () => {
-      await kubernetes.kubectl(['create', '-f', '-'], { input: secret('by-the-administrator') });
     });
   });
 });

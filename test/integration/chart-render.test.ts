@@ -7,6 +7,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { bundleFile, renderBundle } from '../../hack/bundle.mjs';
 import { root } from '../../hack/lib/places.mjs';
+import { runCommand } from '../../operator/cli.ts';
 import {
   chartFolder,
   environmentOf,
@@ -118,11 +119,62 @@ describeWith('kubernetes', 'the chart', () => {
     assert.deepEqual(names.sort(), [
       'NARWHAL_IDENTITY',
       'NARWHAL_IMAGE',
+      'NARWHAL_INGRESS_ANNOTATIONS',
       'NARWHAL_LEASE',
       'NARWHAL_LOG_LEVEL',
       'NARWHAL_NAMESPACE',
       'NARWHAL_OPERATOR_LISTEN',
     ]);
+  });
+
+  it('lets caches have no host and only harmless annotations, unless told otherwise', async () => {
+    const plain = environmentOf(find(await render({}), 'Deployment', 'narwhal-operator'));
+    assert.equal(plain.NARWHAL_CACHE_HOSTS, undefined);
+    assert.doesNotMatch(plain.NARWHAL_INGRESS_ANNOTATIONS ?? '', /\*|snippet|hostname|common-name|auth|alt-names/);
+    const { 'hosts for caches': values = {} } = chartValues;
+    const { options } = runCommand(async () => 0);
+    const said = environmentOf(find(await render(values), 'Deployment', 'narwhal-operator'));
+    const parsed = (variable: string) =>
+      options.find(({ envVar }) => envVar === variable)?.parseArg?.<unknown>(said[variable] ?? '', undefined);
+    assert.deepEqual(parsed('NARWHAL_CACHE_HOSTS'), [
+      { namespace: '*', host: '*.{namespace}.nix.example.org' },
+      { namespace: '*', host: '*' },
+      { namespace: 'team-a', host: 'nix.example.org' },
+      { namespace: 'team-a', host: '*.team-a.example.org' },
+    ]);
+    const { ingressAnnotations } = values.caches as { ingressAnnotations: string[] };
+    assert.deepEqual(parsed('NARWHAL_INGRESS_ANNOTATIONS'), ingressAnnotations);
+  });
+
+  it('spreads pods over nodes where it can, and bounds what every container takes', async () => {
+    const manifests = await withGateway();
+    const pods = [
+      ...['operator', 'gateway'].map((name) => podSpecOf(find(manifests, 'Deployment', `narwhal-${name}`))),
+      podSpecIn(find(manifests, 'Pod', 'narwhal-test')),
+    ];
+    for (const { containers, topologySpreadConstraints } of pods) {
+      const [{ name, resources }] = containers;
+      const { requests, limits } = resources as Record<'requests' | 'limits', Record<string, string>>;
+      for (const what of ['cpu', 'memory', 'ephemeral-storage']) assert.ok(requests[what], `${name} asks for ${what}`);
+      assert.ok(limits.memory, String(name));
+      if (name === 'readyz') continue;
+      const [constraint] = topologySpreadConstraints as Record<string, unknown>[];
+      assert.deepEqual(constraint, {
+        maxSkew: 1,
+        topologyKey: 'kubernetes.io/hostname',
+        whenUnsatisfiable: 'ScheduleAnyway',
+        nodeTaintsPolicy: 'Honor',
+        // Or a new version would be kept from the nodes of the one that it replaces.
+        matchLabelKeys: ['pod-template-hash'],
+        labelSelector: {
+          matchLabels: {
+            'app.kubernetes.io/name': 'narwhal',
+            'app.kubernetes.io/instance': 'narwhal',
+            'app.kubernetes.io/component': name,
+          },
+        },
+      });
+    }
   });
 
   it('tells operator and gateway the same of the gateway', async () => {
@@ -205,7 +257,7 @@ describeWith('kubernetes', 'the chart', () => {
     assert.ok(!kinds.includes('CustomResourceDefinition'));
   });
 
-  it('leaves Secrets to RBAC alone where the policy is switched off', async () => {
+  it('leaves the operator to RBAC alone where the policy is switched off', async () => {
     const kinds = (await render({ admissionPolicy: { enabled: false } })).map(({ kind }) => kind);
     assert.ok(!kinds.some((kind) => kind.startsWith('ValidatingAdmissionPolicy')));
   });

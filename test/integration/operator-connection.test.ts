@@ -100,4 +100,31 @@ describeWith('kubernetes', 'an operator', () => {
       await proxy.close();
     }
   });
+
+  it('gives up a look at a cache that does not end, says so, and looks again', async function () {
+    this.timeout(120_000);
+    const proxy = await proxyFor(kubernetes);
+    try {
+      proxy.fate = ({ url }) =>
+        url.includes('/secrets/stuck-root-key') ? { status: 'hang', forward: false } : undefined;
+      const kubeconfig = await kubernetes.kubeconfigThrough(proxy.url);
+      const operator = await namespace.operator({ kubeconfig, args: [...QUIET_LEASE, '--reconcile-timeout', '5'] });
+      await namespace.cache('stuck');
+      await namespace.cache('other');
+      const { message } = await namespace.until('stuck', 'Ready', 'Unknown', 'ReconcileTimeout');
+      assert.match(message, /did not end within 5 s/);
+      await namespace.settled('other');
+      const events = await kubernetes.expect(namespace.path(kinds.Event));
+      const told = (events.items as { reason: string; regarding?: { name: string } }[]).filter(
+        ({ reason }) => reason === 'ReconcileTimeout',
+      );
+      assert.deepEqual([...new Set(told.map(({ regarding }) => regarding?.name))], ['stuck']);
+      const timeouts = { controller: 'caches', result: 'timeout' };
+      assert.ok((await operator.metric('narwhal_operator_reconcile_seconds_count', timeouts)) > 0);
+      proxy.fate = () => undefined;
+      await namespace.settled('stuck');
+    } finally {
+      await proxy.close();
+    }
+  });
 });

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { ServerStatus } from '../../crds/index.ts';
 import { runCli } from '../support/cli.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import {
@@ -166,6 +168,24 @@ describe('the storages of a cache', () => {
     assert.equal(await objectsIn('second'), 2);
     await pushByPut(it1, makePath());
     assert.equal(await objectsIn('first'), 2);
+  });
+
+  it('tell when they have no room', async () => {
+    const it1 = await start(
+      manifest({ first: ', capacity: 1500k', second: ', capacity: 10Mi', third: ', mode: ReadOnly' }),
+    );
+    const full = async () => {
+      const status = (await (await fetch(`${it1.adminUrl}/status`)).json()) as ServerStatus;
+      return status.caches[0]?.storages.map((storage) => storage.full ?? false);
+    };
+    assert.deepEqual(await full(), [false, false, false]);
+    await pushByPut(it1, makePath({ contents: randomBytes(600 * 1024) }));
+    assert.deepEqual(await full(), [true, false, false]);
+    const { status, text } = await readyz(it1);
+    assert.match(text, /storage first.*no room/);
+    assert.equal(status, 200);
+    await it1.writeManifest(manifest({ first: ', capacity: 10Mi', second: '', third: ', capacity: 1k' }));
+    await until('more room', async () => isDeepStrictEqual(await full(), [false, false, true]));
   });
 
   it('are used in turn with RoundRobin', async () => {

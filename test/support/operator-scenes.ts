@@ -85,11 +85,11 @@ export const container = (state: Value, lastState: Value = {}): Value => ({
 });
 
 /** The only server says something else. */
-export const told = (more: Parameters<typeof reportOf>[2], hash?: string) =>
+export const told = (more: Parameters<typeof reportOf>[2], hash?: string, spec: Value = {}) =>
   but(({ cache, observed: { reports } }) => {
     const [running] = reports.get('main-0')?.config.files ?? [];
     return { reports: new Map([['main-0', reportOf(cache, hash ?? running?.sha256 ?? '', more)]]) };
-  });
+  }, spec);
 
 export const storage = (more: Parameters<typeof storageReport>[1]) => told({ storages: [storageReport('disk', more)] });
 

@@ -142,6 +142,9 @@ export class Operator {
       '--namespace': namespace,
       '--listen': `127.0.0.1:${port}`,
       '--image': 'narwhal:test',
+      // Which hosts caches may take is the matter of tests that say so.
+      '--cache-hosts': '*=*',
+      '--ingress-annotations': '*',
       '--poll': '0.2',
       '--status-interval': '2',
       '--numbers-interval': '1',

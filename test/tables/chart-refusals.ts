@@ -15,6 +15,15 @@ export const chartRefusals: Readonly<Record<string, readonly [Values, RegExp]>> 
   'an unknown log level': [{ logLevel: 'loud' }, /at '\/logLevel': value must be one of 'fatal', 'error'/],
   'a namespace that cannot be': [{ watchNamespaces: ['Team_A'] }, /watchNamespaces.*does not match pattern/s],
   'a network that is none': [{ caches: { trustedProxies: ['gateway'] } }, /trustedProxies.*does not match pattern/s],
+  'a host with a scheme': [
+    { caches: { hosts: { team: ['https://nix.example.org'] } } },
+    /caches\/hosts\/team.*does not match pattern/s,
+  ],
+  'a host for a namespace that cannot be': [{ caches: { hosts: { Team_A: ['*'] } } }, /caches\/hosts.*Team_A/s],
+  'two annotations in one': [
+    { caches: { ingressAnnotations: ['a/b,c/d'] } },
+    /caches\/ingressAnnotations.*does not match pattern/s,
+  ],
   'a grace in which nothing could end': [on({ terminationGracePeriodSeconds: 5 }), /minimum: got 5, want 30/],
   'a gateway without a URL': [
     { gateway: { enabled: true } },

@@ -36,6 +36,12 @@ export const chartValues: Readonly<Record<string, Values>> = {
   'a gateway behind an HTTPRoute': {
     gateway: { ...gateway, httpRoute: { enabled: true, parentRefs: [{ name: 'public', namespace: 'gateways' }] } },
   },
+  'hosts for caches': {
+    caches: {
+      hosts: { 'team-a': ['nix.example.org', '*.team-a.example.org'], '*': ['*.{namespace}.nix.example.org', '*'] },
+      ingressAnnotations: ['alb.ingress.kubernetes.io/*', 'nginx.ingress.kubernetes.io/server-snippet=*'],
+    },
+  },
   'single namespaces': { watchNamespaces: WATCHED, gateway },
   'metrics, alerts and a dashboard': {
     gateway,

@@ -2,13 +2,11 @@
 import { StepError } from '../../operator/cache/act.ts';
 import type { Obstacle } from '../../operator/cache/observed.ts';
 import { ApiError, type Pod } from '../../operator/runtime/index.ts';
-import { withSpec } from '../support/live-object.ts';
 import type { Value } from '../support/manifests.ts';
 import { cacheOf, podOf } from '../support/operator-fixtures.ts';
 import {
   but,
   container,
-  disk,
   failed,
   fresh,
   hindered,
@@ -18,28 +16,18 @@ import {
   pod,
   rolling,
   SHARED,
-  storage,
   told,
   unnamed,
   where,
 } from '../support/operator-scenes.ts';
-import { DONE, type Scene, wellOf } from '../support/operator-world.ts';
-
-/** Status, reason, and what the message says; nothing where there is no such condition. */
-type Expected = readonly ['True' | 'False' | 'Unknown', string, RegExp] | undefined;
-
-export interface Row {
-  readonly title: string;
-  readonly scene: () => Scene;
-  readonly expected: Readonly<Record<string, Expected>>;
-}
+import { DONE, wellOf } from '../support/operator-world.ts';
+import { fine, type Row, STORAGE_ROWS } from './conditions-storages.ts';
 
 const NO_ROUTES: Obstacle = { reason: 'NotServed', message: 'this cluster knows no HTTPRoute' };
 const route: Value = {
   httpRoute: { hostnames: ['nix.example.org', '*.nix.example.org'], parentRefs: [{ name: 'gw' }] },
 };
 const monitored: Value = { monitoring: { serviceMonitor: { enabled: true } } };
-const fine: Expected = ['True', 'Ready', /./];
 
 export const ROWS: readonly Row[] = [
   {
@@ -215,10 +203,35 @@ export const ROWS: readonly Row[] = [
   },
   {
     title: 'a server runs for a moment between two ends',
-    scene: pod(container({ running: {} }, { terminated: { exitCode: 1, reason: 'Error' } })),
+    scene: pod(
+      container(
+        { running: { startedAt: '2030-02-03T04:05:00Z' } },
+        { terminated: { exitCode: 1, reason: 'Error', finishedAt: '2030-02-03T04:04:40Z' } },
+      ),
+    ),
     expected: {
       Ready: ['False', 'PodFailing', /^main-0: it does not stay up: it ended with exit code 1; kubectl logs/],
     },
+  },
+  {
+    title: 'a server that ended long ago is not ready for a moment',
+    scene: pod(
+      container(
+        { running: { startedAt: '2030-02-03T03:55:00Z' } },
+        { terminated: { exitCode: 1, reason: 'Error', finishedAt: '2030-02-03T03:54:00Z' } },
+      ),
+    ),
+    expected: { Ready: ['Unknown', 'Progressing', /main-0 does not tell its state/] },
+  },
+  {
+    title: 'an image cannot be pulled any more, for a server that once ended',
+    scene: pod(
+      container(
+        { waiting: { reason: 'ImagePullBackOff', message: 'not found' } },
+        { terminated: { exitCode: 137, reason: 'Error' } },
+      ),
+    ),
+    expected: { Ready: ['False', 'PodFailing', /^main-0: ImagePullBackOff: not found$/] },
   },
   {
     title: 'an image cannot be pulled',
@@ -303,61 +316,7 @@ export const ROWS: readonly Row[] = [
     }),
     expected: { Ready: ['Unknown', 'Progressing', /main-1 does not tell its state/], StoragesReady: fine },
   },
-  {
-    title: 'a storage cannot be used',
-    scene: storage({ phase: 'Unavailable', state: 'Unavailable', reason: 'its folder is not mounted' }),
-    expected: {
-      Ready: ['False', 'StorageUnavailable', /^storage disk: its folder is not mounted$/],
-      StoragesReady: ['False', 'StorageUnavailable', /not mounted/],
-    },
-  },
-  {
-    title: 'draining stands still',
-    scene: storage({ mode: 'Drain', phase: 'Paused', reason: 'NoSpace', lastError: 'no storage has room' }),
-    expected: {
-      Ready: ['False', 'DrainPaused', /^storage disk is not drained further \(NoSpace\): no storage has room$/],
-      StoragesReady: ['False', 'DrainPaused', /NoSpace/],
-      Draining: undefined,
-    },
-  },
-  {
-    title: 'a storage is being drained',
-    scene: storage({ mode: 'Drain', phase: 'Draining', objects: 12, movedObjects: 30 }),
-    expected: { Ready: fine, StoragesReady: fine, Draining: ['True', 'Moving', /^disk: 30 moved, 12 left$/] },
-  },
-  {
-    title: 'a storage is drained',
-    scene: storage({ mode: 'Drain', phase: 'Drained', objects: 0 }),
-    expected: { Ready: fine, Draining: undefined },
-  },
-  {
-    title: 'a volume may not grow',
-    scene: where({
-      outcome: { ...DONE, notGrown: new Map([['disk', 'only dynamically provisioned pvc can be resized']]) },
-    }),
-    expected: {
-      Ready: ['False', 'ExpansionNotAllowed', /^storage disk: only dynamically/],
-      StoragesReady: ['False', 'ExpansionNotAllowed', /only dynamically/],
-    },
-  },
-  {
-    title: 'a volume is growing',
-    scene: disk(withSpec({ resources: { requests: { storage: '20Gi' } } })),
-    expected: { Ready: fine, StoragesReady: ['False', 'Resizing', /^volume main-disk grows from 10Gi to 20Gi$/] },
-  },
-  {
-    title: 'the file system of a volume waits for a pod',
-    scene: disk((it) => ({ ...it, status: { conditions: [{ type: 'FileSystemResizePending', status: 'True' }] } })),
-    expected: { StoragesReady: ['False', 'Resizing', /main-disk/] },
-  },
-  {
-    title: 'a volume has the size that was asked for, in other words',
-    scene: disk((it) => ({
-      ...withSpec({ resources: { requests: { storage: '1.1Gi' } } })(it),
-      status: { capacity: { storage: '1181116006400m' } },
-    })),
-    expected: { StoragesReady: fine },
-  },
+  ...STORAGE_ROWS,
   {
     title: 'the public name is not decided',
     scene: named({ holder: undefined, isServed: false }),
@@ -387,6 +346,19 @@ export const ROWS: readonly Row[] = [
     title: 'an HTTPRoute is asked for without a gateway, in a cluster that knows none',
     scene: unnamed(route, { obstacles: [NO_ROUTES] }),
     expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
+  },
+  {
+    title: 'a host is refused, and the gateway leads to the cache all the same',
+    scene: but(() => ({ obstacles: [{ reason: 'HostNotAllowed', message: 'host bank.example.org is not allowed' }] })),
+    expected: { Ready: fine, Exposed: ['False', 'HostNotAllowed', /^host bank\.example\.org is not allowed$/] },
+  },
+  {
+    title: 'an annotation is refused',
+    scene: unnamed(
+      {},
+      { obstacles: [{ reason: 'AnnotationNotAllowed', message: 'the annotation a/b is not allowed' }] },
+    ),
+    expected: { Ready: fine, Exposed: ['False', 'AnnotationNotAllowed', /^the annotation a\/b/] },
   },
   { title: 'nothing exposes it', scene: unnamed({}), expected: { Ready: fine, Exposed: undefined } },
   {

@@ -1,4 +1,4 @@
-{{/* First word of all names. What follows it has at most 17 characters: `-operator-secrets`. */}}
+{{/* First word of all names. What follows it has at most 14 characters: `-operator-self`. */}}
 {{- define "narwhal.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
@@ -68,6 +68,9 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
+    # Nodes that take none of these pods do not count, and neither do pods of the Deployment's last version, which go.
+    nodeTaintsPolicy: Honor
+    matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels:
         {{- include "narwhal.selectorLabels" (list $ $component) | nindent 8 }}

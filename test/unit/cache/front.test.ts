@@ -5,6 +5,7 @@ import { Front } from '../../../server/http/front.ts';
 import { parseRange } from '../../../server/http/range.ts';
 import { Urls } from '../../../server/http/urls.ts';
 import { decodePath, hostnameOf, tokenOf } from '../../../server/wire/index.ts';
+import { cacheOf } from '../../support/operator-fixtures.ts';
 
 describe('a request path', () => {
   it('is decoded once', () => {
@@ -157,6 +158,19 @@ describe('a byte range', () => {
         }
       }),
     );
+  });
+});
+
+describe('the hosts that manifests name', () => {
+  it('lead to their caches from then on, also those that were asked for before', () => {
+    const urls = new Urls('http://cache.example.org');
+    const front = new Front({ caches: cachesOf('main', 'other'), urls });
+    const named = (host: string) => [{ metadata: { name: 'main' }, spec: cacheOf({ ingress: { host } }).spec }];
+    assert.equal(front.byHost('nix.example.com'), undefined);
+    urls.useHosts(named('nix.example.com'));
+    assert.equal(front.byHost('nix.example.com')?.name, 'main');
+    urls.useHosts(named('new.example.com'));
+    assert.equal(front.byHost('nix.example.com'), undefined);
   });
 });
 

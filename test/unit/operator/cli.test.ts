@@ -147,6 +147,43 @@ describe('narwhal-operator plan', () => {
     assert.match(stderr, /^narwhal-operator: .*\/nowhere\/kubeconfig.*\n$/);
   });
 
+  it('plans without a cluster where no kubeconfig says which, and says so', async () => {
+    const file = path.join(ROOT, 'examples/laptop.yaml');
+    const env = { PATH: process.env.PATH, HOME: folder };
+    const words = [process.execPath, path.join(ROOT, 'operator/main.ts'), 'plan', '-f', file];
+    const found = await runToEnd(words, { env });
+    const offline = await operator('plan', '--offline', '-f', file);
+    assert.deepEqual([found.code, found.stdout], [2, offline.stdout]);
+    assert.match(found.stderr, /^narwhal-operator: there is no kubeconfig, so this is a plan without a cluster.*\n$/);
+    // Whoever names one means it.
+    const named = await runToEnd([...words, '--kubeconfig', path.join(folder, 'none')], { env });
+    assert.deepEqual([named.code, named.stdout], [1, '']);
+    assert.match(named.stderr, /^narwhal-operator: .*none.*\n$/);
+  });
+
+  it('leaves out hosts that the operator would refuse, and says why', async () => {
+    const text = cacheText({ ingress: { host: 'nix.example.org', annotations: { 'example.org/a': 'b' } } });
+    const hosts = ['--cache-hosts', 'default=*.example.org', '--ingress-annotations', 'example.org/*'];
+    for (const [flags, stderr, isThere] of [
+      [
+        [],
+        /^narwhal-operator: BinaryCache default\/main: whether it may have its hosts .* only the operator knows/,
+        true,
+      ],
+      [hosts, /^$/, true],
+      [hosts.slice(0, 2), /the annotation example\.org\/a is not allowed/, false],
+      [
+        ['--cache-hosts', 'other=*'],
+        /: host nix\.example\.org is not allowed to caches of the namespace default/,
+        false,
+      ],
+    ] as const) {
+      const planned = await planOf([text], ...flags);
+      assert.match(planned.stderr, stderr);
+      assert.equal(planned.stdout.includes('kind: Ingress'), isThere, flags.join(' '));
+    }
+  });
+
   it('needs a file', async () => {
     const { code, stderr } = await operator('plan', '--offline');
     assert.equal(code, 1);
@@ -166,6 +203,11 @@ describe('narwhal-operator', () => {
     assert.equal(code, 0);
     for (const word of ['run', 'plan']) assert.match(stdout, new RegExp(`^ {2}${word} `, 'm'));
   });
+
+  it('tells its exit codes', async () => {
+    for (const words of [['--help'], ['run', '--help'], ['plan', '--help']])
+      assert.match((await operator(...words)).stdout, /^Exit codes: 0 .*, 1 /m, words.join(' '));
+  });
 });
 
 describe('the flags of narwhal-operator run', () => {
@@ -182,10 +224,13 @@ describe('the flags of narwhal-operator run', () => {
       namesConfigMap: 'narwhal-names',
       routesConfigMap: 'narwhal-routes',
       trustedProxies: [],
+      cacheHosts: [],
+      ingressAnnotations: [],
       lease: { name: 'narwhal-operator', leaseMs: 15_000, renewMs: 10_000, retryMs: 2000 },
       listen: { host: undefined, port: 9090 },
       workers: 4,
       resyncMs: 600_000,
+      reconcileTimeoutMs: 300_000,
       pollMs: 3000,
       steadyMs: 60_000,
       numbersMs: 15_000,
@@ -202,6 +247,17 @@ describe('the flags of narwhal-operator run', () => {
     [['--watch-namespaces', 'a,b,'], { watchNamespaces: ['a', 'b'] }],
     [['--gateway-namespaces', ''], { gatewayNamespaces: [] }],
     [['--trusted-proxies', '10.0.0.0/8,::1'], { trustedProxies: ['10.0.0.0/8', '::1'] }],
+    [
+      ['--cache-hosts', 'a=nix.example.org,*=*.{namespace}.org,b=*'],
+      {
+        cacheHosts: [
+          { namespace: 'a', host: 'nix.example.org' },
+          { namespace: '*', host: '*.{namespace}.org' },
+          { namespace: 'b', host: '*' },
+        ],
+      },
+    ],
+    [['--ingress-annotations', 'a/b,c/*,d/e=*'], { ingressAnnotations: ['a/b', 'c/*', 'd/e=*'] }],
     [['--listen', '127.0.0.1:8080'], { listen: { host: '127.0.0.1', port: 8080 } }],
     [['--listen', '[::1]:8080'], { listen: { host: '::1', port: 8080 } }],
     [['--listen', ':0'], { listen: { host: undefined, port: 0 } }],
@@ -234,6 +290,9 @@ describe('the flags of narwhal-operator run', () => {
     [['--api-url', 'ftp://cache.example.org'], /expected http:\/\/host/],
     [['--api-url', 'http://192.0.2.1:8080'], /expected a host by its name: each cache has a name below it/],
     [['--api-url', 'http://[::1]'], /expected a host by its name/],
+    [['--cache-hosts', 'nix.example.org'], /expected namespace=host, such as .*: nix\.example\.org/],
+    [['--cache-hosts', 'a=https://nix.example.org'], /expected namespace=host/],
+    [['--cache-hosts', 'a=x*.example.org'], /expected namespace=host/],
     [['--listen', '9090:'], /expected host:port or :port/],
     [['--listen', ':65536'], /expected host:port or :port/],
     [['--listen', '::1:9090'], /expected host:port or :port/],

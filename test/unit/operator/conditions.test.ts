@@ -5,7 +5,7 @@ import { binaryCacheStatus } from '../../../crds/binary-cache.ts';
 import { validate } from '../../../crds/validate.ts';
 import { configHash } from '../../../operator/cache/config.ts';
 import * as reasons from '../../../operator/cache/reasons.ts';
-import { status } from '../../../operator/cache/status.ts';
+import { overdueStatus, status } from '../../../operator/cache/status.ts';
 import type { Condition } from '../../../operator/runtime/index.ts';
 import { cacheOf, podOf, reportOf, secretsView, storageReport } from '../../support/operator-fixtures.ts';
 import { DONE, type Scene, wellOf } from '../../support/operator-world.ts';
@@ -72,7 +72,8 @@ const TYPES = new Set<string>([
 ]);
 
 describe('the reasons', () => {
-  const all = ROWS.flatMap(({ scene }) => conditionsOf(scene()));
+  const overdue = (overdueStatus(cacheOf(), 300_000, NOW).conditions ?? []) as Condition[];
+  const all = [...ROWS.flatMap(({ scene }) => conditionsOf(scene())), ...overdue];
 
   it('are each given in some row of the table, and so are the types', () => {
     const given = new Set(all.flatMap(({ type, reason }) => [type, reason]));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
+import { parse } from 'yaml';
 import { clusterOnly, loadManifests, processOnly, without } from '../../../crds/index.ts';
 import { configHash } from '../../../operator/cache/config.ts';
 import { desired } from '../../../operator/cache/desired.ts';
@@ -126,13 +127,32 @@ describe('the manifest that the pods mount', () => {
       replicas: 0,
       image: 'other',
       reclaimPolicy: 'Delete',
-      ingress: { host: 'a.b' },
       monitoring: { serviceMonitor: { enabled: true } },
       networkPolicy: { enabled: false },
       podTemplate: { spec: { priorityClassName: 'high' } },
     });
     // A change would make every server read it again, and the operator wait for them.
     assert.equal(fileOf(changed, inputsOf()), plain);
+  });
+
+  it('names the hosts of Ingress and HTTPRoute, which a server takes over while it runs', () => {
+    const ingress = { host: 'a.b', className: 'nginx', tlsSecretName: 'tls', annotations: { 'a.b/c': 'd' } };
+    const httpRoute = { hostnames: ['a.b', 'c.d'], parentRefs: [{ name: 'gw' }] };
+    const specOf = (spec: Value) => loadedIn(cacheOf(spec), secretsOf(cacheOf()), inputsOf()).spec;
+    assert.deepEqual(specOf({ ingress }).ingress, { host: 'a.b', tlsSecretName: 'tls' });
+    assert.deepEqual(specOf({ httpRoute }).httpRoute, httpRoute);
+  });
+
+  it('says nothing that is so by default, which a server of an older version may not know', () => {
+    const said = (cache: Cache) => parse(fileOf(cache, inputsOf())).spec;
+    const names = namesOf(cacheOf());
+    const keys = {
+      rootSecretRef: { name: names.rootKey },
+      signing: { secretRefs: [{ name: names.signingKey }] },
+    };
+    assert.deepEqual(said(cacheOf()), { ...keys, storages: [{ local: {}, name: 'disk' }] });
+    const spoken = cacheOf({ priority: 41, access: 'Private', limits: {}, database: {} });
+    assert.deepEqual(said(spoken), { ...keys, access: 'Private', storages: [{ local: {}, name: 'disk' }] });
   });
 
   it('has the hash that servers tell of', () => {

@@ -196,6 +196,8 @@ const RELOADED: readonly (readonly [string, Value])[] = [
   ['the NetworkPolicy', { networkPolicy: { enabled: false } }],
   ['monitoring', { monitoring: { serviceMonitor: { enabled: true } } }],
   ['reclaimPolicy', { reclaimPolicy: 'Delete' }],
+  ['the host of an Ingress', { ingress: { host: 'nix.example.org', tlsSecretName: 'tls' } }],
+  ['the hosts of an HTTPRoute', { httpRoute: { hostnames: ['nix.example.org'], parentRefs: [{ name: 'gw' }] } }],
 ];
 
 /** What needs another pod. */
@@ -208,7 +210,6 @@ const RESTARTS: readonly (readonly [string, Value])[] = [
   ['a signing key of its own', { signing: { secretRefs: [{ name: 'mine' }] } }],
   ['another signer', { signing: { mode: 'SelfSigned' } }],
   ['a database elsewhere', onPostgres()],
-  ['a host more', { ingress: { host: 'nix.example.org' } }],
   ['labels of pods', { podTemplate: { metadata: { labels: { team: 'builds' } } } }],
   ['annotations of pods', { podTemplate: { metadata: { annotations: { a: 'b' } } } }],
   ['resources', pod({ resources: { limits: { memory: '2Gi' } } })],

@@ -60,6 +60,29 @@ describe('the plan for keys', () => {
     );
   });
 
+  it('makes one for a cache whose pushers have signed until now', () => {
+    const signed = cacheOf({ signing: { mode: 'SelfSigned' } }, {}, { publicKeys: [`a-pusher-1:${'A'.repeat(43)}=`] });
+    const world = settledFor(signed);
+    const managed = cacheOf({}, {}, signed.status);
+    const steps = inShort(world.settle(managed));
+    assert.deepEqual(steps.slice(0, 1), ['generate Secret/main-signing-key']);
+    assert.ok(steps.includes('apply StatefulSet/main'), 'the pods get it');
+    // It has signed since: it is never made again.
+    assert.deepEqual(generatedIn(world, managed), []);
+  });
+
+  it('makes none where nobody knows what the servers were told', () => {
+    const world = settledFor(cacheOf({ signing: { mode: 'SelfSigned' } }));
+    for (const text of ['spec: [', 'spec: {signing: SelfSigned}', '']) {
+      world.edit('ConfigMap/main-config', (it) => ({ ...it, data: { 'cache.yaml': text } }));
+      assert.deepEqual(
+        inShort(world.plan(cacheOf())).filter((it) => it.startsWith('generate')),
+        [],
+        text,
+      );
+    }
+  });
+
   it('gives keys the owner that reclaimPolicy wants, whenever it changes, and leaves tokens', () => {
     const world = settledFor(cache);
     const withPolicy = (reclaimPolicy: string) => cacheOf({ tokens: [ci], reclaimPolicy });

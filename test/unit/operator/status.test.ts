@@ -6,7 +6,7 @@ import { validate } from '../../../crds/validate.ts';
 import { configHash } from '../../../operator/cache/config.ts';
 import { isServerStatus } from '../../../operator/cache/servers.ts';
 import { roundBytes } from '../../../operator/cache/sizes.ts';
-import { differsInSubstance, status } from '../../../operator/cache/status.ts';
+import { differsInSubstance, overdueStatus, status } from '../../../operator/cache/status.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { Value } from '../../support/manifests.ts';
 import {
@@ -372,4 +372,22 @@ describe('what a pod answers', () => {
     const copy = Array.isArray(whole) ? [...whole] : { ...(whole as object) };
     return Object.assign(copy, { [name]: replaced((whole as Value)[name], rest, value) });
   }
+});
+
+describe('the status of a cache that was not looked at in time', () => {
+  it('is as it was, but for Ready', () => {
+    const well = wellOf(cacheOf());
+    const before = statusOf(well);
+    const after = overdueStatus(withStatus(well, before).cache, 5000, LATER);
+    const [ready, ...others] = after.conditions ?? [];
+    assert.deepEqual({ ...after, conditions: others }, { ...before, conditions: before.conditions?.slice(1) });
+    assert.deepEqual(ready, {
+      type: 'Ready',
+      status: 'Unknown',
+      reason: 'ReconcileTimeout',
+      message: 'a look at this cache did not end within 5 s and was given up; it is begun anew',
+      observedGeneration: 1,
+      lastTransitionTime: '2030-02-03T05:00:00Z',
+    });
+  });
 });

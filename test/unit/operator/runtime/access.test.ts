@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { podAccess } from '../../../../operator/runtime/index.ts';
+import { isClusterKnown, podAccess } from '../../../../operator/runtime/index.ts';
 
 describe('the access of a pod', () => {
   let folder: string;
@@ -33,5 +33,12 @@ describe('the access of a pod', () => {
     assert.equal((await access()).headers.Authorization, 'Bearer a new token');
     await rm(path.join(folder, 'token'));
     await assert.rejects(access(), /ENOENT/);
+  });
+});
+
+describe('a cluster', () => {
+  it('is known by a kubeconfig that is named, or by the environment of a pod', () => {
+    assert.equal(isClusterKnown({ KUBECONFIG: '/nowhere' }), true);
+    assert.equal(isClusterKnown({ KUBERNETES_SERVICE_HOST: '10.96.0.1' }), true);
   });
 });
