@@ -1,6 +1,5 @@
 /** What comes in at a listener: routed, bounded, counted, and handed to an exchange. */
-import { type IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
 import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
@@ -41,20 +40,16 @@ export class Forwarder {
     this.#init = init;
   }
 
-  request(request: IncomingMessage, response: ServerResponse): void {
+  request(request: IncomingMessage, response: ServerResponse): Promise<void> | undefined {
     const exchange = this.#begin(request, response);
-    if (exchange === undefined) return;
-    if (isRead(request)) exchange.read();
-    else void exchange.write();
+    if (exchange === undefined) return undefined;
+    if (!isRead(request)) return exchange.write();
+    exchange.read();
+    return undefined;
   }
 
-  async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    // Answers that are no WebSocket are written as any other, and end the connection.
-    const response = new ServerResponse(request);
-    response.shouldKeepAlive = false;
-    response.assignSocket(request.socket);
-    response.once('finish', () => request.socket.destroySoon());
-    socket.on('error', () => {});
+  /** @param response for answers that are no WebSocket: the last one of the connection */
+  async upgrade(request: IncomingMessage, response: ServerResponse, head: Buffer): Promise<void> {
     const exchange = this.#begin(request, response);
     const opened = await exchange?.upgrade();
     // The response goes unused and ends with its connection.

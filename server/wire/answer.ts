@@ -28,6 +28,11 @@ export function sendText(request: IncomingMessage, response: ServerResponse, ans
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
+/** A whole answer of any type: what the admin ports say. */
+export function sendWhole(response: ServerResponse, status: number, type: string, text: string): void {
+  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text);
+}
+
 /** What every miss looks like; made once, since misses outnumber hits. */
 const NOT_FOUND = Buffer.from('not found\n');
 const NOT_FOUND_HEADERS = [
