@@ -3,7 +3,29 @@ import net from 'node:net';
 import { PIECES, REQUESTS } from '../tables/door-requests.ts';
 
 /** Bytes that parsers trip over. */
-const ODD = ['\0', '\r', '\n', '\r\n', '\r\n\r\n', ' ', '\t', ':', '/', '//', '%', '%00', '?', '#', '[', '\\', '\x7f', '\xff', '"', ';', ','];
+const ODD = [
+  '\0',
+  '\r',
+  '\n',
+  '\r\n',
+  '\r\n\r\n',
+  ' ',
+  '\t',
+  ':',
+  '/',
+  '//',
+  '%',
+  '%00',
+  '?',
+  '#',
+  '[',
+  '\\',
+  '\x7f',
+  '\xff',
+  '"',
+  ';',
+  ',',
+];
 /** A peer that neither answers nor closes is left after so long; nothing is asserted of it. */
 const PATIENCE_MS = 250;
 

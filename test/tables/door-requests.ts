@@ -3,7 +3,10 @@
  * usual requests, for the fuzzer to change. Grown by hand: what a run finds is added here.
  */
 
+/** Stands for a token that may push. */
+export const TOKEN = '{token}';
 const HOST = 'Host: main.localhost\r\n';
+const PUSHER = `${HOST}Authorization: Bearer ${TOKEN}\r\n`;
 const HASH = '0'.repeat(32);
 const API = '/api/v1/cache/main';
 const PART = `${API}/multipart-nar/11111111-1111-4111-8111-111111111111`;
@@ -90,16 +93,16 @@ const HEADERS: readonly string[] = [
   `${HOST}X-Forwarded-For: fe80::1%eth0\r\n`,
   `${HOST}X-Forwarded-For: ::ffff:1.2.3, fe80::1%, 127.0.0.1\r\n`,
   `${HOST}X-Forwarded-For: ,,,\r\nX-Forwarded-Proto: ,https\r\nX-Forwarded-Host: [\r\n`,
-  `${HOST}Content-Encoding: gzip\r\nContent-Length: 5\r\n`,
+  `${PUSHER}Content-Encoding: gzip\r\nContent-Length: 5\r\n`,
   `${HOST}Content-Encoding: \xff\r\nContent-Length: 5\r\n`,
-  `${HOST}Content-Encoding: constructor\r\nContent-Length: 5\r\n`,
+  `${PUSHER}Content-Encoding: constructor\r\nContent-Length: 5\r\n`,
   `${HOST}Content-MD5: \xff\r\nContent-Length: 5\r\n`,
-  `${HOST}Content-Length: 5\r\n`,
-  `${HOST}Content-Length: 0\r\n`,
+  `${PUSHER}Content-Length: 5\r\n`,
+  `${PUSHER}Content-Length: 0\r\n`,
   `${HOST}Content-Length: 9007199254740993\r\n`,
   `${HOST}Content-Length: 99999999999999999999999\r\n`,
   `${HOST}Content-Length: -1\r\n`,
-  `${HOST}Transfer-Encoding: chunked\r\n`,
+  `${PUSHER}Transfer-Encoding: chunked\r\n`,
   `${HOST}Transfer-Encoding: gzip, chunked\r\n`,
   `${HOST}Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n`,
   `${HOST}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n`,
@@ -161,17 +164,17 @@ export const REQUESTS: readonly string[] = [
   'GET\r\n\r\n',
   `GET /${HASH}.narinfo HTTP/1.1\r\n${HOST}\r\n`,
   `HEAD /push/${HASH}.narinfo HTTP/1.0\r\n\r\n`,
-  `PUT /push/${HASH}.narinfo HTTP/1.1\r\n${HOST}Content-Length: 5\r\n\r\nhello`,
-  `PUT /push/nar/${'0'.repeat(52)}.nar.xz HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
-  `POST ${API}/narinfo HTTP/1.1\r\n${HOST}Content-Type: application/json\r\nContent-Length: 36\r\n\r\n["${HASH}"]`,
-  `POST ${API}/narinfo HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n4\r\n[[[[\r\n4\r\n[[[[\r\n`,
-  `POST ${API}/multipart-nar?compression=zst&compression=xz HTTP/1.1\r\n${HOST}Content-Length: 0\r\n\r\n`,
-  `POST ${PART}?uploadId=a&uploadId=b&partNumber=1 HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\n{}`,
+  `PUT /push/${HASH}.narinfo HTTP/1.1\r\n${PUSHER}Content-Length: 5\r\n\r\nhello`,
+  `PUT /push/nar/${'0'.repeat(52)}.nar.xz HTTP/1.1\r\n${PUSHER}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
+  `POST ${API}/narinfo HTTP/1.1\r\n${PUSHER}Content-Type: application/json\r\nContent-Length: 36\r\n\r\n["${HASH}"]`,
+  `POST ${API}/narinfo HTTP/1.1\r\n${PUSHER}Transfer-Encoding: chunked\r\n\r\n4\r\n[[[[\r\n4\r\n[[[[\r\n`,
+  `POST ${API}/multipart-nar?compression=zst&compression=xz HTTP/1.1\r\n${PUSHER}Content-Length: 0\r\n\r\n`,
+  `POST ${PART}?uploadId=a&uploadId=b&partNumber=1 HTTP/1.1\r\n${PUSHER}Content-Length: 2\r\n\r\n{}`,
   `PUT ${PART}/part/1?uploadId=a&md5=b&expires=NaN&signature=%ff HTTP/1.1\r\n${HOST}Content-Length: 1\r\n\r\nx`,
   `PUT ${PART}/part/1?expires=1e999&signature=${'a'.repeat(43)} HTTP/1.1\r\n${HOST}Content-Length: 1\r\n\r\nx`,
-  `POST ${PART}/complete?uploadId=a HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\n{}`,
-  `POST ${PART}/abort HTTP/1.1\r\n${HOST}Content-Length: 0\r\n\r\n`,
-  `POST ${API}/key HTTP/1.1\r\n${HOST}Content-Length: 16\r\n\r\n{"publicKey":1}\n`,
-  `POST ${API}/nar?compression=br HTTP/1.1\r\n${HOST}Content-Length: 0\r\n\r\n`,
-  `POST ${API}/${HASH}.narinfo HTTP/1.1\r\n${HOST}Content-Length: 2\r\n\r\n{}`,
+  `POST ${PART}/complete?uploadId=a HTTP/1.1\r\n${PUSHER}Content-Length: 2\r\n\r\n{}`,
+  `POST ${PART}/abort HTTP/1.1\r\n${PUSHER}Content-Length: 0\r\n\r\n`,
+  `POST ${API}/key HTTP/1.1\r\n${PUSHER}Content-Length: 16\r\n\r\n{"publicKey":1}\n`,
+  `POST ${API}/nar?compression=br HTTP/1.1\r\n${PUSHER}Content-Length: 0\r\n\r\n`,
+  `POST ${API}/${HASH}.narinfo HTTP/1.1\r\n${PUSHER}Content-Length: 2\r\n\r\n{}`,
 ];
