@@ -58,8 +58,13 @@ export class Incoming {
     return { key, storage: storage.name, name, size: this.size, isIntended: this.staged.file === undefined };
   }
 
-  /** All bytes again, before `commit`, where they lie in no file. */
+  /** All bytes again, before `commit`. */
   async *read(): AsyncGenerator<Uint8Array> {
+    const { file } = this.staged;
+    if (file !== undefined) {
+      if (this.size > 0) yield* createReadStream(file);
+      return;
+    }
     const { storage } = this.#placement;
     const name = await this.staged.commit();
     const body = await storage.get(name, { start: 0, end: this.size - 1 });

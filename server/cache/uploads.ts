@@ -4,7 +4,7 @@
  */
 import type { Compression } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
-import type { Body } from './incoming.ts';
+import { type Body, receive } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import { otherPath, uploadOver } from './live-upload.ts';
 import { LocalUploads } from './local-uploads.ts';
@@ -77,9 +77,43 @@ export class Uploads {
 
   /**
    * Takes in one part; the same part again is acknowledged again. Its ETag: the MD5 in hex.
-   * @throws CacheError NotFound, Conflict, Invalid, NoSpace
+   * @param claim its size may be known only once it is here
+   * @throws CacheError NotFound, Conflict, Invalid, NoSpace, TooLarge
    */
   async putPart(
+    id: string,
+    uploadId: string,
+    claim: { number: number; size: number | undefined; md5: string },
+    body: Body,
+  ): Promise<string> {
+    const { size } = claim;
+    return size === undefined
+      ? this.#putUnmeasured(id, uploadId, claim, body)
+      : this.#putMeasured(id, uploadId, { ...claim, size }, body);
+  }
+
+  /**
+   * A part in chunks, as some proxies make them of others: received as a whole first, since what follows it rests on its
+   * size. It is written twice, which the usual one is not.
+   */
+  async #putUnmeasured(
+    id: string,
+    uploadId: string,
+    claim: { number: number; md5: string },
+    body: Body,
+  ): Promise<string> {
+    const { storages, settings } = this.#init;
+    // An upload that is over is told before its bytes are taken in.
+    await this.#row(id, uploadId);
+    const arrived = await receive({ storages, declaredBytes: undefined, maxBytes: settings.maxPartBytes }, body);
+    try {
+      return await this.#putMeasured(id, uploadId, { ...claim, size: arrived.size }, arrived.read());
+    } finally {
+      await arrived.close();
+    }
+  }
+
+  async #putMeasured(
     id: string,
     uploadId: string,
     claim: { number: number; size: number; md5: string },

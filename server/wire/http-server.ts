@@ -7,6 +7,8 @@ export interface Timeouts {
   readonly headersMs: number;
   /** Without a byte of a request's body. */
   readonly idleBodyMs: number;
+  /** For all of a small body: a narinfo, a listing, a JSON text. */
+  readonly smallBodyMs: number;
   /** Without a byte of an answer taken: a reader that stands still holds a file open. nix stalls for up to 300 s. */
   readonly idleResponseMs: number;
   /** Between two requests on a connection. cachix pools connections for 30 s, nix compresses for longer. */
@@ -16,6 +18,7 @@ export interface Timeouts {
 export const defaultTimeouts: Timeouts = {
   headersMs: 60_000,
   idleBodyMs: 60_000,
+  smallBodyMs: 300_000,
   idleResponseMs: 600_000,
   keepAliveMs: 75_000,
 };
