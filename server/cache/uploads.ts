@@ -9,13 +9,16 @@ import type { IngestInit } from './ingest.ts';
 import { otherPath, uploadOver } from './live-upload.ts';
 import { LocalUploads } from './local-uploads.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { PartClaim } from './part-claims.ts';
+import { EMPTY_MD5, type PartClaim } from './part-claims.ts';
 import { SharedUploads } from './shared-uploads.ts';
 import { mustBeAbleToSign } from './signing.ts';
 import { deleteUploads, openUploads, readUpload, type UploadRow } from './upload-rows.ts';
 
 /** Open uploads in rows are counted this often. */
 const COUNT_MS = 5_000;
+
+/** Said of bytes that are missing where a client cannot have left them out. */
+const DROPPED = 'a proxy has dropped them';
 
 export interface PartPlace {
   /** Where the client sends the part; undefined: to us. */
@@ -120,6 +123,8 @@ export class Uploads {
     body: Body,
   ): Promise<string> {
     const { settings } = this.#init;
+    if (claim.size === 0 && claim.md5 !== EMPTY_MD5)
+      throw new CacheError('Invalid', `part ${claim.number} is empty and was announced with bytes: ${DROPPED}`);
     if (claim.size > settings.maxPartBytes)
       throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
     const row = await this.#row(id, uploadId);

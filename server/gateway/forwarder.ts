@@ -1,8 +1,17 @@
 /** What comes in at a listener: routed, bounded, counted, and handed to an exchange. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
-import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
+import {
+  type Answer,
+  foreignCoding,
+  hasBody,
+  isForeignlyCoded,
+  linger,
+  requestIdOf,
+  sendText,
+  type TrustedProxies,
+} from '../wire/index.ts';
+import { busy, starting, twoHosts } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { countOf } from './headers.ts';
 import type { GatewayMetrics } from './metrics.ts';
@@ -94,8 +103,7 @@ export class Forwarder {
     if (routes === undefined) return starting;
     const { method = '', url = '/', headers, rawHeaders } = request;
     if (countOf(rawHeaders, 'host') > 1) return twoHosts;
-    const coding = headers['transfer-encoding'];
-    if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') return foreignCoding;
+    if (isForeignlyCoded(request)) return foreignCoding;
     const cache = routes.resolve({ method, url, host: headers.host, authorization: headers.authorization });
     if (typeof cache !== 'string') return cache;
     const upstream = this.#init.upstreams.get(cache);

@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
-import type { Turns } from '../wire/index.ts';
+import { foreignCoding, isForeignlyCoded, type Turns } from '../wire/index.ts';
 import type { Doors } from './context.ts';
 import { JsonBounds } from './json-bounds.ts';
 
@@ -105,9 +105,7 @@ export function bodyOf(
   response: ServerResponse,
   limits: BodyLimits & { readonly maxBytes?: number },
 ): Body {
-  const coding = request.headers['transfer-encoding']?.trim().toLowerCase();
-  if (coding !== undefined && coding !== 'chunked')
-    throw new CacheError('Unsupported', `Transfer-Encoding ${coding}: only chunked is possible here`);
+  if (isForeignlyCoded(request)) throw new CacheError('Unsupported', foreignCoding.text);
   const encoding = contentEncoding(request);
   if (encoding !== undefined && limits.isPlain)
     throw new CacheError(
@@ -178,7 +176,7 @@ export async function readWhole(
     pieces.push(piece);
   }
   // Said of each alike: what was sent is not what is missing.
-  if (size === 0) throw new CacheError('Invalid', 'the body is empty; if something was sent, a proxy has dropped it');
+  if (size === 0) throw new CacheError('Invalid', 'the body is empty: if something was sent, a proxy has dropped it');
   return Buffer.concat(pieces, size);
 }
 
@@ -198,7 +196,10 @@ export async function readJson(
   try {
     return JSON.parse(body.toString('utf8'));
   } catch {
-    throw new CacheError('Invalid', 'the body is not JSON');
+    throw new CacheError(
+      'Invalid',
+      `the ${body.length} bytes of the body are not JSON: if there were more, a proxy has cut them off`,
+    );
   }
 }
 

@@ -32,7 +32,11 @@ export class HashList {
 
   /** What was listed, in order. @throws CacheError Invalid where the list does not end */
   end(): string[] {
-    if (this.#state !== 'end') throw wrong();
+    if (this.#state !== 'end')
+      throw new CacheError(
+        'Invalid',
+        `the list of hashes is cut off: it has no end behind ${this.#hashes.length} of them`,
+      );
     return this.#hashes;
   }
 

@@ -1,7 +1,6 @@
 /** Cachix multipart uploads over HTTP: create, part URL, part, complete, abort. All of them may arrive twice. */
 import {
   CacheError,
-  EMPTY_MD5,
   MAX_PARTS,
   type PartClaim,
   type PartGrant,
@@ -91,11 +90,6 @@ export function uploadRoutes(doors: Doors): Route[] {
       if (header !== '' && md5Of(header, 'Content-MD5') !== grant.md5)
         throw new CacheError('Invalid', 'Content-MD5 is not the one that this URL was made for');
       const size = arrivingBytes(ctx.req);
-      if (size === 0 && grant.md5 !== EMPTY_MD5)
-        throw new CacheError(
-          'Invalid',
-          `part ${grant.part} is empty, and was announced with bytes: has a proxy dropped them?`,
-        );
       const body = bodyOf(ctx.req, ctx.res, push);
       const etag = await cache.uploads.putPart(id, uploadId, { number: grant.part, size, md5: grant.md5 }, body);
       await drain(body);

@@ -49,6 +49,17 @@ export function sendMiss(request: IncomingMessage, response: ServerResponse): vo
   response.end(request.method === 'HEAD' ? undefined : NOT_FOUND);
 }
 
+/**
+ * A body in a transfer coding that nobody here undoes: whoever reads it next may read it otherwise. No 501, since nix before
+ * 2.33.2 hangs on a 5xx to a PUT.
+ */
+export const foreignCoding: Answer = { status: 415, text: 'Transfer-Encoding: only chunked is possible here' };
+
+export function isForeignlyCoded({ headers }: IncomingMessage): boolean {
+  const coding = headers['transfer-encoding'];
+  return coding !== undefined && coding.trim().toLowerCase() !== 'chunked';
+}
+
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }

@@ -10,7 +10,17 @@ export {
   rawPath,
   rawQuery,
 } from './address.ts';
-export { type Answer, hasBody, linger, outlive, sendMiss, sendText, sendWhole } from './answer.ts';
+export {
+  type Answer,
+  foreignCoding,
+  hasBody,
+  isForeignlyCoded,
+  linger,
+  outlive,
+  sendMiss,
+  sendText,
+  sendWhole,
+} from './answer.ts';
 export { tokenOf } from './credentials.ts';
 export { createDoor, type DoorInit } from './door.ts';
 export { AddressError } from './errors.ts';
