@@ -60,9 +60,10 @@ export class Incoming {
 
   /** All bytes again, before `commit`. */
   async *read(): AsyncGenerator<Uint8Array> {
+    if (this.size === 0) return;
     const { file } = this.staged;
     if (file !== undefined) {
-      if (this.size > 0) yield* createReadStream(file);
+      yield* createReadStream(file);
       return;
     }
     const { storage } = this.#placement;

@@ -2,11 +2,15 @@
 // text that says what a person has to look at. Through a gateway too.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { assertServed, Calls, claimOf, md5, pieces } from '../support/cachix-calls.ts';
 import { pushable } from '../support/cachix-paths.ts';
 import { CACHIX, CHANGES, NIX, sendAsIs } from '../support/door-requests.ts';
 import { TestGateway } from '../support/gateway.ts';
-import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
+import { describeWith } from '../support/needs.ts';
+import { S3Server } from '../support/s3.ts';
+import { s3Manifest, s3Storage } from '../support/s3-cache.ts';
+import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
 
 /** What is said, or that it is taken. */
 type Answer = 'taken' | readonly [status: number, text: RegExp];
@@ -148,5 +152,40 @@ describe('parts in chunks', () => {
     const wrong = await upload.put(url, other, { ...CHUNKED, 'content-md5': md5(piece) });
     assert.match(wrong.text, /^part 1: the MD5 of the received bytes is/);
     assert.equal((await upload.put(url, piece, CHUNKED)).status, 200);
+  });
+});
+
+describeWith('versitygw', 'parts in chunks, for a bucket', () => {
+  const MIB = 2 ** 20;
+  let s3: S3Server;
+  let server: TestServer;
+  before(async () => {
+    s3 = await S3Server.start();
+    await s3.createBucket('chunks');
+    const storage = s3Storage('main', 'chunks', s3.endpoint, { uploads: 'Proxy', reads: 'Proxy' });
+    server = await TestServer.start({ manifest: s3Manifest(s3, [storage]) });
+  });
+  after(async () => {
+    await server?.remove();
+    await s3?.remove();
+  });
+
+  it('make an upload of small and of large ones, and leave nothing else behind', async () => {
+    const calls = await Calls.as(server);
+    for (const sizes of [[], [5 * MIB]]) {
+      const path = await pushable({ contents: randomBytes(sizes.length === 0 ? 5000 : 6 * MIB) });
+      const upload = await calls.create();
+      for (const [index, piece] of [...pieces(path.file, sizes), Buffer.alloc(0)].entries()) {
+        const reply = await upload.put(await upload.url(index + 1, piece), piece, { 'transfer-encoding': 'chunked' });
+        assert.equal(reply.status, 200, reply.text);
+        upload.etags.set(index + 1, reply.headers.etag ?? '');
+      }
+      const reply = await upload.complete(claimOf(path));
+      assert.equal(reply.status, 200, reply.text);
+      await assertServed(server, path);
+    }
+    const client = s3.client();
+    const keys = async () => (await client.send(new ListObjectsV2Command({ Bucket: 'chunks' }))).Contents ?? [];
+    await until('two objects and the marker are left', async () => (await keys()).length === 3);
   });
 });
