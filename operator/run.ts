@@ -46,7 +46,7 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
   const gateway =
     options.apiUrl === undefined ? undefined : gatewayParts(options, options.apiUrl, api, stores, logger, metrics);
   const informers = [...stores.all, ...(gateway?.informers ?? [])];
-  const probe = new Probe({ informers, metrics });
+  const probe = new Probe({ informers, metrics, logger });
   const listening = await probe.listen(options.listen.host, options.listen.port);
   const running = informers.map((informer) => informer.run(signal));
   logger.info({ listen: listening, image: options.image, apiUrl: options.apiUrl ?? null }, 'the operator has started');

@@ -32,6 +32,7 @@ interface ServeFlags {
   logFormat?: 'json' | 'pretty';
   headersTimeout: number;
   idleTimeout: number;
+  bodyTimeout: number;
   keepAliveTimeout: number;
   responseTimeout: number;
   shutdownGrace: number;
@@ -106,6 +107,14 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         'without a byte of a body',
         'NARWHAL_IDLE_TIMEOUT',
         defaultTimeouts.idleBodyMs / 1000,
+      ),
+    )
+    .addOption(
+      seconds(
+        '--body-timeout <seconds>',
+        'for all of a small body: a narinfo, a listing, a JSON text',
+        'NARWHAL_BODY_TIMEOUT',
+        defaultTimeouts.smallBodyMs / 1000,
       ),
     )
     .addOption(responseTimeoutOption())
@@ -244,6 +253,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     timeouts: {
       headersMs: flags.headersTimeout * 1000,
       idleBodyMs: flags.idleTimeout * 1000,
+      smallBodyMs: flags.bodyTimeout * 1000,
       idleResponseMs: flags.responseTimeout * 1000,
       keepAliveMs: flags.keepAliveTimeout * 1000,
     },

@@ -3,15 +3,17 @@
  * state the API server is in: a restart heals no server. Ready means that the stores are whole, on leaders and standbys
  * alike: readiness by leadership would keep a rolling update from ever ending.
  */
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Logger } from 'pino';
 import { messageOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface ProbeInit {
   readonly informers: readonly { readonly kind: { readonly kind: string }; hasSynced: boolean; idleForMs: number }[];
   readonly metrics: Metrics;
+  readonly logger: Logger;
   /** An informer that neither hears nor tries anything for so long hangs; default 5 min, twice its own idle time. */
   readonly maxIdleMs?: number;
   /** A process whose loop is late by so much half of the time does nothing useful; default 1 s. */
@@ -31,12 +33,17 @@ export class Probe {
 
   constructor(init: ProbeInit) {
     this.#init = init;
+    const { logger } = init;
+    // Nothing that comes in here ends the process: what cannot be answered costs its own connection.
     this.#server = createServer((request, response) => {
-      void this.#answer(request.url?.split('?')[0])
-        .catch((error: unknown): Answer => ({ status: 500, body: `${messageOf(error)}\n` }))
-        .then(({ status, type = 'text/plain; charset=utf-8', body }) =>
-          response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }).end(body),
-        );
+      response.on('error', () => {});
+      this.#respond(request, response).catch((error: unknown) => {
+        logger.error({ err: error }, 'a probe could not be answered');
+        response.destroy();
+      });
+    });
+    this.#server.on('error', (error) => {
+      if (this.#server.listening) logger.error({ err: error }, 'a connection could not be taken');
     });
   }
 
@@ -57,6 +64,15 @@ export class Probe {
       this.#server.close(() => resolve());
       this.#server.closeAllConnections();
     });
+  }
+
+  async #respond({ url }: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = this.#answer(url?.split('?')[0]).catch((error: unknown): Answer => {
+      this.#init.logger.error({ err: error }, 'a probe could not be answered');
+      return { status: 500, body: `${messageOf(error)}\n` };
+    });
+    const { status, type = 'text/plain; charset=utf-8', body } = await answer;
+    response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }).end(body);
   }
 
   async #answer(path: string | undefined): Promise<Answer> {

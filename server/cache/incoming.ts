@@ -61,8 +61,14 @@ export class Incoming {
     return { key, storage: storage.name, name, size: this.size, isIntended: this.staged.file === undefined };
   }
 
-  /** All bytes again, before `commit`, where they lie in no file. */
+  /** All bytes again, before `commit`. */
   async *read(): AsyncGenerator<Uint8Array> {
+    if (this.size === 0) return;
+    const { file } = this.staged;
+    if (file !== undefined) {
+      yield* createReadStream(file);
+      return;
+    }
     const { storage } = this.#placement;
     const name = await this.staged.commit();
     const body = await storage.get(name, { start: 0, end: this.size - 1 });

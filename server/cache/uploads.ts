@@ -4,18 +4,21 @@
  */
 import type { Compression } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
-import type { Body } from './incoming.ts';
+import { type Body, receive } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import { otherPath, uploadOver } from './live-upload.ts';
 import { LocalUploads } from './local-uploads.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { PartClaim } from './part-claims.ts';
+import { EMPTY_MD5, type PartClaim } from './part-claims.ts';
 import { SharedUploads } from './shared-uploads.ts';
 import { mustBeAbleToSign } from './signing.ts';
 import { deleteUploads, openUploads, readUpload, type UploadRow } from './upload-rows.ts';
 
 /** Open uploads in rows are counted this often. */
 const COUNT_MS = 5_000;
+
+/** Said of bytes that are missing where a client cannot have left them out. */
+const DROPPED = 'a proxy has dropped them';
 
 export interface PartPlace {
   /** Where the client sends the part; undefined: to us. */
@@ -77,15 +80,51 @@ export class Uploads {
 
   /**
    * Takes in one part; the same part again is acknowledged again. Its ETag: the MD5 in hex.
-   * @throws CacheError NotFound, Conflict, Invalid, NoSpace
+   * @param claim its size may be known only once it is here
+   * @throws CacheError NotFound, Conflict, Invalid, NoSpace, TooLarge
    */
   async putPart(
+    id: string,
+    uploadId: string,
+    claim: { number: number; size: number | undefined; md5: string },
+    body: Body,
+  ): Promise<string> {
+    const { size } = claim;
+    return size === undefined
+      ? this.#putUnmeasured(id, uploadId, claim, body)
+      : this.#putMeasured(id, uploadId, { ...claim, size }, body);
+  }
+
+  /**
+   * A part in chunks, as some proxies make them of others: received as a whole first, since what follows it rests on its
+   * size. It is written twice, which the usual one is not.
+   */
+  async #putUnmeasured(
+    id: string,
+    uploadId: string,
+    claim: { number: number; md5: string },
+    body: Body,
+  ): Promise<string> {
+    const { storages, settings } = this.#init;
+    // An upload that is over is told before its bytes are taken in.
+    await this.#row(id, uploadId);
+    const arrived = await receive({ storages, declaredBytes: undefined, maxBytes: settings.maxPartBytes }, body);
+    try {
+      return await this.#putMeasured(id, uploadId, { ...claim, size: arrived.size }, arrived.read());
+    } finally {
+      await arrived.close();
+    }
+  }
+
+  async #putMeasured(
     id: string,
     uploadId: string,
     claim: { number: number; size: number; md5: string },
     body: Body,
   ): Promise<string> {
     const { settings } = this.#init;
+    if (claim.size === 0 && claim.md5 !== EMPTY_MD5)
+      throw new CacheError('Invalid', `part ${claim.number} is empty and was announced with bytes: ${DROPPED}`);
     if (claim.size > settings.maxPartBytes)
       throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
     const row = await this.#row(id, uploadId);

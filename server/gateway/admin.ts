@@ -1,13 +1,15 @@
 /** The admin port: `/livez`, `/readyz`, `/metrics`, `/status`. Ready means that a routing table runs. */
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Logger } from 'pino';
 import type { GatewayStatus } from '../../crds/index.ts';
-import { type Listen, listenOn } from '../wire/index.ts';
+import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
 import type { GatewayMetrics } from './metrics.ts';
 
 export interface AdminInit {
   readonly metrics: GatewayMetrics;
   readonly status: () => GatewayStatus;
+  readonly logger: Logger;
 }
 
 export class Admin {
@@ -16,9 +18,9 @@ export class Admin {
 
   constructor(init: AdminInit) {
     this.#init = init;
-    this.#server = createServer((request, response) => {
-      const url = new URL(request.url ?? '/', 'http://admin');
-      this.#answer(url, response).catch((error: unknown) => send(response, 500, 'text/plain', `${String(error)}\n`));
+    this.#server = createDoor({
+      logger: init.logger,
+      handle: (request, response) => this.#answer(request.url ?? '/', response),
     });
   }
 
@@ -33,11 +35,11 @@ export class Admin {
     });
   }
 
-  async #answer(url: URL, response: ServerResponse): Promise<void> {
+  async #answer(url: string, response: ServerResponse): Promise<void> {
     const { metrics, status } = this.#init;
-    switch (url.pathname) {
+    switch (rawPath(url)) {
       case '/livez':
-        return send(response, 200, 'text/plain', 'ok\n');
+        return sendWhole(response, 200, 'text/plain', 'ok\n');
       case '/readyz': {
         const { ready, routes, error } = status();
         const lines = [
@@ -45,20 +47,16 @@ export class Admin {
           `[${routes === null ? '-' : '+'}] routing table: ${routes === null ? 'none yet' : `${routes.caches} caches`}`,
           ...(error === null ? [] : [`[!] the table that is there now does not run: ${error}`]),
         ];
-        const verbose = url.searchParams.has('verbose') ? lines : [];
+        const verbose = rawQuery(url).has('verbose') ? lines : [];
         const text = [...verbose, ready ? 'ready' : 'not ready'].join('\n');
-        return send(response, ready ? 200 : 503, 'text/plain', `${text}\n`);
+        return sendWhole(response, ready ? 200 : 503, 'text/plain', `${text}\n`);
       }
       case '/metrics':
-        return send(response, 200, metrics.registry.contentType, await metrics.registry.metrics());
+        return sendWhole(response, 200, metrics.registry.contentType, await metrics.registry.metrics());
       case '/status':
-        return send(response, 200, 'application/json', JSON.stringify(status()));
+        return sendWhole(response, 200, 'application/json', JSON.stringify(status()));
       default:
-        return send(response, 404, 'text/plain', 'not found: /livez, /readyz, /metrics, /status\n');
+        return sendWhole(response, 404, 'text/plain', 'not found: /livez, /readyz, /metrics, /status\n');
     }
   }
-}
-
-function send(response: ServerResponse, status: number, type: string, text: string): void {
-  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text);
 }

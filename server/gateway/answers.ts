@@ -18,6 +18,5 @@ export function busy(cache: string): Answer {
 /** No routing table has been read yet. */
 export const starting: Answer = { status: 503, text: 'starting; try again in a moment', retryAfterSeconds: 1 };
 
-/** Two addresses in one request, or a body in a coding that nobody here undoes: whoever reads it next may read it otherwise. */
+/** Two addresses in one request: whoever reads it next may read the other. */
 export const twoHosts: Answer = { status: 400, text: 'a request has one Host header' };
-export const foreignCoding: Answer = { status: 501, text: 'Transfer-Encoding: only chunked is possible here' };

@@ -1,9 +1,17 @@
 /** What comes in at a listener: routed, bounded, counted, and handed to an exchange. */
-import { type IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
-import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
+import {
+  type Answer,
+  foreignCoding,
+  hasBody,
+  isForeignlyCoded,
+  linger,
+  requestIdOf,
+  sendText,
+  type TrustedProxies,
+} from '../wire/index.ts';
+import { busy, starting, twoHosts } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { countOf } from './headers.ts';
 import type { GatewayMetrics } from './metrics.ts';
@@ -41,20 +49,16 @@ export class Forwarder {
     this.#init = init;
   }
 
-  request(request: IncomingMessage, response: ServerResponse): void {
+  request(request: IncomingMessage, response: ServerResponse): Promise<void> | undefined {
     const exchange = this.#begin(request, response);
-    if (exchange === undefined) return;
-    if (isRead(request)) exchange.read();
-    else void exchange.write();
+    if (exchange === undefined) return undefined;
+    if (!isRead(request)) return exchange.write();
+    exchange.read();
+    return undefined;
   }
 
-  async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    // Answers that are no WebSocket are written as any other, and end the connection.
-    const response = new ServerResponse(request);
-    response.shouldKeepAlive = false;
-    response.assignSocket(request.socket);
-    response.once('finish', () => request.socket.destroySoon());
-    socket.on('error', () => {});
+  /** @param response for answers that are no WebSocket: the last one of the connection */
+  async upgrade(request: IncomingMessage, response: ServerResponse, head: Buffer): Promise<void> {
     const exchange = this.#begin(request, response);
     const opened = await exchange?.upgrade();
     // The response goes unused and ends with its connection.
@@ -99,8 +103,7 @@ export class Forwarder {
     if (routes === undefined) return starting;
     const { method = '', url = '/', headers, rawHeaders } = request;
     if (countOf(rawHeaders, 'host') > 1) return twoHosts;
-    const coding = headers['transfer-encoding'];
-    if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') return foreignCoding;
+    if (isForeignlyCoded(request)) return foreignCoding;
     const cache = routes.resolve({ method, url, host: headers.host, authorization: headers.authorization });
     if (typeof cache !== 'string') return cache;
     const upstream = this.#init.upstreams.get(cache);

@@ -1,15 +1,15 @@
 /** `narwhal-server gateway`: listeners, the table, the admin port; started and stopped in order. */
-import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { GatewayStatus } from '../../crds/index.ts';
 import {
   closeServer,
+  createDoor,
   hostPort,
   type Listen,
   listenOn,
-  refuse,
   serverOptions,
   type Timeouts,
   TrustedProxies,
@@ -74,13 +74,13 @@ export async function runGateway(options: GatewayOptions, logger: Logger): Promi
     isStopping: () => state === 'stopping',
   });
   const pair = options.tls && (await readPair(options.tls));
-  const servers = options.listen.map(() => createDoor(forwarder, timeouts, pair));
+  const servers = options.listen.map(() => mainDoor(forwarder, timeouts, pair, logger));
   metrics.watch({ upstreams, tunnels, connections: () => countAll(servers) });
   const status = (): GatewayStatus => {
     const { routes, error } = table.status;
     return { version, ready: state === 'running' && routes !== null, routes, error };
   };
-  const admin = new Admin({ metrics, status });
+  const admin = new Admin({ metrics, status, logger });
   const following = new AbortController();
   const close = async (graceMs: number) => {
     tunnels.close();
@@ -123,25 +123,25 @@ export async function runGateway(options: GatewayOptions, logger: Logger): Promi
   }
 }
 
-function createDoor(
+function mainDoor(
   forwarder: Forwarder,
   timeouts: GatewayOptions['timeouts'],
-  pair: TlsPair | undefined,
+  tls: TlsPair | undefined,
+  logger: Logger,
 ): Server | https.Server {
-  const options = {
-    ...serverOptions(timeouts),
-    keepAlive: true,
-    // Whatever else a client would like to speak on this connection, it gets an answer in HTTP/1.1.
-    shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade?.trim().toLowerCase() === 'websocket',
-  };
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => forwarder.request(request, response);
-  const server =
-    pair === undefined ? http.createServer(options, onRequest) : https.createServer({ ...options, ...pair }, onRequest);
-  // The server behind decides whether it wants the body.
-  server.on('checkContinue', onRequest);
-  server.on('upgrade', (request, socket, head) => void forwarder.upgrade(request, socket, head));
-  server.on('clientError', refuse);
-  return server;
+  const handle = (request: IncomingMessage, response: ServerResponse) => forwarder.request(request, response);
+  return createDoor({
+    ...{ handle, logger, tls },
+    options: {
+      ...serverOptions(timeouts),
+      keepAlive: true,
+      // Whatever else a client would like to speak on this connection, it gets an answer in HTTP/1.1.
+      shouldUpgradeCallback: ({ headers }) => headers.upgrade?.trim().toLowerCase() === 'websocket',
+    },
+    // The server behind decides whether it wants the body.
+    awaitsContinue: handle,
+    upgrade: (request, response, head) => forwarder.upgrade(request, response, head),
+  });
 }
 
 async function countAll(servers: readonly (Server | https.Server)[]): Promise<number> {

@@ -1,5 +1,5 @@
 /** Bytes from one stream to another, never faster than they are taken. */
-import type { IncomingMessage, OutgoingMessage } from 'node:http';
+import { type IncomingMessage, type OutgoingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
 
 /**
  * Passes a body on, its trailers and its end too. What `from` does when it breaks is the caller's business. The function
@@ -24,8 +24,22 @@ export function pump(from: IncomingMessage, to: OutgoingMessage, onBytes: (bytes
   };
 }
 
+/** What of the trailers can be written again: one parser takes what another would not send. */
 function pairsOf(raw: readonly string[]): [name: string, value: string][] {
   const pairs: [string, string][] = [];
-  for (let at = 0; at + 1 < raw.length; at += 2) pairs.push([raw[at] ?? '', raw[at + 1] ?? '']);
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const [name = '', value = ''] = [raw[at], raw[at + 1]];
+    if (isSendable(name, value)) pairs.push([name, value]);
+  }
   return pairs;
+}
+
+function isSendable(name: string, value: string): boolean {
+  try {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -2,13 +2,12 @@
  * The admin port: `/livez`, `/readyz`, `/metrics`, `/status`. Ready means that databases answer and a configuration is
  * loaded; an ill storage shows in `/readyz?verbose` and gates nothing, since taking the server away heals no disk.
  */
-import { createServer, type Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Koa from 'koa';
 import type { ServerStatus } from '../../crds/index.ts';
 import { type BinaryCache, type Caches, lineOf } from '../cache/index.ts';
-import { type Listen, listenOn } from '../wire/index.ts';
+import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface AdminInit {
@@ -19,6 +18,9 @@ export interface AdminInit {
   readonly ready: () => boolean;
   readonly version: string;
 }
+
+const TEXT = 'text/plain; charset=utf-8';
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 interface Check {
   readonly name: string;
@@ -32,28 +34,10 @@ export class AdminServer {
   readonly #server: Server;
 
   constructor(init: AdminInit) {
-    const app = new Koa();
-    app.silent = true;
-    app.use(async (ctx) => {
-      switch (ctx.path) {
-        case '/livez':
-          ctx.body = 'ok\n';
-          return;
-        case '/readyz':
-          return readyz(init, ctx);
-        case '/metrics':
-          ctx.type = init.metrics.registry.contentType;
-          ctx.body = await init.metrics.registry.metrics();
-          return;
-        case '/status':
-          ctx.body = await status(init);
-          return;
-        default:
-          ctx.status = 404;
-          ctx.body = 'not found: /livez, /readyz, /metrics, /status\n';
-      }
+    this.#server = createDoor({
+      logger: init.metrics.logger,
+      handle: (request, response) => answer(init, request.url ?? '/', response),
     });
-    this.#server = createServer(app.callback());
   }
 
   listen(on: Listen): Promise<AddressInfo> {
@@ -68,13 +52,29 @@ export class AdminServer {
   }
 }
 
-async function readyz(init: AdminInit, ctx: Koa.Context): Promise<void> {
+async function answer(init: AdminInit, url: string, response: ServerResponse): Promise<void> {
+  switch (rawPath(url)) {
+    case '/livez':
+      return sendWhole(response, 200, TEXT, 'ok\n');
+    case '/readyz':
+      return readyz(init, rawQuery(url).has('verbose'), response);
+    case '/metrics': {
+      const { registry } = init.metrics;
+      return sendWhole(response, 200, registry.contentType, await registry.metrics());
+    }
+    case '/status':
+      return sendWhole(response, 200, JSON_TYPE, JSON.stringify(await status(init)));
+    default:
+      return sendWhole(response, 404, TEXT, 'not found: /livez, /readyz, /metrics, /status\n');
+  }
+}
+
+async function readyz(init: AdminInit, isVerbose: boolean, response: ServerResponse): Promise<void> {
   const checks = await runChecks(init);
   const ready = checks.every((check) => check.ok || !check.gates);
-  ctx.status = ready ? 200 : 503;
-  const verbose = 'verbose' in ctx.query;
   const lines = checks.map((check) => `[${check.ok ? '+' : check.gates ? '-' : '!'}] ${check.name}: ${check.text}`);
-  ctx.body = `${[...(verbose ? lines : []), ready ? 'ready' : 'not ready'].join('\n')}\n`;
+  const text = [...(isVerbose ? lines : []), ready ? 'ready' : 'not ready'].join('\n');
+  sendWhole(response, ready ? 200 : 503, TEXT, `${text}\n`);
 }
 
 async function runChecks(init: AdminInit): Promise<Check[]> {

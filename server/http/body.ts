@@ -5,8 +5,9 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
-import type { Turns } from '../wire/index.ts';
+import { foreignCoding, isForeignlyCoded, type Turns } from '../wire/index.ts';
 import type { Doors } from './context.ts';
+import { JsonBounds } from './json-bounds.ts';
 
 /** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
 const waiting = new WeakSet<IncomingMessage>();
@@ -22,16 +23,34 @@ export interface BodyLimits {
   readonly received: (bytes: number) => void;
   /** Where the body has to wait until there is room for it in memory; its client sends nothing meanwhile. */
   readonly turns?: Turns | undefined;
+  /** Time for the whole of a small body: a byte now and then must not keep a connection for ever. */
+  readonly totalMs?: number | undefined;
+  /** Whether a Content-Encoding is refused: no Cachix client sends one. */
+  readonly isPlain?: boolean;
 }
 
-/** The limits of every body. Those of pushes wait for their turn too, which nobody without a token may take. */
-export function bodyLimits({ metrics, timeouts }: Doors): BodyLimits {
-  return {
+export interface Limits {
+  /** Of NARs, parts and logs, however long they take. They wait for their turn, which nobody without a token may take. */
+  readonly push: BodyLimits;
+  /** Of narinfos, listings and JSON. */
+  readonly small: BodyLimits;
+}
+
+/** The limits of all bodies. */
+export function bodyLimits({ metrics, timeouts, turns }: Doors): Limits {
+  const every: BodyLimits = {
     idleMs: timeouts.idleBodyMs,
     received(bytes) {
       metrics.bytesReceived += bytes;
     },
   };
+  return { push: { ...every, turns }, small: { ...every, totalMs: timeouts.smallBodyMs } };
+}
+
+/** The same for routes of the Cachix API. */
+export function plainLimits(doors: Doors): Limits {
+  const { push, small } = bodyLimits(doors);
+  return { push: { ...push, isPlain: true }, small: { ...small, isPlain: true } };
 }
 
 /** The bytes as they come over the wire. @throws CacheError TimedOut, Incomplete */
@@ -44,6 +63,7 @@ async function* rawBody(
   // A reader that is left in the middle ends with its request.
   if (endTurn !== undefined) request.once('close', endTurn);
   if (waiting.delete(request)) response.writeContinue();
+  const endsAt = performance.now() + (limits.totalMs ?? Number.POSITIVE_INFINITY);
   let timer: NodeJS.Timeout | undefined;
   let late = false;
   const restart = () => {
@@ -60,10 +80,13 @@ async function* rawBody(
     for await (const piece of request.iterator({ destroyOnReturn: false })) {
       clearTimeout(timer);
       limits.received(piece.length);
+      // Looked at here alone: one who sends nothing at all meets the other limit.
+      if (performance.now() > endsAt) throw tooSlow(limits.totalMs);
       yield piece;
       restart();
     }
   } catch (error) {
+    if (error instanceof CacheError) throw error;
     if (late) throw new CacheError('TimedOut', `no data for ${Math.round(limits.idleMs / 1000)} seconds`);
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
@@ -72,13 +95,36 @@ async function* rawBody(
   }
 }
 
+function tooSlow(totalMs = 0): CacheError {
+  return new CacheError('TimedOut', `a body of this kind has ${Math.round(totalMs / 1000)} seconds to arrive`);
+}
+
 /** The body with its Content-Encoding undone. @throws CacheError Unsupported, Invalid */
-export function bodyOf(request: IncomingMessage, response: ServerResponse, limits: BodyLimits): Body {
+export function bodyOf(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limits: BodyLimits & { readonly maxBytes?: number },
+): Body {
+  if (isForeignlyCoded(request)) throw new CacheError('Unsupported', foreignCoding.text);
   const encoding = contentEncoding(request);
+  if (encoding !== undefined && limits.isPlain)
+    throw new CacheError(
+      'Unsupported',
+      `Content-Encoding ${encoding} is not possible here: neither client nor proxy may encode this body`,
+    );
   const raw = rawBody(request, response, limits);
-  const body = encoding === undefined ? raw : decodeBody(encoding, raw);
+  const body = encoding === undefined ? raw : decodeBody(encoding, raw, { ...limits, signal: goneSignal(request) });
   begun.set(request, body[Symbol.asyncIterator]());
   return body;
+}
+
+/** Aborted when the client has gone. */
+function goneSignal(request: IncomingMessage): AbortSignal {
+  const gone = new AbortController();
+  const leave = () => gone.abort(new CacheError('Incomplete', 'the client has gone'));
+  if (request.destroyed) leave();
+  else request.once('close', leave);
+  return gone.signal;
 }
 
 const begun = new WeakMap<IncomingMessage, AsyncIterator<Uint8Array>>();
@@ -106,13 +152,19 @@ export function declaredBytes(request: IncomingMessage): number | undefined {
   return header === undefined || contentEncoding(request) !== undefined ? undefined : Number(header);
 }
 
-/** A whole small body. @throws CacheError TooLarge */
+export interface WholeLimits extends BodyLimits {
+  readonly maxBytes: number;
+  /** Sees each piece as it arrives, and throws where nothing that follows could mend it. */
+  readonly look?: (piece: Uint8Array) => void;
+}
+
+/** A whole small body. @throws CacheError TooLarge, and what `look` throws */
 export async function readWhole(
   request: IncomingMessage,
   response: ServerResponse,
-  limits: BodyLimits & { maxBytes: number },
+  limits: WholeLimits,
 ): Promise<Buffer> {
-  const { maxBytes } = limits;
+  const { maxBytes, look } = limits;
   const tooLarge = () => new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
   if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge();
   const pieces: Uint8Array[] = [];
@@ -120,22 +172,34 @@ export async function readWhole(
   for await (const piece of bodyOf(request, response, limits)) {
     size += piece.length;
     if (size > maxBytes) throw tooLarge();
+    look?.(piece);
     pieces.push(piece);
   }
+  // Said of each alike: what was sent is not what is missing.
+  if (size === 0) throw new CacheError('Invalid', 'the body is empty: if something was sent, a proxy has dropped it');
   return Buffer.concat(pieces, size);
 }
 
-/** JSON, whatever Content-Type says. @throws CacheError Invalid */
+/** Bytes that will come; undefined where they come in chunks and only their end tells. */
+export function arrivingBytes({ headers }: IncomingMessage): number | undefined {
+  return headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : undefined;
+}
+
+/** A JSON object, whatever Content-Type says. @throws CacheError Invalid, TooLarge */
 export async function readJson(
   request: IncomingMessage,
   response: ServerResponse,
   limits: BodyLimits & { maxBytes: number },
 ): Promise<unknown> {
-  const text = (await readWhole(request, response, limits)).toString('utf8');
+  const bounds = new JsonBounds();
+  const body = await readWhole(request, response, { ...limits, look: (piece) => bounds.write(piece) });
   try {
-    return JSON.parse(text);
+    return JSON.parse(body.toString('utf8'));
   } catch {
-    throw new CacheError('Invalid', 'the body is not JSON');
+    throw new CacheError(
+      'Invalid',
+      `the ${body.length} bytes of the body are not JSON: if there were more, a proxy has cut them off`,
+    );
   }
 }
 

@@ -5,19 +5,21 @@
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
 import { demand } from './access.ts';
-import { bodyLimits, bodyOf, declaredBytes, readJson } from './body.ts';
+import { bodyOf, declaredBytes, plainLimits, readJson, readWhole } from './body.ts';
 import { arrival, type Context, type Doors } from './context.ts';
+import { HashList } from './hash-list.ts';
 import type { Route } from './routes.ts';
 
 /** 65 536 hashes of 32 characters with quotes and commas are 2.3 MiB. */
 const BULK_BYTES_PER_HASH = 64;
-const SMALL_JSON_BYTES = 4 * 1024 * 1024;
+const KEY_JSON_BYTES = 64 * 1024;
+/** A path with some thousand references. */
+const CLAIM_JSON_BYTES = 1024 * 1024;
 
 /** Routes whose path is inside the cache. */
 export function cachixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const { push, small } = plainLimits(doors);
 
   routes.push({
     name: 'cache-info',
@@ -45,11 +47,13 @@ export function cachixRoutes(doors: Doors): Route[] {
     handle: async (ctx) => {
       const cache = allowed(ctx, 'Read');
       const { maxQueryHashes } = cache.plan.limits;
-      const hashes = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH });
-      if (!isTexts(hashes)) throw new CacheError('Invalid', 'expected a JSON list of store path hashes');
-      if (hashes.length > maxQueryHashes)
-        throw new CacheError('TooLarge', `at most ${maxQueryHashes} hashes in one query`);
-      sendJson(ctx, await cache.paths.missing(hashes));
+      const list = new HashList(maxQueryHashes);
+      await readWhole(ctx.req, ctx.res, {
+        ...small,
+        maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH,
+        look: (piece) => list.write(piece),
+      });
+      sendJson(ctx, await cache.paths.missing(list.end()));
     },
   });
 
@@ -71,7 +75,7 @@ export function cachixRoutes(doors: Doors): Route[] {
     pattern: /^\/key$/,
     handle: async (ctx) => {
       const cache = allowed(ctx, 'Admin');
-      const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES });
+      const body = await readJson(ctx.req, ctx.res, { ...small, maxBytes: KEY_JSON_BYTES });
       const publicKey = isRecord(body) ? body.publicKey : undefined;
       if (typeof publicKey !== 'string') throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes');
       await cache.registerKey(publicKey);
@@ -100,7 +104,7 @@ export function cachixRoutes(doors: Doors): Route[] {
     pattern: /^\/([^/]+)\.narinfo$/,
     handle: async (ctx, hashPart = '') => {
       const cache = allowed(ctx, 'Write');
-      const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...idle, maxBytes: SMALL_JSON_BYTES }));
+      const claim = parseNarInfoCreate(await readJson(ctx.req, ctx.res, { ...small, maxBytes: CLAIM_JSON_BYTES }));
       if (!isHashPart(hashPart) || claim.hashPart !== hashPart)
         throw new CacheError('Invalid', 'cStoreHash is not the hash in the URL');
       await cache.nars.publishClaim(claim);
@@ -163,8 +167,4 @@ export function sendJson(ctx: Context, value: unknown): void {
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isTexts(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }

@@ -15,8 +15,7 @@ const PUSH = '/push';
 /** Routes inside a cache, for its own host and for `/api/v1/cache/<cache>` alike. */
 export function nixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const { push, small } = bodyLimits(doors);
 
   routes.push({
     name: 'nix-cache-info',
@@ -33,7 +32,7 @@ export function nixRoutes(doors: Doors): Route[] {
         return;
       }
       demandWrite(ctx, doors);
-      const text = (await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: 64 * 1024 })).toString('utf8');
+      const text = (await readWhole(ctx.req, ctx.res, { ...small, maxBytes: 64 * 1024 })).toString('utf8');
       const { storeDir } = parseCacheInfo(text);
       if (storeDir !== STORE_DIR) throw new CacheError('Conflict', `this cache is for ${STORE_DIR}, not ${storeDir}`);
       ctx.body = '';
@@ -49,7 +48,7 @@ export function nixRoutes(doors: Doors): Route[] {
       const cache = demandWrite(ctx, doors);
       if (!isHashPart(hashPart))
         throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
-      const body = await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: cache.plan.limits.maxNarInfoBytes });
+      const body = await readWhole(ctx.req, ctx.res, { ...small, maxBytes: cache.plan.limits.maxNarInfoBytes });
       await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
       ctx.body = '';
     },
@@ -88,7 +87,9 @@ export function nixRoutes(doors: Doors): Route[] {
         );
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
-      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, push), {
+      // A log may be as long as a build takes.
+      const totalMs = auxiliary.route === 'log' ? undefined : small.totalMs;
+      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, { ...push, maxBytes, totalMs }), {
         maxBytes,
         declaredBytes: declaredBytes(ctx.req),
       });

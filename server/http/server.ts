@@ -1,7 +1,7 @@
 /** A listening HTTP server: hot reads first, koa for the rest. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { closeServer, type Listen, listenOn, refuse, serverOptions } from '../wire/index.ts';
+import { closeServer, createDoor, type Listen, listenOn, serverOptions } from '../wire/index.ts';
 import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
 import type { Doors } from './context.ts';
@@ -23,16 +23,18 @@ export class HttpServer {
   constructor(doors: Doors, listen: CacheListen) {
     const front = new Front({ caches: doors.caches, urls: doors.urls, bound: listen.cache });
     const app = createApp(doors, front).callback();
-    const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-      if (!hotRead(doors, front, request, response)) void app(request, response);
-    };
+    const handle = (request: IncomingMessage, response: ServerResponse) =>
+      hotRead(doors, front, request, response) ? undefined : app(request, response);
     this.#listen = listen;
-    this.#server = createServer(serverOptions(doors.timeouts), onRequest);
-    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-      awaitsContinue(request);
-      onRequest(request, response);
+    this.#server = createDoor({
+      handle,
+      logger: doors.logger,
+      options: serverOptions(doors.timeouts),
+      awaitsContinue: (request, response) => {
+        awaitsContinue(request);
+        return handle(request, response);
+      },
     });
-    this.#server.on('clientError', refuse);
   }
 
   listen(): Promise<AddressInfo> {

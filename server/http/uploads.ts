@@ -10,21 +10,20 @@ import {
   verifyPart,
 } from '../cache/index.ts';
 import { compressionOfCachixQuery } from '../nix/index.ts';
-import { type BodyLimits, bodyLimits, bodyOf, contentEncoding, drain, readJson } from './body.ts';
+import { arrivingBytes, type BodyLimits, bodyOf, drain, plainLimits, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
 import { arrival, type Context, type Doors } from './context.ts';
 import type { Route } from './routes.ts';
 
 const PART_KEY = 'part urls 1';
 const URL_JSON_BYTES = 64 * 1024;
-/** 10 000 parts of about 60 bytes, and a path with many references. */
-const COMPLETE_JSON_BYTES = 8 * 1024 * 1024;
+/** 10 000 parts of about 70 bytes, and a path with some thousand references. */
+const COMPLETE_JSON_BYTES = 2 * 1024 * 1024;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function uploadRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
-  const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const { push, small } = plainLimits(doors);
 
   routes.push({
     name: 'upload-create',
@@ -48,7 +47,7 @@ export function uploadRoutes(doors: Doors): Route[] {
       const cache = allowed(ctx, 'Write');
       const uploadId = uploadIdOf(ctx, id);
       const part = partNumber(ctx.query.partNumber);
-      const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: URL_JSON_BYTES });
+      const body = await readJson(ctx.req, ctx.res, { ...small, maxBytes: URL_JSON_BYTES });
       const md5 = md5Of(isRecord(body) ? body.contentMD5 : undefined, 'contentMD5');
       const { url, expiresAt } = await cache.uploads.grant(id, uploadId, part, md5);
       if (url !== undefined) {
@@ -90,16 +89,9 @@ export function uploadRoutes(doors: Doors): Route[] {
       const header = ctx.get('content-md5');
       if (header !== '' && md5Of(header, 'Content-MD5') !== grant.md5)
         throw new CacheError('Invalid', 'Content-MD5 is not the one that this URL was made for');
-      const length = ctx.req.headers['content-length'];
-      if (length === undefined || contentEncoding(ctx.req) !== undefined)
-        throw new CacheError('Invalid', 'a part needs a Content-Length and no Content-Encoding');
+      const size = arrivingBytes(ctx.req);
       const body = bodyOf(ctx.req, ctx.res, push);
-      const etag = await cache.uploads.putPart(
-        id,
-        uploadId,
-        { number: grant.part, size: Number(length), md5: grant.md5 },
-        body,
-      );
+      const etag = await cache.uploads.putPart(id, uploadId, { number: grant.part, size, md5: grant.md5 }, body);
       await drain(body);
       ctx.set('ETag', `"${etag}"`);
       ctx.body = '';
@@ -113,7 +105,7 @@ export function uploadRoutes(doors: Doors): Route[] {
     handle: async (ctx, id) => {
       const cache = allowed(ctx, 'Write');
       const uploadId = uploadIdOf(ctx, id);
-      const [parts, claim] = await readCompletion(ctx, idle).catch(async (error: unknown) => {
+      const [parts, claim] = await readCompletion(ctx, small).catch(async (error: unknown) => {
         // Nobody will complete this upload: the client begins again with a new one, and never sends an abort.
         if (isRefusal(error)) await cache.uploads.abort(id, uploadId);
         throw error;
@@ -144,8 +136,8 @@ function uploadIdOf(ctx: Context, id: string): string {
   return text(ctx.query.uploadId);
 }
 
-async function readCompletion(ctx: Context, idle: BodyLimits): Promise<[PartClaim[], PathClaim]> {
-  const body = await readJson(ctx.req, ctx.res, { ...idle, maxBytes: COMPLETE_JSON_BYTES });
+async function readCompletion(ctx: Context, small: BodyLimits): Promise<[PartClaim[], PathClaim]> {
+  const body = await readJson(ctx.req, ctx.res, { ...small, maxBytes: COMPLETE_JSON_BYTES });
   if (!isRecord(body)) throw new CacheError('Invalid', 'expected an object with parts and narInfoCreate');
   return [partClaims(body.parts), parseNarInfoCreate(body.narInfoCreate)];
 }

@@ -49,6 +49,12 @@ export function rawPath(url: string): string {
   return end < 0 ? path : path.slice(0, end);
 }
 
+/** Query of a request line. A name that comes twice has its last value. */
+export function rawQuery(url: string): ReadonlyMap<string, string> {
+  const start = url.indexOf('?');
+  return new Map(start < 0 ? [] : new URLSearchParams(url.slice(start)));
+}
+
 /** `Host` without its port, lower case, without a final dot. */
 export function hostnameOf(host: string): string {
   return host.replace(/:\d*$/, '').replace(/\.$/, '').toLowerCase();

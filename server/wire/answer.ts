@@ -28,6 +28,11 @@ export function sendText(request: IncomingMessage, response: ServerResponse, ans
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
+/** A whole answer of any type: what the admin ports say. */
+export function sendWhole(response: ServerResponse, status: number, type: string, text: string): void {
+  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text);
+}
+
 /** What every miss looks like; made once, since misses outnumber hits. */
 const NOT_FOUND = Buffer.from('not found\n');
 const NOT_FOUND_HEADERS = [
@@ -42,6 +47,17 @@ const NOT_FOUND_HEADERS = [
 export function sendMiss(request: IncomingMessage, response: ServerResponse): void {
   response.writeHead(404, NOT_FOUND_HEADERS);
   response.end(request.method === 'HEAD' ? undefined : NOT_FOUND);
+}
+
+/**
+ * A body in a transfer coding that nobody here undoes: whoever reads it next may read it otherwise. No 501, since nix before
+ * 2.33.2 hangs on a 5xx to a PUT.
+ */
+export const foreignCoding: Answer = { status: 415, text: 'Transfer-Encoding: only chunked is possible here' };
+
+export function isForeignlyCoded({ headers }: IncomingMessage): boolean {
+  const coding = headers['transfer-encoding'];
+  return coding !== undefined && coding.trim().toLowerCase() !== 'chunked';
 }
 
 export function hasBody({ headers }: IncomingMessage): boolean {

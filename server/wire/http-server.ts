@@ -1,12 +1,14 @@
 /** Servers of `node:http` with the bounds that every door of ours has. */
-import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { type IncomingMessage, type Server, type ServerOptions, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 
 export interface Timeouts {
   /** Until the headers of a request are there. */
   readonly headersMs: number;
   /** Without a byte of a request's body. */
   readonly idleBodyMs: number;
+  /** For all of a small body: a narinfo, a listing, a JSON text. */
+  readonly smallBodyMs: number;
   /** Without a byte of an answer taken: a reader that stands still holds a file open. nix stalls for up to 300 s. */
   readonly idleResponseMs: number;
   /** Between two requests on a connection. cachix pools connections for 30 s, nix compresses for longer. */
@@ -16,6 +18,7 @@ export interface Timeouts {
 export const defaultTimeouts: Timeouts = {
   headersMs: 60_000,
   idleBodyMs: 60_000,
+  smallBodyMs: 300_000,
   idleResponseMs: 600_000,
   keepAliveMs: 75_000,
 };
@@ -51,12 +54,24 @@ const REFUSALS: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 };
 
+/** The answer that a connection has yet to carry: a property of a server's sockets that their types do not know. */
+export function pendingAnswer(socket: Duplex): ServerResponse | undefined {
+  const pending: unknown = Reflect.get(socket, '_httpMessage');
+  return pending instanceof ServerResponse ? pending : undefined;
+}
+
+/** A client that was refused and does not close its end is cut off after so long. */
+const REFUSED_MS = 30_000;
+
 /** What Node's parser does not take: smuggled or broken requests, headers that never end. */
-export function refuse(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+export function refuse(error: Error & { code?: string }, socket: Duplex): void {
+  // In the middle of an answer a refusal would be taken for its bytes.
+  if (!socket.writable || error.code === 'ECONNRESET' || pendingAnswer(socket)?.headersSent) {
     socket.destroy();
     return;
   }
   const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  const timer = setTimeout(() => socket.destroy(), REFUSED_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
 }

@@ -8,11 +8,23 @@ export {
   type OwnHost,
   ownHostOf,
   rawPath,
+  rawQuery,
 } from './address.ts';
-export { type Answer, hasBody, linger, outlive, sendMiss, sendText } from './answer.ts';
+export {
+  type Answer,
+  foreignCoding,
+  hasBody,
+  isForeignlyCoded,
+  linger,
+  outlive,
+  sendMiss,
+  sendText,
+  sendWhole,
+} from './answer.ts';
 export { tokenOf } from './credentials.ts';
+export { createDoor, type DoorInit } from './door.ts';
 export { AddressError } from './errors.ts';
-export { closeServer, defaultTimeouts, refuse, serverOptions, type Timeouts } from './http-server.ts';
+export { closeServer, defaultTimeouts, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
 export { plainAddress, type Scheme, TrustedProxies } from './proxies.ts';

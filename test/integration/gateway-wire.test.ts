@@ -276,7 +276,7 @@ describe('through a gateway', () => {
 
     it('with a coding of the body that nobody undoes are refused', async () => {
       const bytes = `${start}Transfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n0\r\n\r\n`;
-      assert.deepEqual((await exchange(gateway.port, bytes)).statuses, [501]);
+      assert.deepEqual((await exchange(gateway.port, bytes)).statuses, [415]);
       assert.equal(upstream.seen.length, 0);
     });
 

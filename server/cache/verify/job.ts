@@ -8,6 +8,7 @@ import type { Claim, VerifyRequest } from './messages.ts';
 import { NarSink, SizeLimit } from './nar-sink.ts';
 import { Pieces } from './pieces.ts';
 import { compressionOf, SMALL_FILE_BYTES, verifySmall } from './small.ts';
+import { checkYield } from './yield.ts';
 
 const READ_BYTES = 256 * 1024;
 // Real NARs stay below: a file of zeros gives 32 000 to 1 with zstd, a source tree 4 to 1.
@@ -150,6 +151,7 @@ export class Job {
   async *#hashed(file: AsyncIterable<Buffer>, compression: Compression): AsyncGenerator<Buffer> {
     for await (const chunk of file) {
       this.#readBytes += chunk.length;
+      checkYield(this.#readBytes, this.#sink.size);
       if (compression !== 'none') this.#fileHash.update(chunk);
       yield chunk;
     }

@@ -47,6 +47,8 @@ export async function* throughProgram(source: AsyncIterable<Buffer>, decoder: Pr
   const complaint = firstBytes(running.stderr);
   // Each is awaited below, unless another fails first: its own failure must not count as unhandled.
   for (const promise of [closed, feeding, complaint]) promise.catch(() => {});
+  // Whoever sent the data has gone, or sent too much of it.
+  feeding.catch(() => running.kill('SIGKILL'));
   try {
     for await (const chunk of bigChunks(running.stdout)) yield chunk;
     await feeding;

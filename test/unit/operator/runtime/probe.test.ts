@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Metrics, Probe } from '../../../../operator/runtime/index.ts';
 
@@ -9,7 +10,12 @@ describe('the probes', () => {
   beforeEach(async () => {
     Object.assign(informer, { hasSynced: true, idleForMs: 0 });
     // Whatever a slow machine does to the event loop is not what is tested.
-    const init = { informers: [informer], metrics: new Metrics(new Registry(), 'test'), maxLagMs: 60_000 };
+    const init = {
+      informers: [informer],
+      metrics: new Metrics(new Registry(), 'test'),
+      logger: pino({ level: 'silent' }),
+      maxLagMs: 60_000,
+    };
     probe = new Probe(init);
     const { port } = await probe.listen('127.0.0.1', 0);
     url = `http://127.0.0.1:${port}`;

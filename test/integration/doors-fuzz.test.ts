@@ -1,0 +1,120 @@
+// Every door of every process is tried with requests that are put together and broken at random. Seconds of it; a minute with
+// NARWHAL_LONG=1, from another seed each time. NARWHAL_FUZZ_SEED brings a run back.
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Fuzzer, poke } from '../support/fuzz.ts';
+import { TestGateway } from '../support/gateway.ts';
+import { TestServer } from '../support/server.ts';
+import { logFile, onFreePort, ServerProcess } from '../support/server-process.ts';
+import { TOKEN } from '../tables/door-requests.ts';
+
+const OPERATOR = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+const isLong = process.env.NARWHAL_LONG === '1';
+const SEED = Number(process.env.NARWHAL_FUZZ_SEED ?? (isLong ? randomInt(2 ** 31) : 12));
+const BATCH = 50;
+const BATCHES = 12;
+const LONG_MS = 60_000;
+
+interface Door {
+  readonly name: string;
+  readonly port: number;
+  /** Where the process says that it lives. */
+  readonly livez: string;
+  readonly pid: number;
+}
+
+const portOf = (url: string) => Number(new URL(url).port);
+
+/** An operator whose API server is away: its probes answer all the same. */
+async function startOperator(folder: string): Promise<{ process: ServerProcess; url: string }> {
+  const kubeconfig = path.join(folder, 'kubeconfig');
+  const cluster = { server: 'https://127.0.0.1:1' };
+  const context = { cluster: 'c', user: 'u' };
+  await writeFile(
+    kubeconfig,
+    JSON.stringify({
+      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'c' },
+      clusters: [{ name: 'c', cluster }],
+      users: [{ name: 'u', user: { token: 'none' } }],
+      contexts: [{ name: 'c', context }],
+    }),
+  );
+  return onFreePort(async (port) => {
+    const words = ['--namespace', 'fuzz', '--image', 'narwhal:test', '--listen', `127.0.0.1:${port}`];
+    const operator = new ServerProcess({
+      words: [process.execPath, OPERATOR, 'run', ...words],
+      env: { PATH: process.env.PATH, HOME: folder, KUBECONFIG: kubeconfig },
+      log: logFile(folder, 'operator'),
+    });
+    const url = `http://127.0.0.1:${port}`;
+    await operator.untilReady(() => fetch(`${url}/livez`));
+    return { process: operator, url };
+  });
+}
+
+describe('no input ends a process', function () {
+  this.timeout(isLong ? 5 * LONG_MS : 120_000);
+  let folder: string;
+  let server: TestServer;
+  let gateway: TestGateway;
+  let operator: ServerProcess;
+  let doors: Door[];
+  let token: string;
+
+  before(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-fuzz-'));
+    // A line for each request at level debug could hold a token that a broken request has in its address.
+    const args = ['--log-level', 'info', '--trusted-proxies', '127.0.0.0/8,fe80::/10'];
+    server = await TestServer.start({ args });
+    gateway = await TestGateway.start({ table: { caches: { main: { url: server.url } } }, args });
+    const started = await startOperator(folder);
+    operator = started.process;
+    token = await server.token();
+    const ofServer = { livez: `${server.adminUrl}/livez`, pid: server.pid };
+    const ofGateway = { livez: `${gateway.adminUrl}/livez`, pid: gateway.pid };
+    doors = [
+      { name: "the server's", port: server.port, ...ofServer },
+      { name: "the server's admin port", port: portOf(server.adminUrl), ...ofServer },
+      { name: "the gateway's", port: gateway.port, ...ofGateway },
+      { name: "the gateway's admin port", port: portOf(gateway.adminUrl), ...ofGateway },
+      { name: "the operator's probes", port: portOf(started.url), livez: `${started.url}/livez`, pid: operator.pid },
+    ];
+  });
+  after(async () => {
+    await Promise.all([gateway?.remove(), server?.remove(), operator?.stop('SIGKILL')]);
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  async function batch(door: Door, fuzzer: Fuzzer): Promise<void> {
+    const inputs = Array.from({ length: BATCH }, () => fuzzer.next());
+    const answers = await Promise.all(inputs.map((input) => poke(door.port, input.replaceAll(TOKEN, token))));
+    const said = `NARWHAL_FUZZ_SEED=${SEED}; one of these at the door of ${door.name}:\n${inputs.map((input) => JSON.stringify(input)).join('\n')}`;
+    const livez = await fetch(door.livez).then(
+      ({ status }) => status,
+      (error: unknown) => error,
+    );
+    assert.equal(livez, 200, said);
+    assert.ok(process.kill(door.pid, 0), said);
+    for (const [index, answer] of answers.entries()) {
+      const input = inputs[index] ?? '';
+      // A fault that was caught is a fault all the same.
+      assert.doesNotMatch(answer, /^HTTP\/1\.1 500 /m, `NARWHAL_FUZZ_SEED=${SEED}: ${JSON.stringify(input)}`);
+      fuzzer.learn(door.name, input, answer);
+    }
+  }
+
+  it('at any door, and none is a fault of the server', async () => {
+    const until = performance.now() + LONG_MS;
+    await Promise.all(
+      doors.map(async (door, index) => {
+        const fuzzer = new Fuzzer(SEED + index);
+        for (let round = 0; isLong ? performance.now() < until : round < BATCHES; round++) await batch(door, fuzzer);
+      }),
+    );
+    assert.equal((await fetch(`${gateway.url}/api/v1/cache/main/nix-cache-info`)).status, 200);
+  });
+});
