@@ -57,7 +57,7 @@ export class LocalParts implements RemoteUploads {
     const md5 = createHash('md5');
     let size = 0;
     try {
-      const file = await open(draft, 'wx', 0o644);
+      const file = await open(draft, 'wx');
       try {
         for await (const piece of body) {
           md5.update(piece);

@@ -62,7 +62,7 @@ export function parseMarker(text: string): Marker | 'foreign' {
 export async function writeMarker(root: string, marker: Marker, isShared: boolean): Promise<void> {
   await mkdir(root, { recursive: true });
   const draft = path.join(root, isShared ? `${MARKER_DRAFT}.${randomUUID()}` : MARKER_DRAFT);
-  const file = await open(draft, 'w', 0o644);
+  const file = await open(draft, 'w');
   try {
     await file.writeFile(`${JSON.stringify(marker)}\n`);
     await file.sync();
