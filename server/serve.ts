@@ -117,11 +117,11 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
 }
 
 /** Checks manifests for this server. @throws ConfigurationError with all mistakes */
-export function load({ sources, secrets }: Configuration, logger: Logger): Documents {
+export function load({ given, sources, secrets }: Configuration, logger: Logger): Documents {
   const { documents, errors, notes } = loadManifests(sources, { target: 'server', mounted: secrets });
   for (const note of notes) logger.info(note);
   if (errors.length > 0) throw new ConfigurationError(errors.map(formatManifestError).join('\n'));
   if (documents.binaryCaches.length === 0)
-    throw new ConfigurationError(`no BinaryCache in ${sources.map((it) => it.file).join(', ') || 'the given folders'}`);
+    throw new ConfigurationError(`no BinaryCache in ${given.join(', ')}; write one, or name another with -f`);
   return documents;
 }

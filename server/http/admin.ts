@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import type { ServerStatus } from '../../crds/index.ts';
 import { type BinaryCache, type Caches, lineOf } from '../cache/index.ts';
+import { DatabaseError } from '../metadata/index.ts';
 import { type Listen, listenOn } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -124,6 +125,8 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
     if (free === undefined || free >= LEAST_FREE_BYTES) return undefined;
     return { isAway: false, text: `the disk of the database is full: ${free} bytes are free` };
   } catch (error) {
+    // What memory and the sound part of the file hold is served on: taking the server away would end that too.
+    if (error instanceof DatabaseError && error.code === 'Damaged') return { isAway: false, text: error.message };
     return { isAway: true, text: `the database does not answer: ${error instanceof Error ? error.message : error}` };
   }
 }

@@ -24,9 +24,15 @@ export function isOwn(found: Marker | 'foreign', own: Marker): boolean {
   return found !== 'foreign' && found.cacheId === own.cacheId && found.storage === own.storage;
 }
 
+/** Why a storage whose marker is not ours cannot be used. @param file where the marker lies */
+export function foreignText(place: string, file: string, found: Marker | 'foreign', own: Marker): string {
+  if (found !== 'foreign') return `${place} belongs to ${ownerOf(found)} (see ${file})`;
+  const line = JSON.stringify(own);
+  return `${file} is no marker of a storage: damaged, or another program's; if the bytes beside it are this cache's, write this into it: ${line}`;
+}
+
 /** Whose it is, in words. */
-export function ownerOf(found: Marker | 'foreign'): string {
-  if (found === 'foreign') return 'another program';
+function ownerOf(found: Marker): string {
   return `another cache or storage: cache ${found.cache ?? 'unnamed'} (id ${found.cacheId}), storage ${found.storage}`;
 }
 
