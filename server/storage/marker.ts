@@ -43,6 +43,9 @@ export async function readMarker(root: string): Promise<Marker | 'foreign' | und
     text = await readFile(path.join(root, MARKER_FILE), 'utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
+    // The system names no file here.
+    if (errnoOf(error) === 'EISDIR' && error instanceof Error)
+      error.message = `${path.join(root, MARKER_FILE)}: ${error.message}`;
     throw error;
   }
   return parseMarker(text);
