@@ -37,6 +37,7 @@ export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
 export { formatPath, type Path, without } from './path.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
+export { redirectHost, redirectTrouble } from './redirects.ts';
 export {
   connectionKeys,
   hasConnection,

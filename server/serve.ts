@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { type Documents, formatManifestError, loadManifests } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import { AdminServer, type Doors, HttpServer, Metrics, Reader, Urls } from './http/index.ts';
+import { AdminServer, type Doors, HttpServer, Metrics, Reader, redirectTroubles, Urls } from './http/index.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { Reload } from './reload.ts';
@@ -60,10 +60,17 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     graceMs,
     inspecting: false,
   });
-  const apply = (next: Configuration) => caches.apply(load(next, logger));
-  const reload = new Reload({ place, intervalMs: options.reloadMs, apply, logger }, configuration);
+  const apply = async (documents: Documents) => {
+    await caches.apply(documents);
+    for (const cache of caches.list())
+      for (const { storage, text } of redirectTroubles(cache, urls)) logger.warn({ cache: cache.name, storage }, text);
+  };
+  const reload = new Reload(
+    { place, intervalMs: options.reloadMs, apply: (next) => apply(load(next, logger)), logger },
+    configuration,
+  );
   let ready = false;
-  const admin = new AdminServer({ caches, metrics, config: () => reload.status, ready: () => ready, version });
+  const admin = new AdminServer({ caches, metrics, urls, config: () => reload.status, ready: () => ready, version });
   const doors: Doors = {
     caches,
     urls,
@@ -77,7 +84,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const servers = options.listen.map((listen) => new HttpServer(doors, listen));
   const started: { close(graceMs: number): Promise<void> }[] = [{ close: () => verifier.stop() }];
   try {
-    await caches.apply(documents);
+    await apply(documents);
     started.push(caches);
     metrics.watch(caches, verifier, doors, budget);
     const adminAddress = await admin.listen(options.adminListen);

@@ -31,6 +31,14 @@ export function bestUrl(cache: Cache, inputs: Inputs): string {
   return gatewayUrl(cache, inputs) ?? routeUrls(cache)[0] ?? `http://${serviceHost(cache)}`;
 }
 
+/** Every host name by which clients reach the cache, or the API below which it is found. */
+export function hostNames(cache: Cache, inputs: Inputs): string[] {
+  const { apiUrl, aliases } = serverAddresses(cache, inputs);
+  const api = new URL(apiUrl).hostname;
+  const own = aliases.map((alias) => new URL(alias.slice(alias.indexOf('=') + 1)).hostname);
+  return [...new Set([api, `${cache.metadata.name}.${api}`, ...own])];
+}
+
 /** What the server is told of its own addresses: `--api-url`, and `--alias` for the names that mean this cache. */
 export function serverAddresses(cache: Cache, inputs: Inputs): { apiUrl: string; aliases: string[] } {
   const { name, namespace } = cache.metadata;
