@@ -2,20 +2,26 @@
 #   docker build -t REGISTRY/narwhal:0.1.0 .
 # docs/install.md has the rest. hack/image makes the same without a registry; a test compares.
 
-# The Node of package-lock.json.
+# The Node of package-lock.json. Images by digest: a tag is whatever its owner, or whoever took it over, makes it today. The
+# digests are of all platforms together; hack/README.md says how they are renewed.
 ARG NODE_VERSION=24.21.0
-ARG BUILD_IMAGE=docker.io/library/node:${NODE_VERSION}-bookworm
-ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+ARG BUILD_IMAGE=docker.io/library/node:${NODE_VERSION}-bookworm@sha256:6dac556d980b7f0e5498d08f08cee0ca67798b4ad6c23964a9214920e67758d0
+ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
 
 FROM ${BASE_IMAGE} AS base
 
 FROM ${BUILD_IMAGE} AS build
+ARG NODE_VERSION
 USER root
+# Beside a digest a tag means nothing: a version alone must not change.
+RUN test "$(node --version)" = "v${NODE_VERSION}"
 WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
-# The native half of sqlite3: downloaded, or compiled where there is none for this platform.
-RUN cd node_modules/sqlite3 && { npx prebuild-install -r napi || npx node-gyp rebuild --release --nodedir /usr/local; }
+# The native half of sqlite3: downloaded where its hash is known, else compiled.
+COPY hack/lib/prebuilt-sqlite3.mjs hack/lib/prebuilt-sqlite3.json ./hack/lib/
+RUN NODE_USE_ENV_PROXY=1 node hack/lib/prebuilt-sqlite3.mjs node_modules/sqlite3 \
+  || { cd node_modules/sqlite3 && npx node-gyp rebuild --release --nodedir /usr/local; }
 WORKDIR /modules
 RUN cp /src/package.json /src/package-lock.json . \
   && npm ci --omit=dev --ignore-scripts --no-audit --no-fund

@@ -39,8 +39,12 @@ export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
 export { formatPath, type Path, without } from './path.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
+export { redirectHost, redirectTrouble } from './redirects.ts';
 export {
+  connectionKeys,
   hasConnection,
+  readSecretValue,
+  readValueOf,
   resolveSecret,
   resolveWholeSecret,
   Secret,
@@ -49,8 +53,16 @@ export {
   type SecretRef,
   type SecretSources,
 } from './secret.ts';
+export {
+  certificatesValue,
+  rootKeyValue,
+  textValue,
+  tokenValue,
+  ValueError,
+  wordValue,
+} from './secret-value.ts';
 export type { CacheStatus, ConfigFile, ServerStatus, StoragePhase, StorageStatus } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
 export { checkSupport, clusterOnly, processOnly, unsupported } from './support.ts';
-export { generateToken, hashToken } from './token.ts';
+export { generateToken, hashToken, isWholeToken } from './token.ts';
 export type { WorkspaceSpec, WorkspaceStatus } from './workspace.ts';

@@ -1,5 +1,6 @@
 import type { Metadata } from './metadata.ts';
 import { isMapping, type Path } from './path.ts';
+import { ValueError } from './secret-value.ts';
 import { type Issue, unknownField } from './validate.ts';
 
 /** A `Secret` document. Its values can be asked for by key and are never shown when the object is printed. */
@@ -31,9 +32,9 @@ export interface SecretRef {
   key: string;
 }
 
-export type SecretErrorCode = 'SecretMissing' | 'SecretKeyMissing';
+export type SecretErrorCode = 'SecretMissing' | 'SecretKeyMissing' | 'SecretInvalid';
 
-/** A Secret, or a key in it, that a manifest names and nobody gave. */
+/** A Secret, or a key in it, that a manifest names and nobody gave, or a value in it that cannot be right. */
 export class SecretError extends Error {
   readonly code: SecretErrorCode;
 
@@ -99,6 +100,32 @@ export function resolveSecret(documents: SecretSources, ref: SecretRef, namespac
   );
 }
 
+/**
+ * The value that a reference of an object points at, read for what it is used for. Throws a `SecretError` that names
+ * Secret and key where it is missing or cannot be right, and repeats nothing of it.
+ */
+export function readSecretValue<T>(
+  documents: SecretSources,
+  ref: SecretRef,
+  namespace: string | undefined,
+  read: (bytes: Uint8Array) => T,
+): T {
+  return readValueOf(ref, resolveSecret(documents, ref, namespace), read);
+}
+
+/** The same for bytes at hand. */
+export function readValueOf<T>({ name, key }: SecretRef, bytes: Uint8Array, read: (bytes: Uint8Array) => T): T {
+  try {
+    return read(bytes);
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    throw new SecretError(
+      'SecretInvalid',
+      `Secret ${JSON.stringify(name)}: key ${JSON.stringify(key)} ${error.message}; correct the Secret`,
+    );
+  }
+}
+
 /** The Secret that an object names, for references to several of its keys. Throws a `SecretError` where there is none. */
 export function resolveWholeSecret({ secrets, mounted }: SecretSources, name: string, namespace?: string): Secret {
   const secret = findSecret(secrets, name, namespace) ?? mounted?.get(name);
@@ -111,11 +138,14 @@ export function resolveWholeSecret({ secrets, mounted }: SecretSources, name: st
  * Keys of a Secret that stand for a connection URL, as CloudNativePG and others write them; of each entry one must be
  * there.
  */
-const connectionKeys: readonly (readonly string[])[] = [['host'], ['user', 'username'], ['dbname', 'database']];
+const neededKeys: readonly (readonly string[])[] = [['host'], ['user', 'username'], ['dbname', 'database']];
+
+/** All keys of a connection, those included that may be missing. */
+export const connectionKeys: readonly string[] = [...neededKeys.flat(), 'port', 'password'];
 
 /** Whether a Secret says how a database is reached: by a URL under `key`, or by the keys that stand for one. */
 export function hasConnection(secret: Secret, key: string): boolean {
-  return secret.keys.includes(key) || connectionKeys.every((names) => names.some((name) => secret.keys.includes(name)));
+  return secret.keys.includes(key) || neededKeys.every((names) => names.some((name) => secret.keys.includes(name)));
 }
 
 /** The Secret of a name in a namespace; no namespace is `default`, as for kubectl. */

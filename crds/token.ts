@@ -13,6 +13,13 @@ export function generateToken(): string {
   return `nwl_${body}${base62(BigInt(crc32(body)), 6)}`;
 }
 
+/** Whether a text can be a token: one that looks like ours has all its digits and the right checksum. */
+export function isWholeToken(text: string): boolean {
+  if (!text.startsWith('nwl_')) return true;
+  const [, body = '', check = ''] = /^nwl_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/.exec(text) ?? [];
+  return body !== '' && base62(BigInt(crc32(body)), 6) === check;
+}
+
 function base62(value: bigint, digits: number): string {
   const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
   let text = '';

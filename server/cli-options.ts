@@ -1,8 +1,11 @@
 /** Flags that several commands share. */
 import { Option } from 'commander';
 import { defaultSettings } from './cache/index.ts';
-import { list, seconds } from './cli-values.ts';
+import { list, seconds, umask } from './cli-values.ts';
 import { defaultDataFolder } from './options.ts';
+
+/** Nobody but the server's own user. */
+export const PRIVATE_UMASK = 0o077;
 
 export function fileOption(): Option {
   return new Option('-f, --file <path...>', 'manifest file, or folder of manifests; repeatable, required')
@@ -30,6 +33,17 @@ export function storagesOption(): Option {
     '--storages <folder>',
     'where a volume is mounted for each local storage without a path, under its name; no folder of a storage is made',
   ).env('NARWHAL_STORAGES');
+}
+
+/** What others may not do with the files and folders that this process makes. */
+export function umaskOption(): Option {
+  return new Option(
+    '--umask <mask>',
+    'octal digits of what others may not do with new files and folders of storages; keys and tokens stay closed',
+  )
+    .env('NARWHAL_UMASK')
+    .argParser(umask)
+    .default(PRIVATE_UMASK, '077');
 }
 
 /** How long a database is waited for, and a statement in it. */

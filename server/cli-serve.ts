@@ -9,7 +9,14 @@ import {
   logLevelOption,
   responseTimeoutOption,
 } from './cli-listener.ts';
-import { databaseWaitOption, dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
+import {
+  databaseWaitOption,
+  dataOption,
+  fileOption,
+  secretsOption,
+  storagesOption,
+  umaskOption,
+} from './cli-options.ts';
 import { list, seconds, wholeNumber } from './cli-values.ts';
 import { createLogger } from './log.ts';
 import { parseListen, type ServeOptions } from './options.ts';
@@ -57,6 +64,7 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
     .description('run the caches that the manifests describe (the default command)')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(umaskOption())
     .addOption(secretsOption())
     .addOption(storagesOption())
     .addOption(

@@ -32,6 +32,12 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
+/** A mask as of the shell's `umask`. One that takes the owner's own rights would keep the server from its files. */
+export function umask(text: string): number {
+  if (!/^0?0[0-7]{2}$/.test(text)) throw new InvalidArgumentError('expected octal digits such as 077 or 027');
+  return Number.parseInt(text, 8);
+}
+
 /** Bytes, as a manifest writes them: `50Mi`. */
 export function size(text: string): number {
   try {

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { generateToken, hashToken } from '../crds/index.ts';
 import { runCheck } from './check.ts';
 import { gatewayCommand } from './cli-gateway.ts';
-import { dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
+import { dataOption, fileOption, PRIVATE_UMASK, secretsOption, storagesOption, umaskOption } from './cli-options.ts';
 import { serveCommand } from './cli-serve.ts';
 import { size } from './cli-values.ts';
 import { convertSeedConfig } from './convert.ts';
@@ -31,7 +31,11 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   const [, , word = '-'] = argv;
   // The default command would take a misspelt one for a missing -f.
   if (!word.startsWith('-') && !words.includes(word)) program.error(`error: unknown command '${word}'`);
-  program.hook('preAction', () => armCrashPoint(env.NARWHAL_CRASH_AT));
+  program.hook('preAction', (_, command) => {
+    // For all that this process makes, by whatever library: what lies in a storage is nobody else's business.
+    process.umask(command.getOptionValue('umask') ?? PRIVATE_UMASK);
+    armCrashPoint(env.NARWHAL_CRASH_AT);
+  });
   await runProgram(program, argv);
 }
 
@@ -51,6 +55,7 @@ function checkCommand(env: Environment): Command {
     .description('compare every row with its bytes and every file with its row; the server must not be running')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(umaskOption())
     .addOption(secretsOption())
     .addOption(storagesOption())
     .option('--cache <name>', 'only this cache')

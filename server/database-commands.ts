@@ -1,6 +1,6 @@
 /** Commands for databases: bring them up to date, move one to PostgreSQL. */
 import { Command } from 'commander';
-import { databaseWaitOption, dataOption, fileOption, secretsOption } from './cli-options.ts';
+import { databaseWaitOption, dataOption, fileOption, secretsOption, umaskOption } from './cli-options.ts';
 import { runCopyDatabase } from './copy-database.ts';
 import { runMigrate } from './migrate.ts';
 
@@ -17,6 +17,7 @@ export function migrateCommand(env: NodeJS.ProcessEnv): Command {
     .description('bring the databases of the manifests up to date, as a server does when it starts')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(umaskOption())
     .addOption(secretsOption())
     .addOption(databaseWaitOption())
     .option('--cache <name>', 'only this cache')
@@ -30,6 +31,7 @@ export function copyDatabaseCommand(env: NodeJS.ProcessEnv): Command {
     .description('copy the SQLite file of a stopped cache into the PostgreSQL of its manifest; run again, it goes on')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(umaskOption())
     .addOption(secretsOption())
     .addOption(databaseWaitOption())
     .option('--cache <name>', 'the cache, where the manifests have several')

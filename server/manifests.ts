@@ -18,6 +18,8 @@ export interface ConfigurationPlace {
 }
 
 export interface Configuration {
+  /** As `-f` gave them. */
+  readonly given: readonly string[];
   readonly sources: readonly ManifestSource[];
   readonly secrets: ReadonlyMap<string, Secret> | undefined;
   /** What the sources are, for whoever waits until they run. */
@@ -37,6 +39,7 @@ export async function readConfiguration({ files, secrets }: ConfigurationPlace):
     for (const [key, bytes] of values) all.update(`${key}\0${bytes.length}\0`).update(bytes);
   }
   return {
+    given: files,
     sources: manifests.map(({ file, bytes }) => ({ file, text: bytes.toString('utf8') })),
     secrets: mounted && new Map([...mounted].map(([name, values]) => [name, new Secret({ name }, values)])),
     files: manifests.map(({ file, bytes }) => ({ name: path.basename(file), sha256: sha256(bytes) })),

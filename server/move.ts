@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { moveObjects } from './cache/index.ts';
-import { dataOption, fileOption, secretsOption, storagesOption } from './cli-options.ts';
+import { dataOption, fileOption, secretsOption, storagesOption, umaskOption } from './cli-options.ts';
 import { withCaches } from './offline.ts';
 import { OptionError } from './options.ts';
 import { Progress } from './progress.ts';
@@ -24,6 +24,7 @@ export function moveCommand(env: NodeJS.ProcessEnv): Command {
     .description('move objects from one storage to another; with SQLite the server must not be running')
     .addOption(fileOption())
     .addOption(dataOption(env))
+    .addOption(umaskOption())
     .addOption(secretsOption())
     .addOption(storagesOption())
     .requiredOption('--cache <name>', 'the cache')

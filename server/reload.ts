@@ -1,6 +1,7 @@
 /** The configuration that runs: looked at every now and then, and applied when it has changed. */
 import type { Logger } from 'pino';
 import type { ServerStatus } from '../crds/index.ts';
+import { explained } from './explain.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 
 export interface ReloadInit {
@@ -83,7 +84,7 @@ export class Reload {
 
   /** @param isNew whether it must be said, although it was said before */
   #fail(error: unknown, isNew: boolean, text: string): void {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = explained(error) ?? (error instanceof Error ? error.message : String(error));
     if (isNew || reason !== this.#error) this.#init.logger.error({ reason }, text);
     this.#error = reason;
   }

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { type Documents, formatManifestError, loadManifests } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import { AdminServer, type Doors, HttpServer, Metrics, Reader, Urls } from './http/index.ts';
+import { AdminServer, type Doors, HttpServer, Metrics, Reader, redirectTroubles, Urls } from './http/index.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { Reload } from './reload.ts';
@@ -63,11 +63,13 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const run = async (documents: Documents) => {
     await caches.apply(documents);
     urls.useHosts(documents.binaryCaches);
+    for (const cache of caches.list())
+      for (const { storage, text } of redirectTroubles(cache, urls)) logger.warn({ cache: cache.name, storage }, text);
   };
   const apply = async (next: Configuration) => run(load(next, logger));
   const reload = new Reload({ place, intervalMs: options.reloadMs, apply, logger }, configuration);
   let ready = false;
-  const admin = new AdminServer({ caches, metrics, config: () => reload.status, ready: () => ready, version });
+  const admin = new AdminServer({ caches, metrics, urls, config: () => reload.status, ready: () => ready, version });
   const doors: Doors = {
     caches,
     urls,
@@ -121,11 +123,11 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
 }
 
 /** Checks manifests for this server. @throws ConfigurationError with all mistakes */
-export function load({ sources, secrets }: Configuration, logger: Logger): Documents {
+export function load({ given, sources, secrets }: Configuration, logger: Logger): Documents {
   const { documents, errors, notes } = loadManifests(sources, { target: 'server', mounted: secrets });
   for (const note of notes) logger.info(note);
   if (errors.length > 0) throw new ConfigurationError(errors.map(formatManifestError).join('\n'));
   if (documents.binaryCaches.length === 0)
-    throw new ConfigurationError(`no BinaryCache in ${sources.map((it) => it.file).join(', ') || 'the given folders'}`);
+    throw new ConfigurationError(`no BinaryCache in ${given.join(', ')}; write one, or name another with -f`);
   return documents;
 }

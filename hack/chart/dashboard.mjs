@@ -28,6 +28,10 @@ const SECTIONS = [
           `sum by (namespace) (${rate('narwhal_narinfo_lookups_total', `${IN}, result="hit"`)}) / sum by (namespace) (${rate('narwhal_narinfo_lookups_total')})`,
           '{{namespace}}',
         ],
+        [
+          `sum by (namespace) (${rate('narwhal_narinfo_lookups_total', `${IN}, source="memory"`)}) / sum by (namespace) (${rate('narwhal_narinfo_lookups_total')})`,
+          '{{namespace}}: answered from memory',
+        ],
       ],
       [
         'Traffic',

@@ -1,4 +1,5 @@
-// The native half of the package sqlite3: taken from the cache, or downloaded, or compiled once and kept.
+// The native half of the package sqlite3: taken from the cache, or downloaded and compared with a hash that we know, or
+// compiled once and kept.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -7,8 +8,8 @@ import { attempt, run, shortened } from './run.mjs';
 
 const folder = path.join(root, 'node_modules/sqlite3');
 const built = path.join(folder, 'build/Release/node_sqlite3.node');
-// The prebuilt file is a download of a megabyte; where it cannot be had, the answer is quick or never comes.
-const DOWNLOAD_LIMIT_MS = 20_000;
+/** More than the download gives itself. */
+const DOWNLOAD_LIMIT_MS = 30_000;
 
 /** Puts a native addon that Node 24 can load where sqlite3 looks for it. */
 export async function installSqlite3({ say }) {
@@ -18,7 +19,7 @@ export async function installSqlite3({ say }) {
     copyInto(kept, built);
     if (await loads()) return;
   }
-  if (!(await download()) || !(await loads())) {
+  if (!(await download({ say })) || !(await loads())) {
     say('compiling sqlite3 (about two minutes, once)');
     await compile();
     const problem = await loadProblem();
@@ -54,10 +55,12 @@ async function loadProblem() {
   return result.ok ? undefined : result.output.trim() || result.reason;
 }
 
-async function download() {
-  const tool = path.join(root, 'node_modules/prebuild-install/bin.js');
-  if (!fs.existsSync(tool)) return false;
-  const result = await attempt(node24, [tool, '-r', 'napi'], { cwd: folder, timeoutMs: DOWNLOAD_LIMIT_MS });
+async function download({ say }) {
+  const tool = path.join(root, 'hack/lib/prebuilt-sqlite3.mjs');
+  // Node asks no proxy unless it is told to.
+  const env = { ...process.env, NODE_USE_ENV_PROXY: '1' };
+  const result = await attempt(node24, [tool, folder], { cwd: root, env, timeoutMs: DOWNLOAD_LIMIT_MS });
+  if (!result.ok) say(result.output.trim() || `no prebuilt sqlite3: ${result.reason}`);
   return result.ok && fs.existsSync(built);
 }
 

@@ -22,6 +22,15 @@ export function bestUrl(cache: Cache, inputs: Inputs): string {
   return gatewayUrl(cache, inputs) ?? hostUrls(cache.spec)[0] ?? `http://${serviceHost(cache)}`;
 }
 
+/** Every host name by which clients reach the cache, or the API below which it is found. */
+export function hostNames(cache: Cache, inputs: Inputs): string[] {
+  const { apiUrl, aliases } = serverAddresses(cache, inputs);
+  const api = new URL(apiUrl).hostname;
+  const urls = [...aliases.map((alias) => alias.slice(alias.indexOf('=') + 1)), ...hostUrls(cache.spec)];
+  const own = urls.map((url) => new URL(url).hostname);
+  return [...new Set([api, `${cache.metadata.name}.${api}`, ...own])];
+}
+
 /**
  * What the server is told of its own addresses by its environment: `--api-url`, and `--alias` for the names that mean this
  * cache. What Ingress and HTTPRoute add is in its manifest, since it may change without a restart.

@@ -2,10 +2,10 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { hostUrls } from '../../crds/index.ts';
+import { hostUrls, redirectTrouble } from '../../crds/index.ts';
 import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
-import { gatewayUrl } from './addresses.ts';
+import { gatewayUrl, hostNames } from './addresses.ts';
 import type { Inputs } from './inputs.ts';
 import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
 import { isOfRoutes, isReady, type Observed, type PublicName } from './observed.ts';
@@ -48,6 +48,7 @@ export function findings(facts: Facts): NewCondition[] {
     condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
     ...exposed(facts),
     ...draining(facts),
+    ...redirected(facts),
     ...monitored(facts),
     ...(isPaused(facts.cache)
       ? [yes(reasons.PAUSED, reasons.IS_PAUSED, `annotation ${PAUSED_ANNOTATION} is "true"`)]
@@ -343,6 +344,15 @@ function draining({ observed }: Facts): NewCondition[] {
     ({ name, objects = 0, movedObjects = 0 }) => `${name}: ${movedObjects} moved, ${objects} left`,
   );
   return [yes(reasons.DRAINING, reasons.MOVING, texts.join('; '))];
+}
+
+function redirected({ cache, inputs }: Facts): NewCondition[] {
+  const hosts = hostNames(cache, inputs);
+  const texts = cache.spec.storages.flatMap(({ name, s3 }) => {
+    const text = s3 && redirectTrouble(s3, hosts);
+    return text === undefined ? [] : [`storage ${name}: ${text}`];
+  });
+  return texts.length === 0 ? [] : [yes(reasons.TOKEN_FOLLOWS_REDIRECTS, reasons.SAME_HOST, texts.join('; '))];
 }
 
 function monitored({ cache, inputs }: Facts): NewCondition[] {

@@ -12,6 +12,8 @@ export const STORAGES_READY = 'StoragesReady';
 export const EXPOSED = 'Exposed';
 /** A storage is being emptied. Only there while it is. */
 export const DRAINING = 'Draining';
+/** nix would send the cache's token to the S3 service that reads are redirected to. Only there while it is so. */
+export const TOKEN_FOLLOWS_REDIRECTS = 'TokenFollowsRedirects';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -73,5 +75,7 @@ export const HOST_NOT_ALLOWED = 'HostNotAllowed';
 export const ANNOTATION_NOT_ALLOWED = 'AnnotationNotAllowed';
 /** The kind of an object that was asked for is not known to this cluster. */
 export const NOT_SERVED = 'NotServed';
+/** Redirects lead to a host name of the cache itself. */
+export const SAME_HOST = 'SameHost';
 /** A storage is being emptied. */
 export const MOVING = 'Moving';

@@ -2,10 +2,21 @@
  * Reads the Secrets that a cache needs, and keeps of their content only what may be known: hashes and public keys. The
  * operator may get a Secret by name, never list them, so what it learnt is kept for a while.
  */
-import { hasConnection, hashToken, Secret } from '../../crds/index.ts';
+import {
+  certificatesValue,
+  connectionKeys,
+  hasConnection,
+  hashToken,
+  rootKeyValue,
+  Secret,
+  textValue,
+  tokenValue,
+  ValueError,
+  wordValue,
+} from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
 import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
-import { type SecretNeed, secretNeeds } from './keys.ts';
+import { type SecretNeed, type SecretUse, secretNeeds } from './keys.ts';
 import { CACHE_LABEL, cachesOwning, isOurs } from './names.ts';
 import type { Cache } from './types.ts';
 
@@ -13,7 +24,8 @@ import type { Cache } from './types.ts';
 interface ValueFacts {
   /** Hex SHA-256 of the text without white space around it. */
   readonly hash: string;
-  readonly isRootKey: boolean;
+  /** Why it cannot be right for a use; undefined: it can. */
+  readonly problems: Readonly<Record<SecretUse, string | undefined>>;
   /** `name:base64`, where the value is a signing key. */
   readonly publicKey: string | undefined;
 }
@@ -97,13 +109,33 @@ export function factsOf(secret: SecretObject): SecretFacts {
   };
 }
 
+/** How a server reads a value for each use; the URL of a database it judges itself. */
+const READERS: Readonly<Record<SecretUse, (bytes: Buffer) => unknown>> = {
+  root: rootKeyValue,
+  signing: (bytes) => {
+    if (publicKeyOf(textValue(bytes)) === undefined)
+      throw new ValueError('is not a signing key in the form of Nix (name:base64)');
+  },
+  token: tokenValue,
+  storage: wordValue,
+  database: textValue,
+  ca: certificatesValue,
+};
+
 function valueFacts(bytes: Buffer): ValueFacts {
   const text = bytes.toString('utf8').trim();
-  return {
-    hash: hashToken(text),
-    isRootKey: bytes.length === 32 || Buffer.from(text, 'base64').length === 32,
-    publicKey: publicKeyOf(text),
-  };
+  const problems = Object.entries(READERS).map(([use, read]) => [use, problemWith(() => read(bytes))]);
+  return { hash: hashToken(text), problems: Object.fromEntries(problems), publicKey: publicKeyOf(text) };
+}
+
+function problemWith(read: () => unknown): string | undefined {
+  try {
+    read();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ValueError) return error.message;
+    throw error;
+  }
 }
 
 function publicKeyOf(text: string): string | undefined {
@@ -159,17 +191,17 @@ function problemOf(need: SecretNeed, facts: SecretFacts | undefined): Omit<Secre
   const lacking = need.keys.filter((it) => !facts.values.has(it));
   const isComplete = need.use === 'database' ? hasConnection(has, key) : lacking.length === 0;
   if (!isComplete) return { reason: 'SecretMissing', message: `${what} has no key ${lacking.join(', ')}` };
-  const value = facts.values.get(key);
-  if (need.use === 'signing' && value?.publicKey === undefined)
-    return {
-      reason: 'SecretInvalid',
-      message: `${what}: ${key} is not a signing key in the form of Nix (name:base64)`,
-    };
-  if (need.use === 'root' && !value?.isRootKey)
-    return { reason: 'SecretInvalid', message: `${what}: ${key} is neither 32 bytes nor their base64` };
-  if (need.use === 'token' && value?.hash === hashToken(''))
-    return { reason: 'SecretInvalid', message: `${what}: ${key} is empty` };
+  for (const it of readKeys(need, facts)) {
+    const problem = facts.values.get(it)?.problems[need.use];
+    if (problem !== undefined) return { reason: 'SecretInvalid', message: `${what}: ${it} ${problem}` };
+  }
   return undefined;
+}
+
+/** Keys that a server reads of a Secret, those that may be missing too. */
+function readKeys({ use, keys }: SecretNeed, { values }: SecretFacts): string[] {
+  if (use === 'storage') return [...keys, 'sessionToken'];
+  return use === 'database' && !values.has(keys[0] ?? '') ? [...connectionKeys] : [...keys];
 }
 
 const WORDS: Readonly<Record<SecretNeed['use'], string>> = {

@@ -2,11 +2,11 @@
 import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Documents } from '../../crds/index.ts';
-import { DatabaseError } from '../metadata/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
 import type { CacheMetrics } from './metrics.ts';
+import { naming } from './naming.ts';
 import { type CachePlan, planCache } from './plan.ts';
 import type { Settings } from './settings.ts';
 import type { Verifier } from './verify/index.ts';
@@ -66,7 +66,9 @@ export class Caches {
    * fails, all goes on as it was. @throws CacheError and others, naming the cache
    */
   async apply(documents: Documents): Promise<void> {
-    const plans = documents.binaryCaches.map((manifest) => this.#plan(manifest.metadata.name, documents));
+    const plans = await Promise.all(
+      documents.binaryCaches.map(({ metadata: { name } }) => naming(name, () => this.#plan(name, documents))),
+    );
     const commits: (() => Promise<void>)[] = [];
     const opened: BinaryCache[] = [];
     const next = new Map<string, BinaryCache>();
@@ -122,17 +124,5 @@ export class Caches {
   async #closeCache(cache: BinaryCache): Promise<void> {
     this.#init.logger.info({ cache: cache.name }, 'cache is no longer in the manifests; it stops and its folder stays');
     await cache.close(this.#init.graceMs);
-  }
-}
-
-/** Errors say which cache they are of. */
-async function naming<T>(name: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    const message = error instanceof Error ? `cache ${name}: ${error.message}` : '';
-    if (error instanceof CacheError) throw new CacheError(error.code, message, { cause: error });
-    if (error instanceof DatabaseError) throw new DatabaseError(error.code, message, { cause: error });
-    throw error;
   }
 }

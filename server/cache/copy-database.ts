@@ -20,6 +20,7 @@ import {
 import { planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import { CACHE_ID, COPYING, claimSchema, readMeta } from './meta.ts';
+import { naming } from './naming.ts';
 
 export interface CopyDatabaseInit {
   /** Names the PostgreSQL database. */
@@ -42,11 +43,14 @@ export interface CopyReport {
 
 /** @throws CacheError, DatabaseError, FolderLockedError (its server runs) */
 export async function copyDatabase(init: CopyDatabaseInit): Promise<CopyReport> {
+  return naming(init.manifest.metadata.name, () => copyOne(init));
+}
+
+async function copyOne(init: CopyDatabaseInit): Promise<CopyReport> {
   const { manifest, documents, data, version, logger } = init;
   const { name } = manifest.metadata;
   const plan = planDatabase(manifest, documents);
-  if (plan.kind !== 'postgres')
-    throw new CacheError('Invalid', `cache ${name}: its manifest has no database.postgres to copy to`);
+  if (plan.kind !== 'postgres') throw new CacheError('Invalid', `its manifest has no database.postgres to copy to`);
   const folder = path.join(data, name);
   const file = path.join(folder, 'db.sqlite');
   if ((await stat(file).catch(() => undefined)) === undefined)

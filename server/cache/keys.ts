@@ -3,14 +3,16 @@
  * once and never again: a cache that knows a public key whose secret is gone serves what is signed and takes no pushes.
  */
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { rootKeyValue } from '../../crds/index.ts';
 import type { Database } from '../metadata/index.ts';
 import { generateSecretKey, type PublicKey, parsePublicKey, parseSecretKey, type SecretKey } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
 import { checkRootKey, checkSigningKeys } from './key-fingerprints.ts';
 import { readMeta, writeMeta } from './meta.ts';
-import { createSecretFile } from './secret-file.ts';
+import { createSecretFile, readSecretFile } from './secret-file.ts';
+import { signingKeyValue } from './secret-values.ts';
 
 export interface SigningPlan {
   readonly mode: 'Managed' | 'SelfSigned';
@@ -112,13 +114,16 @@ export class Keys {
 const KEY_FILE_GONE =
   'this cache cannot sign: its signing key is missing. Ask its operator to restore it; pulls still work';
 
+const ROOT_REMEDY =
+  'put it back from a backup, or remove it, and another root key is made; uploads that are under way then begin anew';
+
 async function rootKey(init: KeysInit): Promise<Buffer> {
   if (init.rootSecret === 'missing') return randomBytes(32);
   if (init.rootSecret !== 'generated') return init.rootSecret;
   const file = path.join(folderOf(init, 'rootSecretRef'), 'root.key');
   await createSecretFile(file, () => `${randomBytes(32).toString('base64')}\n`);
-  const root = Buffer.from((await readFile(file, 'utf8')).trim(), 'base64');
-  if (root.length !== 32) throw new CacheError('Invalid', `${file} does not hold a root key (32 bytes in base64)`);
+  const root = await readSecretFile(file, rootKeyValue, ROOT_REMEDY);
+  if (root === undefined) throw new CacheError('Invalid', `${file} was removed while it was read; try again`);
   return root;
 }
 
@@ -170,13 +175,9 @@ async function managedKeys(init: KeysInit, data: string, name: string): Promise<
   return { signers: keys.map((it) => it.key), lost: undefined };
 }
 
-async function readKey(file: string): Promise<string | undefined> {
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
+function readKey(file: string): Promise<string | undefined> {
+  const remedy = 'put it back from a backup; once it is moved away the cache serves what is signed and takes no pushes';
+  return readSecretFile(file, signingKeyValue, remedy);
 }
 
 function hostChanged(names: readonly string[], name: string): CacheError {

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Documents, BinaryCache as Manifest } from '../../crds/index.ts';
 import { lockFolder, migratePostgresSchema, SqliteDatabase } from '../metadata/index.ts';
 import { planDatabase } from './database-plan.ts';
+import { naming } from './naming.ts';
 
 export interface MigrateInit {
   readonly manifest: Manifest;
@@ -26,6 +27,10 @@ export interface Migrated {
 
 /** @throws FolderLockedError where a server runs on an SQLite file, DatabaseError, NewerDatabaseError */
 export async function migrateDatabase(init: MigrateInit): Promise<Migrated> {
+  return naming(init.manifest.metadata.name, () => migrateOne(init));
+}
+
+async function migrateOne(init: MigrateInit): Promise<Migrated> {
   const { manifest, documents, data, version, logger, waitMs } = init;
   const plan = planDatabase(manifest, documents);
   if (plan.kind === 'postgres') {

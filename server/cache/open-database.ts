@@ -1,8 +1,8 @@
 /** Opens the database that a cache's manifest asks for, with whatever must be held while it is open. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from 'pino';
-import { type Database, lockFolder, openPostgres, SqliteDatabase } from '../metadata/index.ts';
+import { BACKUP, type Database, DatabaseError, lockFolder, openPostgres, SqliteDatabase } from '../metadata/index.ts';
 import type { DatabasePlan } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import { cacheId, claimSchema, mustBeCopied } from './meta.ts';
@@ -37,8 +37,10 @@ async function openFile({ folder, plan, version, metrics }: OpenDatabaseInit): P
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const lock = await lockFolder(folder);
   try {
+    const file = path.join(folder, 'db.sqlite');
     const database = await SqliteDatabase.open({
-      file: path.join(folder, 'db.sqlite'),
+      file,
+      mayBegin: await mayBegin(folder, file),
       version,
       onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
     });
@@ -57,6 +59,22 @@ async function openFile({ folder, plan, version, metrics }: OpenDatabaseInit): P
     await lock.release();
     throw error;
   }
+}
+
+/** What lies in a cache's folder only once its database has content. */
+const LATER = ['root.key', 'signing', 'tokens', 'storages'];
+
+/**
+ * Whether the database may begin with nothing. SQLite takes an empty file for a new one, and throws away the log of a
+ * file that is gone: a cache that has lived would begin anew without a word. Where the file is missing altogether a
+ * person may want just that, with keys out of a backup. @throws DatabaseError Damaged
+ */
+async function mayBegin(folder: string, file: string): Promise<boolean> {
+  const sizeOf = async (name: string) => (await stat(name).catch(() => undefined))?.size;
+  const size = await sizeOf(file);
+  if (!size && ((await sizeOf(`${file}-wal`)) ?? 0) > 0)
+    throw new DatabaseError('Damaged', `${file} is ${size === 0 ? 'empty' : 'gone'}, and its log is there; ${BACKUP}`);
+  return size === undefined || !(await readdir(folder)).some((name) => LATER.includes(name));
 }
 
 async function openSchema(

@@ -4,15 +4,18 @@ import {
   type Documents,
   type BinaryCache as Manifest,
   parseQuantity,
-  resolveSecret,
+  rootKeyValue,
   type S3Spec,
   SecretError,
+  type SecretRef,
+  tokenValue,
+  wordValue,
 } from '../../crds/index.ts';
 import type { Compression } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
 import { type DatabasePlan, planDatabase } from './database-plan.ts';
-import { CacheError } from './errors.ts';
 import type { RootSecret, SigningPlan } from './keys.ts';
+import { type ReadSecret, secretReader, signingKeyValue } from './secret-values.ts';
 import { defaultSettings, type Settings } from './settings.ts';
 import type { StoragePlan } from './storage-plan.ts';
 import type { TokenPlan } from './tokens.ts';
@@ -43,7 +46,7 @@ export interface PlanPlaces {
   readonly volumes: string | undefined;
 }
 
-/** @param overrides timers that only the process sets */
+/** @param overrides timers that only the process sets. @throws SecretError, DatabaseError Invalid */
 export function planCache(
   manifest: Manifest,
   documents: Documents,
@@ -51,20 +54,19 @@ export function planCache(
   overrides: Partial<Settings> = {},
 ): CachePlan {
   const { spec } = manifest;
-  const secret = (ref: { name: string; key: string }) =>
-    Buffer.from(resolveSecret(documents, ref, manifest.metadata.namespace));
+  const secret = secretReader(documents, manifest.metadata.namespace);
   const missingKeys: string[] = [];
   /** A key of the cache's own. One that is not mounted may come back, so the cache goes on without it. */
-  const ownKey = (field: string, ref: { name: string; key: string }) => {
+  const ownKey = <T>(field: string, ref: SecretRef, read: (bytes: Uint8Array) => T): T | undefined => {
     try {
-      return secret(ref);
+      return secret(ref, read);
     } catch (error) {
-      if (!(error instanceof SecretError) || documents.mounted === undefined) throw error;
+      if (!isMissing(error) || documents.mounted === undefined) throw error;
       missingKeys.push(`${field}: ${error.message}`);
       return undefined;
     }
   };
-  const root = spec.rootSecretRef && ownKey('rootSecretRef', spec.rootSecretRef);
+  const root = spec.rootSecretRef && ownKey('rootSecretRef', spec.rootSecretRef, rootKeyValue);
   return {
     name: manifest.metadata.name,
     isPublic: spec.access === 'Public',
@@ -93,33 +95,28 @@ export function planCache(
       permissions: token.permissions,
       ...(token.expiresAt !== undefined && { expiresAt: new Date(token.expiresAt) }),
       ...(token.sha256 !== undefined && { sha256: token.sha256 }),
-      ...(token.secretRef !== undefined && { secret: secret(token.secretRef).toString('utf8').trim() }),
+      ...(token.secretRef !== undefined && { secret: secret(token.secretRef, tokenValue) }),
     })),
     signing: {
       mode: spec.signing.mode,
-      secretKeys: (spec.signing.secretRefs ?? []).map((ref) =>
-        ownKey('signing.secretRefs', ref)?.toString('utf8').trim(),
-      ),
+      secretKeys: (spec.signing.secretRefs ?? []).map((ref) => ownKey('signing.secretRefs', ref, signingKeyValue)),
       publicKeys: spec.signing.publicKeys ?? [],
     },
-    rootSecret: spec.rootSecretRef === undefined ? 'generated' : root === undefined ? 'missing' : rootKey(root),
+    rootSecret: spec.rootSecretRef === undefined ? 'generated' : (root ?? 'missing'),
     missingKeys,
     settings: settingsOf(spec.limits, overrides),
     limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
   };
 }
 
-function s3Config(s3: S3Spec, secret: (ref: { name: string; key: string }) => Buffer): S3Config {
+function s3Config(s3: S3Spec, secret: ReadSecret): S3Config {
   const { bucket, region, endpoint, publicEndpoint, prefix = '', forcePathStyle, reads, uploads } = s3;
-  const text = (key: string) =>
-    secret({ name: s3.credentialsSecretRef?.name ?? '', key })
-      .toString('utf8')
-      .trim();
+  const text = (key: string) => secret({ name: s3.credentialsSecretRef?.name ?? '', key }, wordValue);
   const optional = (key: string) => {
     try {
       return text(key);
     } catch (error) {
-      if (error instanceof SecretError) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   };
@@ -132,11 +129,9 @@ function s3Config(s3: S3Spec, secret: (ref: { name: string; key: string }) => Bu
   return { bucket, region, endpoint, publicEndpoint, prefix, forcePathStyle, credentials, reads, uploads };
 }
 
-/** 32 bytes, as they are or in base64. */
-function rootKey(bytes: Buffer): Buffer {
-  const key = bytes.length === 32 ? bytes : Buffer.from(bytes.toString('utf8').trim(), 'base64');
-  if (key.length !== 32) throw new CacheError('Invalid', 'rootSecretRef: expected 32 bytes, or their base64');
-  return key;
+/** As against a value that cannot be right. */
+function isMissing(error: unknown): error is SecretError {
+  return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
 function settingsOf(limits: Manifest['spec']['limits'], overrides: Partial<Settings>): Settings {

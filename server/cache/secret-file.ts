@@ -1,6 +1,8 @@
 /** Files that hold secrets: written once, durably, readable by their owner only, never overwritten. */
-import { link, open, rm } from 'node:fs/promises';
+import { link, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { ValueError } from '../../crds/index.ts';
+import { CacheError } from './errors.ts';
 
 /** Creates `file` (0600) with what `make` returns, unless it is there. Whether it was created. */
 export async function createSecretFile(file: string, make: () => string | Buffer): Promise<boolean> {
@@ -23,6 +25,28 @@ export async function createSecretFile(file: string, make: () => string | Buffer
     throw error;
   } finally {
     await rm(draft, { force: true });
+  }
+}
+
+/**
+ * Reads a secret file as a Secret's value is read; undefined where there is none.
+ * @param remedy what a person does about a file that cannot be right
+ * @throws CacheError Invalid, and errors of the operating system, which name the file; nothing of it is repeated
+ */
+export async function readSecretFile<T>(
+  file: string,
+  read: (bytes: Uint8Array) => T,
+  remedy: string,
+): Promise<T | undefined> {
+  try {
+    return read(await readFile(file));
+  } catch (error) {
+    if (error instanceof ValueError) throw new CacheError('Invalid', `${file} ${error.message}: ${remedy}`);
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT') return undefined;
+    // Node names no file here.
+    if (code === 'EISDIR') throw new CacheError('Invalid', `${file} is a folder and no file: ${remedy}`);
+    throw error;
   }
 }
 

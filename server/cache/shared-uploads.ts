@@ -363,7 +363,8 @@ async function* bytesOf(remote: RemoteUploads, parts: readonly RemotePart[]): As
   try {
     for (const { at } of parts) if ('name' in at) yield* (await remote.read(at.name)).body;
   } catch (error) {
-    if (error instanceof ObjectMissingError) throw new UploadGoneError('a part is not there any more', { cause: error });
+    if (error instanceof ObjectMissingError)
+      throw new UploadGoneError('a part is not there any more', { cause: error });
     // The storage that they are read from is not the one that they go to.
     if (error instanceof StorageUnavailableError) throw new CacheError('Unavailable', error.message, { cause: error });
     throw error;

@@ -3,11 +3,11 @@
  * not exist, so rotation is an edit. Nothing in here ever returns or logs a token, save the file that hands it over.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { generateToken } from '../../crds/index.ts';
+import { generateToken, tokenValue } from '../../crds/index.ts';
 import { CacheError } from './errors.ts';
-import { createSecretFile } from './secret-file.ts';
+import { createSecretFile, readSecretFile } from './secret-file.ts';
 
 /** Admin implies Write implies Read. */
 export type Permission = 'Read' | 'Write' | 'Admin';
@@ -100,5 +100,8 @@ async function generated(folder: string | undefined, name: string): Promise<stri
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = path.join(folder, name);
   await createSecretFile(file, () => `${generateToken()}\n`);
-  return (await readFile(file, 'utf8')).trim();
+  const remedy = 'put it back from a backup, or remove it, and another token is made';
+  const token = await readSecretFile(file, tokenValue, remedy);
+  if (token === undefined) throw new CacheError('Invalid', `${file} was removed while it was read; try again`);
+  return token;
 }

@@ -13,11 +13,24 @@ export interface TlsPair {
   readonly key: Buffer;
 }
 
-/** @throws errors of the operating system, and of TLS where the two do not belong together */
+/** Files that are no certificate and its key. */
+export class TlsFilesError extends Error {
+  override readonly name = 'TlsFilesError';
+}
+
+/** @throws errors of the operating system; TlsFilesError, where the two are not what they should be together */
 export async function readPair({ cert, key }: TlsFiles): Promise<TlsPair> {
   const [certBytes, keyBytes] = await Promise.all([readFile(cert), readFile(key)]);
   const pair = { cert: certBytes, key: keyBytes };
-  createSecureContext(pair);
+  try {
+    createSecureContext(pair);
+  } catch (error) {
+    // OpenSSL's words name neither file, and repeat nothing of them.
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new TlsFilesError(`${cert} and ${key} must be a certificate and its key, both in PEM (${reason})`, {
+      cause: error,
+    });
+  }
   return pair;
 }
 

@@ -5,14 +5,17 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ServerStatus } from '../../crds/index.ts';
+import { redirectTrouble, type ServerStatus } from '../../crds/index.ts';
 import { type BinaryCache, type Caches, lineOf } from '../cache/index.ts';
+import { DatabaseError } from '../metadata/index.ts';
 import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
+import type { Urls } from './urls.ts';
 
 export interface AdminInit {
   readonly caches: Caches;
   readonly metrics: Metrics;
+  readonly urls: Urls;
   readonly config: () => ServerStatus['config'];
   /** False until the first configuration runs, and again once the server shuts down. */
   readonly ready: () => boolean;
@@ -106,8 +109,21 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
         text: lineOf(storage),
       });
     }
+    for (const { storage, text } of redirectTroubles(cache, init.urls))
+      checks.push({ name: `cache ${cache.name} redirects of storage ${storage}`, ok: false, gates: false, text });
   }
   return checks;
+}
+
+/** Storages whose redirects would have nix send the cache's token to S3, and what to say of each. */
+export function redirectTroubles(
+  { name, plan }: Pick<BinaryCache, 'name' | 'plan'>,
+  urls: Urls,
+): { storage: string; text: string }[] {
+  return plan.storages.flatMap(({ name: storage, at }) => {
+    const text = at.kind === 's3' ? redirectTrouble(at.config, urls.hostsOf(name)) : undefined;
+    return text === undefined ? [] : [{ storage, text }];
+  });
 }
 
 /** SQLite needs room for whole pages, and for its log of them. */
@@ -124,6 +140,8 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
     if (free === undefined || free >= LEAST_FREE_BYTES) return undefined;
     return { isAway: false, text: `the disk of the database is full: ${free} bytes are free` };
   } catch (error) {
+    // What memory and the sound part of the file hold is served on: taking the server away would end that too.
+    if (error instanceof DatabaseError && error.code === 'Damaged') return { isAway: false, text: error.message };
     return { isAway: true, text: `the database does not answer: ${error instanceof Error ? error.message : error}` };
   }
 }

@@ -1,6 +1,6 @@
 /** From an error to an answer: the one place that knows statuses. 4xx bodies say what to do, 5xx bodies say nothing. */
 import { CacheError, type CacheErrorCode, VerifierFailure, VerifyError } from '../cache/index.ts';
-import { DatabaseUnavailableError, FolderLockedError } from '../metadata/index.ts';
+import { DatabaseError, DatabaseUnavailableError, FolderLockedError } from '../metadata/index.ts';
 import { FormatError } from '../nix/index.ts';
 import { errnoOf, isScarce, ObjectMissingError, StorageFullError, StorageUnavailableError } from '../storage/index.ts';
 import type { Answer } from '../wire/index.ts';
@@ -46,6 +46,8 @@ export function answerOf(error: unknown): Answer | undefined {
     error instanceof VerifierFailure ||
     error instanceof FolderLockedError ||
     error instanceof DatabaseUnavailableError ||
+    // Of a file that was damaged while the server ran: a person must look at it, and the log says so.
+    error instanceof DatabaseError ||
     isScarce(error)
   ) {
     return { status: 503, text: 'temporarily unavailable', retryAfterSeconds: RETRY_SECONDS };

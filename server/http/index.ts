@@ -1,4 +1,4 @@
-export { type AdminInit, AdminServer } from './admin.ts';
+export { type AdminInit, AdminServer, redirectTroubles } from './admin.ts';
 export type { Doors } from './context.ts';
 export { Metrics } from './metrics.ts';
 export { Reader } from './read.ts';

@@ -8,11 +8,20 @@ import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
 
+/** Look-ups of narinfos that one place has answered. */
+export interface Lookups {
+  hits: number;
+  misses: number;
+}
+
 export class Metrics implements CacheMetrics {
   readonly registry = new Registry();
   readonly logger: Logger;
-  narinfoHits = 0;
-  narinfoMisses = 0;
+  /** By where the answer came from: most come from memory, and a look into the database costs ten times as much. */
+  readonly narinfos = { memory: { hits: 0, misses: 0 }, database: { hits: 0, misses: 0 } } satisfies Record<
+    string,
+    Lookups
+  >;
   bytesSent = 0;
   bytesReceived = 0;
   readsShed = 0;
@@ -38,21 +47,25 @@ export class Metrics implements CacheMetrics {
       registers,
       collect() {
         this.reset();
-        this.inc({ route: 'narinfo', status: 200 }, self.narinfoHits);
-        this.inc({ route: 'narinfo', status: 404 }, self.narinfoMisses);
+        for (const { hits, misses } of Object.values(self.narinfos)) {
+          this.inc({ route: 'narinfo', status: 200 }, hits);
+          this.inc({ route: 'narinfo', status: 404 }, misses);
+        }
         for (const [route, statuses] of self.#answers)
           for (const [status, count] of statuses) this.inc({ route, status }, count);
       },
     });
     new Counter({
       name: 'narwhal_narinfo_lookups_total',
-      help: 'Narinfo look-ups by result.',
-      labelNames: ['result'],
+      help: 'Narinfo look-ups by result, and by what answered: memory, or the database.',
+      labelNames: ['result', 'source'],
       registers,
       collect() {
         this.reset();
-        this.inc({ result: 'hit' }, self.narinfoHits);
-        this.inc({ result: 'miss' }, self.narinfoMisses);
+        for (const [source, { hits, misses }] of Object.entries(self.narinfos)) {
+          this.inc({ result: 'hit', source }, hits);
+          this.inc({ result: 'miss', source }, misses);
+        }
       },
     });
     new Counter({

@@ -9,7 +9,7 @@ import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import { type Answer, sendMiss, sendText } from '../wire/index.ts';
 import { accessOf } from './access.ts';
 import { answerOf } from './errors.ts';
-import type { Metrics } from './metrics.ts';
+import type { Lookups, Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
@@ -45,13 +45,14 @@ export class Reader {
   /** Answers for one narinfo. */
   narinfo(cache: BinaryCache, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
     if (!this.#admit(cache, request, response)) return;
+    const { memory, database } = this.#metrics.narinfos;
     const known = cache.paths.peek(hashPart);
     if (known !== undefined) {
-      this.#answerNarinfo(cache, known, request, response);
+      this.#answerNarinfo(cache, known, memory, request, response);
       return;
     }
     cache.paths.find(hashPart).then(
-      (found) => this.#answerNarinfo(cache, found ?? 'missing', request, response),
+      (found) => this.#answerNarinfo(cache, found ?? 'missing', database, request, response),
       (error: unknown) => this.fail(error, 'narinfo', request, response),
     );
   }
@@ -97,12 +98,13 @@ export class Reader {
   #answerNarinfo(
     cache: BinaryCache,
     narinfo: Narinfo | 'missing',
+    lookups: Lookups,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
     if (narinfo === 'missing') {
       sendMiss(request, response);
-      this.#metrics.narinfoMisses++;
+      lookups.misses++;
       return;
     }
     const cacheControl = cache.isPublic ? `public, ${NARINFO_AGE}` : `private, ${NARINFO_AGE}`;
@@ -123,7 +125,7 @@ export class Reader {
       narinfo.etag,
     ]);
     response.end(request.method === 'HEAD' ? undefined : narinfo.body);
-    this.#metrics.narinfoHits++;
+    lookups.hits++;
   }
 
   async #serve(

@@ -51,6 +51,14 @@ export class Urls {
     return cacheOfHost(this.#hosts, hostname);
   }
 
+  /** Every host name that stands for a cache, or for the API below which it is found. */
+  hostsOf(cache: string): string[] {
+    return this.#hosts.flatMap((own) => {
+      if (own.cache !== undefined) return own.cache === cache ? [own.hostname] : [];
+      return [own.hostname, `${cache}.${own.hostname}`];
+    });
+  }
+
   /** `scheme://host[:port]` for a request that came by `hostname`. */
   api(hostname?: string, scheme?: Scheme): string {
     return seenBy(this.#by(hostname), scheme).origin;

@@ -31,7 +31,7 @@ export interface Database extends Pick<Sql, 'query'> {
   announce(hashParts: readonly string[]): Statement[];
   /** Listens to the changes of other servers until the function that it returns is called. */
   watch(listener: ChangeListener): () => void;
-  /** One look at whether it answers, without patience. */
+  /** One look at whether it answers, without patience. @throws DatabaseError Damaged, where that was noticed */
   ping(): Promise<void>;
   /** What is free where it writes; undefined where that is not ours to know. */
   freeBytes(): Promise<number | undefined>;

@@ -17,7 +17,9 @@ export type DatabaseErrorCode =
   /** The user lacks a right. */
   | 'NotAllowed'
   /** The address or a Secret cannot be used. */
-  | 'Invalid';
+  | 'Invalid'
+  /** Its file holds something else than it should. */
+  | 'Damaged';
 
 /** A database that a server cannot start with; the message is one line that says what to do. */
 export class DatabaseError extends Error {

@@ -4,6 +4,8 @@
  */
 import path from 'node:path';
 import sqlite3 from 'sqlite3';
+import { DatabaseError } from './errors.ts';
+import { openingError } from './sqlite-errors.ts';
 
 /** Another process has this folder. */
 export class FolderLockedError extends Error {
@@ -17,12 +19,11 @@ export interface FolderLock {
   release(): Promise<void>;
 }
 
-/** Takes the lock or fails at once. @throws FolderLockedError */
+/** Takes the lock or fails at once. @throws FolderLockedError, DatabaseError (the file cannot be used as a lock) */
 export async function lockFolder(folder: string): Promise<FolderLock> {
+  const file = path.join(folder, 'lock');
   const db = await new Promise<sqlite3.Database>((resolve, reject) => {
-    const opened = new sqlite3.Database(path.join(folder, 'lock'), (error) =>
-      error ? reject(error) : resolve(opened),
-    );
+    const opened = new sqlite3.Database(file, (error) => (error ? reject(lockError(file, error)) : resolve(opened)));
   });
   const close = () => new Promise<void>((resolve, reject) => db.close((error) => (error ? reject(error) : resolve())));
   try {
@@ -32,7 +33,16 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   } catch (error) {
     await close();
     const busy = error instanceof Error && 'code' in error && error.code === 'SQLITE_BUSY';
-    throw busy ? new FolderLockedError(folder) : error;
+    throw busy ? new FolderLockedError(folder) : lockError(file, error);
   }
   return { release: close };
+}
+
+/** Nothing is in the file, so nothing is lost with it. */
+function lockError(file: string, error: unknown): unknown {
+  const known = openingError(file, error);
+  if (!(known instanceof DatabaseError) || known.code !== 'Damaged') return known;
+  return new DatabaseError('Damaged', `${file} is no lock of ours; remove it, once no server uses this folder`, {
+    cause: error,
+  });
 }

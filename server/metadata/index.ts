@@ -7,4 +7,5 @@ export { migratePostgresSchema, openPostgres, type PostgresDatabase } from './po
 export { PostgresTarget, readTarget, type TlsPlan } from './postgres/target.ts';
 export { isConstraint, type Sql, type SqlValue, type Statement } from './sql.ts';
 export { SqliteDatabase, type SqliteDatabaseInit } from './sqlite-database.ts';
+export { BACKUP } from './sqlite-errors.ts';
 export type { Write } from './writer.ts';

@@ -2,15 +2,19 @@
 import { statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Database } from './database.ts';
+import { DatabaseError } from './errors.ts';
 import { schemaState } from './migrations.ts';
 import type { SqlValue, Statement } from './sql.ts';
 import { SqliteConnection } from './sqlite.ts';
+import { BACKUP, openingError } from './sqlite-errors.ts';
 import { type Durability, type Write, Writer } from './writer.ts';
 
 export interface SqliteDatabaseInit {
   readonly file: string;
   /** Version of this server; the database may need a later one. Absent: older than any. */
   readonly version?: string;
+  /** Whether a file without anything in it is a new database; false: it was one, and is damaged. Absent: it is new. */
+  readonly mayBegin?: boolean;
   readonly readers?: number;
   readonly onCommit?: (milliseconds: number, writes: number) => void;
 }
@@ -48,26 +52,32 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  /** Opens or creates the file and brings its schema up to date. */
+  /** Opens or creates the file and brings its schema up to date. @throws DatabaseError, NewerDatabaseError */
   static async open(init: SqliteDatabaseInit): Promise<SqliteDatabase> {
-    const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
-    const readers: SqliteConnection[] = [];
+    const connections: SqliteConnection[] = [];
     try {
+      const connection = await SqliteConnection.open(init.file, WRITER_PRAGMAS);
+      connections.push(connection);
       const tables = await connection.query<{ name: string }>(
         `SELECT name FROM sqlite_master WHERE name IN ('knex_migrations', 'meta')`,
       );
       const names = new Set(tables.map((table) => table.name));
+      if (names.size === 0 && init.mayBegin === false)
+        throw new DatabaseError(
+          'Damaged',
+          `${init.file} is empty, and keys or storages beside it are of a cache that has lived; ${BACKUP}, or remove it to begin anew with these keys`,
+        );
       let applied: string[] = [];
       if ((await schemaState(connection, names, init.version ?? '')) === 'outdated') {
         const { migrateSqlite } = await import('./migrate.ts');
         applied = await migrateSqlite(init.file);
       }
       for (let i = 0; i < (init.readers ?? 3); i++)
-        readers.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
-      return new SqliteDatabase(connection, readers, applied, init);
+        connections.push(await SqliteConnection.open(init.file, READER_PRAGMAS));
+      return new SqliteDatabase(connection, connections.slice(1), applied, init);
     } catch (error) {
-      await Promise.all([connection, ...readers].map((it) => it.close()));
-      throw error;
+      await Promise.allSettled(connections.map((it) => it.close()));
+      throw openingError(init.file, error);
     }
   }
 
@@ -88,6 +98,8 @@ export class SqliteDatabase implements Database {
   }
 
   async ping(): Promise<void> {
+    const damaged = [this.#connection, ...this.#readers].find((it) => it.damage !== undefined);
+    if (damaged?.damage !== undefined) throw damaged.damage;
     await this.query('SELECT 1');
   }
 

@@ -4,7 +4,9 @@
  * one costs 30. Writes that need no look in between go as one script.
  */
 import sqlite3 from 'sqlite3';
+import { DatabaseError } from './errors.ts';
 import type { Sql, SqlValue, Statement } from './sql.ts';
+import { sqliteError } from './sqlite-errors.ts';
 import type { Durability } from './writer.ts';
 
 /**
@@ -18,28 +20,39 @@ const BEGIN = {
 
 export class SqliteConnection implements Sql {
   readonly #db: sqlite3.Database;
+  readonly #file: string;
   readonly #statements = new Map<string, sqlite3.Statement>();
   readonly #preparing = new Map<string, Promise<sqlite3.Statement>>();
+  /** What was found of a file that is damaged: it does not heal by itself. */
+  damage: DatabaseError | undefined;
   /** Whether a rollback failed, so that its transaction may still be open. */
   #isLeftOpen = false;
 
-  private constructor(db: sqlite3.Database) {
+  private constructor(db: sqlite3.Database, file: string) {
     this.#db = db;
+    this.#file = file;
   }
 
   static async open(file: string, pragmas: readonly string[]): Promise<SqliteConnection> {
     const db = await new Promise<sqlite3.Database>((resolve, reject) => {
-      const opened = new sqlite3.Database(file, (error) => (error ? reject(error) : resolve(opened)));
+      const opened = new sqlite3.Database(file, (error) =>
+        error ? reject(sqliteError(file, error)) : resolve(opened),
+      );
     });
-    const connection = new SqliteConnection(db);
-    await connection.exec(pragmas.map((pragma) => `PRAGMA ${pragma};`).join(''));
-    return connection;
+    const connection = new SqliteConnection(db, file);
+    try {
+      await connection.exec(pragmas.map((pragma) => `PRAGMA ${pragma};`).join(''));
+      return connection;
+    } catch (error) {
+      await connection.close().catch(() => {});
+      throw error;
+    }
   }
 
   async query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
     const statement = this.#statements.get(text) ?? (await this.#prepare(text));
     return new Promise((resolve, reject) => {
-      statement.all<Row>([...values], (error, rows) => (error ? reject(error) : resolve(rows)));
+      statement.all<Row>([...values], (error, rows) => (error ? reject(this.#explained(error)) : resolve(rows)));
     });
   }
 
@@ -62,7 +75,9 @@ export class SqliteConnection implements Sql {
   }
 
   exec(text: string): Promise<void> {
-    return new Promise((resolve, reject) => this.#db.exec(text, (error) => (error ? reject(error) : resolve())));
+    return new Promise((resolve, reject) =>
+      this.#db.exec(text, (error) => (error ? reject(this.#explained(error)) : resolve())),
+    );
   }
 
   async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
@@ -76,6 +91,12 @@ export class SqliteConnection implements Sql {
       await this.#rollBack();
       throw error;
     }
+  }
+
+  #explained(error: unknown): unknown {
+    const explained = sqliteError(this.#file, error);
+    if (explained instanceof DatabaseError && explained.code === 'Damaged') this.damage = explained;
+    return explained;
   }
 
   /** After some errors SQLite has rolled back by itself. Where it could not, the next transaction tries again first. */
@@ -107,7 +128,7 @@ export class SqliteConnection implements Sql {
       preparing = new Promise<sqlite3.Statement>((resolve, reject) => {
         const statement = this.#db.prepare(text, (error) => {
           this.#preparing.delete(text);
-          if (error) reject(error);
+          if (error) reject(this.#explained(error));
           else {
             this.#statements.set(text, statement);
             resolve(statement);

@@ -57,6 +57,26 @@ export function isScarce(error: unknown): boolean {
   return SCARCE.has(errnoOf(error) ?? '');
 }
 
+/** What is in the way below the folder of a storage, in words. */
+const IN_THE_WAY: Readonly<Record<string, string>> = {
+  EACCES: 'this user must own the folder and all that is in it',
+  EPERM: 'this user must own the folder and all that is in it',
+  EISDIR: 'a folder is where a file should be: move it away',
+  ENOTDIR: 'a file is where a folder should be: move it away',
+  EEXIST: 'a file is where a folder should be: move it away',
+  EROFS: 'the disk is mounted read-only',
+  ELOOP: 'links lead in a circle',
+};
+
+/** Why a folder cannot be used, as a line for a person. */
+export function folderTrouble(folder: string, error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const remedy = IN_THE_WAY[errnoOf(error) ?? ''];
+  // Some messages of the system name no file.
+  const place = text.includes(folder) ? '' : `${folder}: `;
+  return `${place}${text}${remedy === undefined ? '' : `; ${remedy}`}`;
+}
+
 /** The `code` of a Node system error, if it is one. */
 export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

@@ -55,7 +55,7 @@ export class LocalParts implements RemoteUploads {
     let size = 0;
     try {
       // Nobody else writes there: a name is given to one attempt.
-      const file = await open(this.#file(name), 'wx', 0o644);
+      const file = await open(this.#file(name), 'wx');
       try {
         for await (const piece of body) {
           md5.update(piece);

@@ -7,10 +7,17 @@ import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { crashPoint } from './crash-point.ts';
-import { errnoOf, isScarce, ObjectMissingError, StorageUnavailableError, storageError } from './errors.ts';
+import {
+  errnoOf,
+  folderTrouble,
+  isScarce,
+  ObjectMissingError,
+  StorageUnavailableError,
+  storageError,
+} from './errors.ts';
 import { FolderSync } from './folder-sync.ts';
 import { LocalParts } from './local-parts.ts';
-import { isOwn, MARKER_DRAFT, MARKER_FILE, type Marker, ownerOf, readMarker, writeMarker } from './marker.ts';
+import { foreignText, isOwn, MARKER_DRAFT, MARKER_FILE, type Marker, readMarker, writeMarker } from './marker.ts';
 import { newName } from './names.ts';
 import { StagedFile } from './staged-file.ts';
 import type { ByteRange, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
@@ -72,7 +79,7 @@ export class LocalStorage implements Storage {
 
   async open(known: boolean, settle: () => Promise<void> = async () => {}): Promise<StorageHealth> {
     this.#health = await this.#examine(known, settle).catch((error: unknown): StorageHealth => {
-      return { state: 'Unavailable', reason: error instanceof Error ? error.message : String(error) };
+      return ill(folderTrouble(this.root, error));
     });
     return this.#health;
   }
@@ -86,15 +93,19 @@ export class LocalStorage implements Storage {
     try {
       const marker = await readMarker(this.root);
       if (marker === undefined) this.#health = ill(noMarker(this.root));
-      else if (!isOwn(marker, this.#marker)) this.#health = ill(foreignMarker(this.root, marker));
+      else if (!isOwn(marker, this.#marker)) this.#health = ill(this.#foreign(marker));
     } catch (error) {
       // A process without descriptors says nothing about the disk.
       if (isScarce(error)) return this.#health;
-      this.#health = ill(error instanceof Error ? error.message : String(error));
+      this.#health = ill(folderTrouble(this.root, error));
     }
     // Open folders would keep the disk from being unmounted, and belong to another one afterwards.
     if (this.#health.state !== 'Ready') await this.close().catch(() => {});
     return this.#health;
+  }
+
+  #foreign(found: Marker | 'foreign'): string {
+    return foreignText(this.root, path.join(this.root, MARKER_FILE), found, this.#marker);
   }
 
   get #marker(): Marker {
@@ -117,7 +128,7 @@ export class LocalStorage implements Storage {
       await writeMarker(this.root, this.#marker, this.#init.isShared === true);
       crashPoint('after-marker');
     } else if (!isOwn(marker, this.#marker)) {
-      return ill(foreignMarker(this.root, marker));
+      return ill(this.#foreign(marker));
     }
     await mkdir(path.join(this.root, STAGING), { recursive: true });
     await mkdir(path.join(this.root, 'objects'), { recursive: true });
@@ -210,7 +221,8 @@ export class LocalStorage implements Storage {
     const entries = await Promise.all(
       (await readdir(folder)).map(async (id) => {
         const found = await stat(path.join(folder, id)).catch(() => undefined);
-        return found && { id, modifiedAt: found.mtimeMs };
+        // Nothing else is ours.
+        return found?.isFile() ? { id, modifiedAt: found.mtimeMs } : undefined;
       }),
     );
     return entries.filter((entry) => entry !== undefined);
@@ -277,10 +289,6 @@ export class LocalStorage implements Storage {
 
 function noMarker(root: string): string {
   return `${root} has no marker: the disk is not mounted, or its content was removed`;
-}
-
-function foreignMarker(root: string, marker: Marker | 'foreign'): string {
-  return `${root} belongs to ${ownerOf(marker)} (see the file .narwhal in it)`;
 }
 
 function ill(reason: string): StorageHealth {

@@ -24,9 +24,15 @@ export function isOwn(found: Marker | 'foreign', own: Marker): boolean {
   return found !== 'foreign' && found.cacheId === own.cacheId && found.storage === own.storage;
 }
 
+/** Why a storage whose marker is not ours cannot be used. @param file where the marker lies */
+export function foreignText(place: string, file: string, found: Marker | 'foreign', own: Marker): string {
+  if (found !== 'foreign') return `${place} belongs to ${ownerOf(found)} (see ${file})`;
+  const line = JSON.stringify(own);
+  return `${file} is no marker of a storage: damaged, or another program's; if the bytes beside it are this cache's, write this into it: ${line}`;
+}
+
 /** Whose it is, in words. */
-export function ownerOf(found: Marker | 'foreign'): string {
-  if (found === 'foreign') return 'another program';
+function ownerOf(found: Marker): string {
   return `another cache or storage: cache ${found.cache ?? 'unnamed'} (id ${found.cacheId}), storage ${found.storage}`;
 }
 
@@ -37,6 +43,9 @@ export async function readMarker(root: string): Promise<Marker | 'foreign' | und
     text = await readFile(path.join(root, MARKER_FILE), 'utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
+    // The system names no file here.
+    if (errnoOf(error) === 'EISDIR' && error instanceof Error)
+      error.message = `${path.join(root, MARKER_FILE)}: ${error.message}`;
     throw error;
   }
   return parseMarker(text);
@@ -62,7 +71,7 @@ export function parseMarker(text: string): Marker | 'foreign' {
 export async function writeMarker(root: string, marker: Marker, isShared: boolean): Promise<void> {
   await mkdir(root, { recursive: true });
   const draft = path.join(root, isShared ? `${MARKER_DRAFT}.${randomUUID()}` : MARKER_DRAFT);
-  const file = await open(draft, 'w', 0o644);
+  const file = await open(draft, 'w');
   try {
     await file.writeFile(`${JSON.stringify(marker)}\n`);
     await file.sync();

@@ -144,7 +144,7 @@ export class StagedFile implements Staged {
   /** Keeps what an earlier process wrote, which no mode by letters does without a second call. */
   async #openFile(create: number): Promise<FileHandle> {
     try {
-      const handle = await open(this.file, constants.O_RDWR | create, 0o644);
+      const handle = await open(this.file, constants.O_RDWR | create);
       crashPoint('staged-created');
       return handle;
     } catch (error) {

@@ -91,8 +91,8 @@ describe('metrics', () => {
       narwhal_sent_bytes_total: put.file.length,
       'narwhal_http_requests_total{route="nar",status="200"}': 2,
       'narwhal_http_requests_total{route="upload-complete",status="200"}': 1,
-      'narwhal_narinfo_lookups_total{result="hit"}': 1,
-      'narwhal_narinfo_lookups_total{result="miss"}': 1,
+      'narwhal_narinfo_lookups_total{result="hit"': 1,
+      'narwhal_narinfo_lookups_total{result="miss"': 1,
       'narwhal_paths{cache="main"}': 2,
       'narwhal_paths_published_total{cache="main"}': 2,
       'narwhal_uploads_open{cache="main"}': 1,
@@ -111,6 +111,32 @@ describe('metrics', () => {
       const value = await metric(server, series);
       assert.ok(value >= least, `${series}: ${value} < ${least}`);
     }
+  });
+});
+
+describe('look-ups of narinfos', () => {
+  let server: TestServer;
+  before(async () => {
+    server = await TestServer.start();
+  });
+  after(() => server.remove());
+
+  it('are counted by what answered them: the database the first time, memory from then on', async () => {
+    const it = makePath();
+    await pushByPut(server, it);
+    const lookUps = (result: string, source: string) =>
+      metric(server, `narwhal_narinfo_lookups_total{result="${result}",source="${source}"}`);
+    const counts = async () => ({
+      memory: [await lookUps('hit', 'memory'), await lookUps('miss', 'memory')],
+      database: [await lookUps('hit', 'database'), await lookUps('miss', 'database')],
+    });
+    assert.deepEqual(await counts(), { memory: [0, 0], database: [0, 0] });
+    const get = (hashPart: string) => send(server.url, `/${hashPart}.narinfo`);
+    assert.equal((await get(it.hashPart)).status, 200);
+    assert.deepEqual(await counts(), { memory: [0, 0], database: [1, 0] });
+    assert.equal((await get(it.hashPart)).status, 200);
+    assert.equal((await get('0'.repeat(32))).status, 404);
+    assert.deepEqual(await counts(), { memory: [1, 1], database: [1, 0] });
   });
 });
 

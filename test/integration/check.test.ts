@@ -29,7 +29,7 @@ describe('narwhal-server check', () => {
   it('refuses while the server runs', async () => {
     const { code, stderr } = await check();
     assert.equal(code, 1);
-    assert.match(stderr, /^narwhal-server: \S+ is in use by another narwhal-server; stop it first/);
+    assert.match(stderr, /^narwhal-server: cache main: \S+ is in use by another narwhal-server; stop it first/);
   });
 
   it('finds nothing wrong with what a server left', async () => {

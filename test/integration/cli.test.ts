@@ -11,6 +11,7 @@ import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
 const FLAGS = [
   'file',
   'data',
+  'umask',
   'secrets',
   'storages',
   'listen',

@@ -292,7 +292,10 @@ describe('a data folder', () => {
       ];
       const second = await runCli(args);
       assert.equal(second.code, 1);
-      assert.match(second.stderr, /^narwhal-server: \S+ is in use by another narwhal-server; stop it first/m);
+      assert.match(
+        second.stderr,
+        /^narwhal-server: cache main: \S+ is in use by another narwhal-server; stop it first/m,
+      );
       assert.equal((await fetch(`${server.url}/nix-cache-info`)).status, 200);
     } finally {
       await server.remove();

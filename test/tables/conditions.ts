@@ -88,6 +88,28 @@ export const ROWS: readonly Row[] = [
     },
   },
   {
+    title: 'redirects lead to a host of the cache',
+    scene: but(() => ({}), {
+      storages: [
+        {
+          name: 'own',
+          s3: { bucket: 'nix', publicEndpoint: 'https://main.cache.example.org:9000', forcePathStyle: true },
+        },
+        { name: 'bucket', s3: { bucket: 'main', endpoint: 'https://cache.example.org' } },
+        { name: 'proxied', s3: { bucket: 'main', endpoint: 'https://cache.example.org', reads: 'Proxy' } },
+        { name: 'elsewhere', s3: { bucket: 'main', endpoint: 'https://s3.example.org' } },
+        { name: 'aws', s3: { bucket: 'main' } },
+      ],
+    }),
+    expected: {
+      TokenFollowsRedirects: [
+        'True',
+        'SameHost',
+        /^storage own: reads are redirected to main\.cache\.example\.org, .*; storage bucket: reads are redirected to main\.cache\.example\.org, which is a host of this cache: nix sends the cache's token there too[^;]*$/,
+      ],
+    },
+  },
+  {
     title: 'a Secret that was given holds no signing key',
     scene: holding('mine', { 'signing-key': 'x' }, { signing: { secretRefs: [{ name: 'mine' }] } }),
     expected: { Ready: ['False', 'SecretInvalid', /form of Nix/], KeysReady: ['False', 'SecretInvalid', /mine/] },

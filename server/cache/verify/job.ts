@@ -2,7 +2,7 @@ import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import { type Compression, SNIFF_BYTES } from '../../nix/index.ts';
 import { decoderOf } from './decoder.ts';
-import { VerifierFailure } from './errors.ts';
+import { VerifierFailure, VerifyError } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { Claim, VerifyRequest } from './messages.ts';
 import { NarSink, SizeLimit } from './nar-sink.ts';
@@ -188,7 +188,7 @@ export class Job {
     const count = Math.min(READ_BYTES, this.#availableBytes - position);
     if (count <= 0) return Buffer.alloc(0);
     const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafeSlow(count), 0, count, position);
-    if (bytesRead === 0) throw new VerifierFailure('internal', 'the file is shorter than the upload');
+    if (bytesRead === 0) throw cutOff();
     return buffer.subarray(0, bytesRead);
   }
 }
@@ -201,13 +201,18 @@ function chain(first: (() => void) | undefined, second: () => void): () => void 
   };
 }
 
+/** The same again would fail again, so no client may be told to wait. */
+function cutOff(): VerifyError {
+  return new VerifyError('corrupt', 'what the server had stored of this is cut off; push it again');
+}
+
 function readWhole(file: string, size: number): Buffer {
   const bytes = Buffer.allocUnsafe(size);
   const descriptor = fs.openSync(file, 'r');
   try {
     for (let at = 0; at < size; ) {
       const count = fs.readSync(descriptor, bytes, at, size - at, at);
-      if (count === 0) throw new VerifierFailure('internal', 'the file is shorter than the upload');
+      if (count === 0) throw cutOff();
       at += count;
     }
   } finally {

@@ -69,7 +69,7 @@ export class PostgresTarget {
 /**
  * Reads a Secret as CloudNativePG and others write it: a URL under `key`, or, where that is missing, host, port, user or
  * username, password, dbname or database.
- * @param value of a key of the Secret
+ * @param value of a key of the Secret, as all values are read: without white space around it
  * @param tls as the manifest says; undefined: what `sslmode` of the URL says, else no TLS
  * @throws DatabaseError Invalid
  */
@@ -78,10 +78,9 @@ export function readTarget(
   key: string,
   tls: TlsPlan | undefined,
 ): PostgresTarget {
-  const url = value(key)?.trim();
+  const url = value(key);
   if (url !== undefined) return parseTarget(url, tls);
-  const one = (...names: string[]) =>
-    names.map((name) => value(name)?.trim()).find((it) => it !== undefined && it !== '');
+  const one = (...names: string[]) => names.map(value).find((it) => it !== undefined);
   const host = one('host');
   const user = one('user', 'username');
   const database = one('dbname', 'database');

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { crashPoint } from '../crash-point.ts';
 import { ObjectMissingError, StorageUnavailableError } from '../errors.ts';
-import { isOwn, type Marker, ownerOf, parseMarker } from '../marker.ts';
+import { foreignText, isOwn, type Marker, parseMarker } from '../marker.ts';
 import { newName } from '../names.ts';
 import type { ByteRange, Staged, Storage, StorageHealth, StorageUsage, StoredEntry } from '../storage.ts';
 import { Bucket, type BucketInit } from './bucket.ts';
@@ -113,7 +113,8 @@ export class S3Storage implements Storage {
       crashPoint('after-marker');
       return this.#examine(true);
     }
-    if (!isOwn(found, this.#init.marker)) return ill(`${this.place} belongs to ${ownerOf(found)}`);
+    if (!isOwn(found, this.#init.marker))
+      return ill(foreignText(this.place, this.#below(MARKER), found, this.#init.marker));
     return { state: 'Ready' };
   }
 

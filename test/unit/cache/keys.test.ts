@@ -102,6 +102,6 @@ describe('the keys of a cache', () => {
     const text = await readFile(file, 'utf8');
     await rm(file);
     await writeFile(file, text.slice(0, 10));
-    await assert.rejects(load(), /does not hold a root key/);
+    await assert.rejects(load(), /root\.key is neither 32 bytes nor their base64: put it back/);
   });
 });

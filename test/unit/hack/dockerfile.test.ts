@@ -46,6 +46,26 @@ describe('the Dockerfile', () => {
     assert.ok(all.some(({ name, rest }) => name === 'ARG' && rest === `NODE_VERSION=${version}`));
   });
 
+  it('begins with images by digest, and ends where the digest is of another Node than the lockfile', () => {
+    const args = Object.fromEntries(
+      all.filter(({ name }) => name === 'ARG').map(({ rest }) => rest.split(/=(.*)/s).slice(0, 2)),
+    );
+    const froms = all.filter(({ name }) => name === 'FROM').map(({ rest }) => rest.split(' ')[0] ?? '');
+    const stages = new Set(
+      all.flatMap(({ name, rest }) => (name === 'FROM' ? (/ AS (\S+)$/.exec(rest)?.[1] ?? []) : [])),
+    );
+    for (const from of froms.filter((it) => !stages.has(it))) {
+      const [, arg = ''] = /^\$\{(\w+)\}$/.exec(from) ?? [];
+      assert.match(args[arg] ?? from, /^\S+@sha256:[0-9a-f]{64}$/, from);
+    }
+    // Beside a digest the tag is a comment.
+    assert.ok(
+      all.some(
+        ({ name, rest }) => name === 'RUN' && /^test "\$\(node --version\)" = "v\$\{NODE_VERSION\}"$/.test(rest),
+      ),
+    );
+  });
+
   it('is of no certain architecture, and names no registry of packages', () => {
     assert.doesNotMatch(read('Dockerfile'), /amd64|arm64|x86_64|aarch64|--platform|npm_config|registry=/);
   });

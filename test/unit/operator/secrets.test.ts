@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { rootCertificates } from 'node:tls';
 import { inspect } from 'node:util';
 import { generateToken, hashToken } from '../../../crds/index.ts';
 import {
@@ -49,7 +50,7 @@ const TABLE: readonly (readonly [string, Record<string, string | Buffer> | undef
       { k: Buffer.alloc(31, 200).toString('base64') },
       ['SecretInvalid', /k is neither 32 bytes nor their base64/],
     ],
-    ['root', { k: '' }, ['SecretInvalid', /neither 32 bytes/]],
+    ['root', { k: '' }, ['SecretInvalid', /k is empty/]],
     ['signing', undefined, ['SecretMissing', /signing key\) is missing/]],
     ['signing', { 'signing-key': key }, ['SecretMissing', /has no key k/]],
     ['signing', { k: key }],
@@ -67,7 +68,20 @@ const TABLE: readonly (readonly [string, Record<string, string | Buffer> | undef
     ['database', { host: 'db', user: 'u', dbname: 'd' }],
     ['database', { host: 'db', username: 'u', database: 'd', password: 'p' }],
     ['database', { host: 'db', user: 'u' }, ['SecretMissing', /connection to PostgreSQL\) has no key k/]],
-    ['ca', { k: '-----BEGIN CERTIFICATE-----' }],
+    ['token', { k: token.slice(0, -1) }, ['SecretInvalid', /k is a token of Narwhal .* something is missing/]],
+    ['token', { k: 'two words' }, ['SecretInvalid', /k has white space/]],
+    ['token', { k: Buffer.from([0xff, 0xfe]) }, ['SecretInvalid', /k is not text/]],
+    ['bucket', { accessKeyId: '', secretAccessKey: 'b' }, ['SecretInvalid', /accessKeyId is empty/]],
+    ['bucket', { accessKeyId: 'a', secretAccessKey: 'b\nb' }, ['SecretInvalid', /secretAccessKey has white space/]],
+    [
+      'bucket',
+      { accessKeyId: 'a', secretAccessKey: 'b', sessionToken: '' },
+      ['SecretInvalid', /sessionToken is empty/],
+    ],
+    ['database', { k: '\n' }, ['SecretInvalid', /k is empty/]],
+    ['database', { host: 'db', user: 'u', dbname: 'd', password: '' }, ['SecretInvalid', /password is empty/]],
+    ['ca', { k: rootCertificates[0] ?? '' }],
+    ['ca', { k: (rootCertificates[0] ?? '').slice(0, 200) }, ['SecretInvalid', /k holds no whole certificate in PEM/]],
     ['ca', {}, ['SecretMissing', /CA of PostgreSQL\) has no key k/]],
   ];
 
