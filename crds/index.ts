@@ -9,6 +9,7 @@ export type {
   UpstreamSpec,
 } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
+export { parseDuration } from './duration.ts';
 export { apiVersion } from './fields.ts';
 export {
   type CacheRoute,
@@ -47,7 +48,14 @@ export {
   type SecretRef,
   type SecretSources,
 } from './secret.ts';
-export type { CacheStatus, ConfigFile, ServerStatus, StoragePhase, StorageStatus } from './server-status.ts';
+export type {
+  CacheStatus,
+  ConfigFile,
+  ScrubStatus,
+  ServerStatus,
+  StoragePhase,
+  StorageStatus,
+} from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
 export { checkSupport, clusterOnly, processOnly, unsupported } from './support.ts';
 export { generateToken, hashToken } from './token.ts';

@@ -169,6 +169,8 @@ export function reportOf(
         databaseError: more.databaseError ?? null,
         keysLost: more.keysLost ?? null,
         uploads: 0,
+        lostObjects: 0,
+        scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },
     ],
