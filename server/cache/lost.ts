@@ -37,15 +37,10 @@ export interface Examined extends KnownObject {
   readonly file_hash: string | null;
 }
 
-/** Counts of rows are used again for this long. */
-const COUNTS_MS = 1_000;
-
 export class Lost {
   readonly #init: LostInit;
   /** Looks that run, by object: many may want the same one at the same time. */
   readonly #looks = new Map<number, Promise<boolean>>();
-  #counts: Promise<ReadonlyMap<string, number>> | undefined;
-  #countedAt = Number.NEGATIVE_INFINITY;
 
   constructor(init: LostInit) {
     this.#init = init;
@@ -149,23 +144,11 @@ export class Lost {
 
   #changed(object: KnownObject, hashParts: readonly string[]): void {
     this.#init.objects.forget(object.key);
-    this.#countedAt = Number.NEGATIVE_INFINITY;
     if (hashParts.length > 0) this.#init.paths.forget(hashParts);
   }
 
-  /** Lost objects by the name of their storage, by the rows of a moment ago. */
-  counts(): Promise<ReadonlyMap<string, number>> {
-    if (this.#counts === undefined || performance.now() - this.#countedAt > COUNTS_MS) {
-      this.#countedAt = performance.now();
-      this.#counts = this.#count();
-      this.#counts.catch(() => {
-        this.#counts = undefined;
-      });
-    }
-    return this.#counts;
-  }
-
-  async #count(): Promise<ReadonlyMap<string, number>> {
+  /** Lost objects by the name of their storage. By an index of their own: it costs no more than they are. */
+  async counts(): Promise<ReadonlyMap<string, number>> {
     const rows = await this.#init.database.query<LostCount>(LOST_COUNTS_QUERY);
     return new Map(rows.map(({ storage, n }) => [storage, Number(n)]));
   }

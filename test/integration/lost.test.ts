@@ -47,6 +47,11 @@ describe('an object whose bytes are gone', () => {
   }
   afterEach(() => server.remove());
 
+  async function restart(): Promise<void> {
+    await server.stop();
+    await server.restart();
+  }
+
   async function missing(): Promise<string[]> {
     const client = new CachixClient({ host: server.url, cache: 'main', token: await server.token() });
     return client.missing([victim.hashPart, other.hashPart]).finally(() => client.close());
@@ -88,7 +93,7 @@ describe('an object whose bytes are gone', () => {
         await saysLost();
         await pushByPut(server, victim);
         await saysNothing();
-        await server.restart();
+        await restart();
         await saysNothing();
         await until('what was left of the old file is gone', async () => (await files()).length === 2);
       });
@@ -113,7 +118,7 @@ describe('an object whose bytes are gone', () => {
     await start();
     await rm(await fileOf(victim));
     await saysLost();
-    await server.restart();
+    await restart();
     await saysLost();
     const status = (await (await fetch(`${server.adminUrl}/status`)).json()) as {
       caches: { paths: number; lostObjects: number; storages: { lostObjects: number }[] }[];
@@ -149,7 +154,7 @@ describe('an object whose bytes are gone', () => {
       await push(server, again);
       for (const it of [again, { ...twin, fileHash: again.fileHash }]) assert.ok(await isServed(server, it));
       assert.equal(await status(narOf(victim)), 404);
-      await server.restart();
+      await restart();
       for (const it of [again, { ...twin, fileHash: again.fileHash }]) assert.ok(await isServed(server, it));
       assert.deepEqual(await missing(), []);
     });
@@ -190,7 +195,7 @@ describe('an object whose bytes are gone', () => {
       for (const method of ['GET', 'HEAD']) assert.equal(await status(narOf(it), method), 503);
     assert.deepEqual(await missing(), []);
     await rename(`${root()}.away`, root());
-    await server.restart();
+    await restart();
     await saysNothing();
     assert.ok(await isServed(server, other));
   });
@@ -209,10 +214,11 @@ describe('an object whose bytes are gone', () => {
 
   it('may be a log, which is simply pushed again', async () => {
     await start();
-    const url = `${server.api()}/log/abc.drv`;
+    const name = `log/${victim.hashPart}-test.drv`;
+    const url = `${server.api()}/${name}`;
     const put = async () => {
       const init = { method: 'PUT', headers: await server.auth(), body: 'a log' };
-      assert.equal((await fetch(`${server.api()}/push/log/abc.drv`, init)).status, 200);
+      assert.equal((await fetch(`${server.api()}/push/${name}`, init)).status, 200);
     };
     await put();
     for (const file of await files()) if ((await readFile(file, 'utf8')) === 'a log') await rm(file);
