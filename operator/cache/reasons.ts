@@ -12,6 +12,8 @@ export const STORAGES_READY = 'StoragesReady';
 export const EXPOSED = 'Exposed';
 /** A storage is being emptied. Only there while it is. */
 export const DRAINING = 'Draining';
+/** Bytes of some objects are gone, so that their paths are not served. Only there while it is so. */
+export const OBJECTS_LOST = 'ObjectsLost';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -67,3 +69,5 @@ export const GATEWAY_PENDING = 'GatewayPending';
 export const NOT_SERVED = 'NotServed';
 /** A storage is being emptied. */
 export const MOVING = 'Moving';
+/** Bytes of objects are gone, cut short or changed. */
+export const BYTES_MISSING = 'BytesMissing';

@@ -4,7 +4,7 @@ import type { Obstacle } from '../../operator/cache/observed.ts';
 import { ApiError, type Pod } from '../../operator/runtime/index.ts';
 import { withSpec } from '../support/live-object.ts';
 import type { Value } from '../support/manifests.ts';
-import { cacheOf, podOf } from '../support/operator-fixtures.ts';
+import { cacheOf, podOf, storageReport } from '../support/operator-fixtures.ts';
 import {
   but,
   container,
@@ -52,6 +52,7 @@ export const ROWS: readonly Row[] = [
       StoragesReady: ['True', 'Ready', /every storage/],
       Exposed: ['True', 'Ready', /^pulls at https:\/\/main\.cache\.example\.org$/],
       Draining: undefined,
+      ObjectsLost: undefined,
       Monitored: undefined,
       Paused: undefined,
     },
@@ -329,6 +330,20 @@ export const ROWS: readonly Row[] = [
     title: 'a storage is drained',
     scene: storage({ mode: 'Drain', phase: 'Drained', objects: 0 }),
     expected: { Ready: fine, Draining: undefined },
+  },
+  {
+    title: 'objects are lost',
+    scene: told({ lostObjects: 2, storages: [storageReport('disk', { lostObjects: 2 })] }),
+    expected: {
+      Ready: fine,
+      StoragesReady: fine,
+      ObjectsLost: ['True', 'BytesMissing', /^2 objects are lost \(storage disk: 2\): .* pushed again/],
+    },
+  },
+  {
+    title: 'an object is lost whose storage is gone',
+    scene: told({ lostObjects: 1 }),
+    expected: { Ready: fine, ObjectsLost: ['True', 'BytesMissing', /^1 object is lost: /] },
   },
   {
     title: 'a volume may not grow',

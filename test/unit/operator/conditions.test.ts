@@ -67,6 +67,7 @@ const TYPES = new Set<string>([
   reasons.STORAGES_READY,
   reasons.EXPOSED,
   reasons.DRAINING,
+  reasons.OBJECTS_LOST,
   reasons.PAUSED,
   reasons.MONITORED,
 ]);
