@@ -1,3 +1,4 @@
+import { durationForms, durationPattern } from './duration.ts';
 import { quantityForms, quantityPattern } from './quantity.ts';
 import type { Schema } from './schema.ts';
 
@@ -14,6 +15,14 @@ export const bytes = {
   minimum: 0,
   allowed: quantityForms,
   bytes: true,
+} as const satisfies Schema;
+
+/** Hours or days. */
+export const duration = {
+  type: 'string',
+  pattern: durationPattern,
+  maxLength: 8,
+  allowed: durationForms,
 } as const satisfies Schema;
 
 /** Name of another object in the same namespace. */

@@ -10,6 +10,7 @@ export type {
 } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
 export { withoutDefaults } from './defaults.ts';
+export { parseDuration } from './duration.ts';
 export { apiVersion } from './fields.ts';
 export {
   type CacheRoute,
@@ -61,7 +62,14 @@ export {
   ValueError,
   wordValue,
 } from './secret-value.ts';
-export type { CacheStatus, ConfigFile, ServerStatus, StoragePhase, StorageStatus } from './server-status.ts';
+export type {
+  CacheStatus,
+  ConfigFile,
+  ScrubStatus,
+  ServerStatus,
+  StoragePhase,
+  StorageStatus,
+} from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
 export { checkSupport, clusterOnly, processOnly, unsupported } from './support.ts';
 export { generateToken, hashToken, isWholeToken } from './token.ts';

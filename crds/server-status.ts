@@ -35,7 +35,24 @@ export interface CacheStatus {
   readonly keysLost: string | null;
   /** Uploads that hold a file open. */
   readonly uploads: number;
+  /** Objects whose bytes are gone, cut short or changed, in all storages; null: the database does not answer. */
+  readonly lostObjects: number | null;
+  /** The looks at all objects, where the manifest asks for them. */
+  readonly scrubs: readonly ScrubStatus[];
   readonly storages: readonly StorageStatus[];
+}
+
+/** One look at all objects. */
+export interface ScrubStatus {
+  readonly depth: 'sizes' | 'contents';
+  readonly begunAt: string;
+  /** Null: it is under way. */
+  readonly endedAt: string | null;
+  /** Looked at. */
+  readonly objects: number;
+  readonly bytes: number;
+  /** Of these. */
+  readonly lost: number;
 }
 
 export type StoragePhase = 'Ready' | 'Unavailable' | 'Draining' | 'Paused' | 'Drained' | 'Abandoned';
@@ -58,6 +75,8 @@ export interface StorageStatus {
   readonly full?: boolean;
   /** Writes under way here. */
   readonly writes: number;
+  /** Objects whose bytes are gone, cut short or changed; absent: the database does not answer. */
+  readonly lostObjects?: number;
   /** Of a storage that is drained or given up: what is left. */
   readonly objects?: number;
   readonly bytes?: number;

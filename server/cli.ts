@@ -52,7 +52,7 @@ interface CheckFlags {
 
 function checkCommand(env: Environment): Command {
   return new Command('check')
-    .description('compare every row with its bytes and every file with its row; the server must not be running')
+    .description('compare every row with its bytes and every file with its row; a server that runs is asked to do it')
     .addOption(fileOption())
     .addOption(dataOption(env))
     .addOption(umaskOption())
@@ -61,7 +61,11 @@ function checkCommand(env: Environment): Command {
     .option('--cache <name>', 'only this cache')
     .option('--contents', 'read every NAR and compare its hash too', false)
     .addOption(new Option('--rate <size>', 'bytes per second that --contents reads').argParser(size))
-    .option('--repair', 'unpublish what has no bytes, remove files without rows', false)
+    .option(
+      '--repair',
+      'unpublish what has no bytes, serve again what was lost and is there, remove files without rows',
+      false,
+    )
     .action(async (flags: CheckFlags) => {
       const terminal = process.stderr.isTTY === true;
       const { file: files, secrets, storages, cache, rate: bytesPerSecond } = flags;

@@ -3,7 +3,16 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { type Documents, formatManifestError, loadManifests } from '../crds/index.ts';
 import { Caches, Verifier } from './cache/index.ts';
-import { AdminServer, type Doors, HttpServer, Metrics, Reader, redirectTroubles, Urls } from './http/index.ts';
+import {
+  AdminServer,
+  ControlServer,
+  type Doors,
+  HttpServer,
+  Metrics,
+  Reader,
+  redirectTroubles,
+  Urls,
+} from './http/index.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { Reload } from './reload.ts';
@@ -88,6 +97,9 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     metrics.watch(caches, verifier, doors, budget);
     const adminAddress = await admin.listen(options.adminListen);
     started.push(admin);
+    const control = new ControlServer({ caches, folder: data, logger });
+    await control.listen();
+    started.push(control);
     const addresses: string[] = [];
     for (const server of servers) {
       const address = await server.listen();

@@ -49,6 +49,7 @@ export function findings(facts: Facts): NewCondition[] {
     ...exposed(facts),
     ...draining(facts),
     ...redirected(facts),
+    ...objectsLost(facts),
     ...monitored(facts),
     ...(isPaused(facts.cache)
       ? [yes(reasons.PAUSED, reasons.IS_PAUSED, `annotation ${PAUSED_ANNOTATION} is "true"`)]
@@ -353,6 +354,20 @@ function redirected({ cache, inputs }: Facts): NewCondition[] {
     return text === undefined ? [] : [`storage ${name}: ${text}`];
   });
   return texts.length === 0 ? [] : [yes(reasons.TOKEN_FOLLOWS_REDIRECTS, reasons.SAME_HOST, texts.join('; '))];
+}
+
+/** Where servers share a database all of them say the same, one a moment later. */
+function objectsLost({ observed }: Facts): NewCondition[] {
+  const said = [...observed.reports.values()].flatMap(({ caches }) =>
+    caches.map(({ lostObjects }) => lostObjects ?? 0),
+  );
+  const lost = Math.max(0, ...said);
+  if (lost === 0) return [];
+  const where = [...storageReports(observed).values()].flatMap(({ name, lostObjects = 0 }) =>
+    lostObjects > 0 ? [`storage ${name}: ${lostObjects}`] : [],
+  );
+  const message = `${lost} ${lost === 1 ? 'object is' : 'objects are'} lost${where.length > 0 ? ` (${where.join(', ')})` : ''}: their paths are not served until they are pushed again; narwhal-server check --repair gives them up`;
+  return [yes(reasons.OBJECTS_LOST, reasons.BYTES_MISSING, message)];
 }
 
 function monitored({ cache, inputs }: Facts): NewCondition[] {

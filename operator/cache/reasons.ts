@@ -14,6 +14,8 @@ export const EXPOSED = 'Exposed';
 export const DRAINING = 'Draining';
 /** nix would send the cache's token to the S3 service that reads are redirected to. Only there while it is so. */
 export const TOKEN_FOLLOWS_REDIRECTS = 'TokenFollowsRedirects';
+/** Bytes of some objects are gone, so that their paths are not served. Only there while it is so. */
+export const OBJECTS_LOST = 'ObjectsLost';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -79,3 +81,5 @@ export const NOT_SERVED = 'NotServed';
 export const SAME_HOST = 'SameHost';
 /** A storage is being emptied. */
 export const MOVING = 'Moving';
+/** Bytes of objects are gone, cut short or changed. */
+export const BYTES_MISSING = 'BytesMissing';

@@ -56,9 +56,10 @@ export function isServerStatus(answer: unknown): answer is ServerStatus {
 
 function isCacheStatus(cache: unknown): boolean {
   if (!isRecord(cache)) return false;
-  const { publicKeys, keysLost, storages, databaseError = null } = cache;
+  const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null } = cache;
   const areTexts = isTextOrNull(keysLost) && isTextOrNull(databaseError);
-  return isListOf(publicKeys, isPublicKey) && areTexts && isListOf(storages, isStorageStatus);
+  const isCount = lostObjects === null || typeof lostObjects === 'number';
+  return isListOf(publicKeys, isPublicKey) && areTexts && isCount && isListOf(storages, isStorageStatus);
 }
 
 const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
@@ -72,10 +73,12 @@ const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
 
 function isStorageStatus(storage: unknown): boolean {
   if (!isRecord(storage)) return false;
-  const { name, phase, usedBytes = 0, capacityBytes = 0, objects = 0, movedObjects = 0 } = storage;
+  const { name, phase, usedBytes = 0, capacityBytes = 0, objects = 0, movedObjects = 0, lostObjects = 0 } = storage;
   const { reason = '', lastError = '', full = false } = storage;
   const isNamed = isText(name) && /^[a-z][a-z0-9]{0,14}$/.test(name);
-  const areCounts = [usedBytes, capacityBytes, objects, movedObjects].every((it) => typeof it === 'number');
+  const areCounts = [usedBytes, capacityBytes, objects, movedObjects, lostObjects].every(
+    (it) => typeof it === 'number',
+  );
   return isNamed && PHASES.has(phase) && areCounts && typeof full === 'boolean' && isText(reason) && isText(lastError);
 }
 

@@ -1,10 +1,11 @@
 /**
- * The hash parts of all published paths, loaded in the background. Where this process is the only writer its answers
+ * The hash parts of all published paths but those whose NAR is lost, loaded in the background. Where this process is the only writer its answers
  * are final once it is loaded; until then the database is asked.
  */
 import { setImmediate as breathe } from 'node:timers/promises';
 import type { Database } from '../metadata/index.ts';
 import { HashSet } from './hash-set.ts';
+import { IS_LOST, LOST_PATHS_QUERY } from './lost-rows.ts';
 
 const PAGE = 20_000;
 
@@ -12,8 +13,8 @@ export class AllPaths {
   readonly #database: Database;
   readonly #set = new HashSet();
   #loaded = false;
-  /** Taken out while the set is loaded: a page that was read before may bring them back. */
-  #removed = new Set<string>();
+  /** What changed while the set is loaded, and whether it is there now: that counts more than a page that was read. */
+  #changed = new Map<string, boolean>();
 
   constructor(database: Database) {
     this.#database = database;
@@ -40,12 +41,12 @@ export class AllPaths {
 
   add(hashPart: string): void {
     this.#set.add(hashPart);
-    this.#removed.delete(hashPart);
+    if (!this.#loaded) this.#changed.set(hashPart, true);
   }
 
   remove(hashPart: string): void {
     this.#set.remove(hashPart);
-    if (!this.#loaded) this.#removed.add(hashPart);
+    if (!this.#loaded) this.#changed.set(hashPart, false);
   }
 
   /** Reads all hash parts, page by page: a million take about a second and never block a request for long. */
@@ -59,9 +60,7 @@ export class AllPaths {
       );
       const { hashes, last } = rows[0] ?? { hashes: null, last: null };
       if (hashes === null || last === null) {
-        for (const hashPart of this.#removed) this.#set.remove(hashPart);
-        this.#removed.clear();
-        this.#loaded = true;
+        await this.#finish();
         return;
       }
       for (let offset = 0; offset < hashes.length; offset += 32) this.#set.add(hashes, offset);
@@ -70,12 +69,34 @@ export class AllPaths {
     }
   }
 
+  async #finish(): Promise<void> {
+    const lost = await this.#database.query<{ hash_part: string }>(LOST_PATHS_QUERY);
+    for (const { hash_part: hashPart } of lost) if (!this.#changed.get(hashPart)) this.#set.remove(hashPart);
+    for (const [hashPart, isThere] of this.#changed) if (!isThere) this.#set.remove(hashPart);
+    this.#changed.clear();
+    this.#loaded = true;
+  }
+
   /** After a commit that failed: what memory says must not differ from the rows. */
-  async lookAgain(hashPart: string): Promise<void> {
+  lookAgain(hashPart: string): Promise<void> {
+    return this.#lookAgain('p.hash_part = ?', hashPart);
+  }
+
+  /** The same for all paths of an object. */
+  lookAgainAt(key: string): Promise<void> {
+    return this.#lookAgain('p.object_id = (SELECT id FROM objects WHERE key = ?)', key);
+  }
+
+  async #lookAgain(condition: string, value: string): Promise<void> {
     const rows = await this.#database
-      .query('SELECT 1 FROM paths WHERE hash_part = ?', [hashPart])
+      .query<{ hash_part: string; is_lost: number }>(
+        `SELECT p.hash_part, ${IS_LOST} AS is_lost FROM paths p WHERE ${condition}`,
+        [value],
+      )
       .catch(() => undefined);
     if (rows === undefined) this.#loaded = false;
-    else if (rows.length > 0) this.#set.add(hashPart);
+    for (const { hash_part: hashPart, is_lost: isLost } of rows ?? [])
+      if (isLost) this.remove(hashPart);
+      else this.add(hashPart);
   }
 }

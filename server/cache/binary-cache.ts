@@ -14,6 +14,7 @@ import { Intents } from './intents.ts';
 import { Keys } from './keys.ts';
 import { Leases } from './leases.ts';
 import { removeLeftovers } from './leftovers.ts';
+import { Lost } from './lost.ts';
 import { cacheId } from './meta.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { Mover } from './mover.ts';
@@ -22,6 +23,7 @@ import { Objects } from './objects.ts';
 import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
+import { Scrub } from './scrub.ts';
 import type { Settings } from './settings.ts';
 import { reportStorages } from './storage-report.ts';
 import { StorageWork } from './storage-work.ts';
@@ -60,6 +62,8 @@ export class BinaryCache {
   readonly intents: Intents;
   readonly leases: Leases;
   readonly mover: Mover;
+  readonly lost: Lost;
+  readonly scrub: Scrub;
   readonly #init: BinaryCacheInit;
   readonly #work: StorageWork;
   readonly #opened: OpenDatabase;
@@ -108,8 +112,16 @@ export class BinaryCache {
         await removeLeftovers({ database, logger }, storage);
       },
     });
-    this.objects = new Objects({ database, storages: this.storages, intents, logger });
+    this.objects = new Objects({
+      database,
+      storages: this.storages,
+      intents,
+      logger,
+      isLost: (object) => this.lost.report(object),
+    });
     this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
+    const lost = new Lost({ database, storages: this.storages, objects: this.objects, paths: this.paths, logger });
+    this.lost = lost;
     const onPublished = (published: NewPath) => {
       init.metrics.published(plan.name);
       logger.info({ storePath: `${published.hashPart}-${published.name}`, narSize: published.narSize }, 'published');
@@ -129,13 +141,14 @@ export class BinaryCache {
     };
     this.nars = new Nars(shared);
     this.uploads = new Uploads(shared);
-    this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, settings });
+    this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, lost, settings });
     this.#work = new StorageWork({
       ...shared,
       mover: this.mover,
       uploads: this.uploads,
       onMoved: (storage, bytes) => init.metrics.moved(plan.name, storage, bytes),
     });
+    this.scrub = new Scrub({ ...shared, lost });
     this.#housekeeping = new Housekeeping({
       database,
       storages: this.storages,
@@ -182,6 +195,7 @@ export class BinaryCache {
     this.objects.collect();
     this.#housekeeping.start();
     this.#work.start();
+    this.scrub.start();
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
       if (this.#stopping.signal.aborted) return;
       logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
@@ -221,12 +235,13 @@ export class BinaryCache {
       this.#tokens = tokens;
       this.#useKeys(keys);
       this.#work.wake();
+      this.scrub.wake();
     };
   }
 
   /** What is known of each storage, in the manifest's order. */
   storageReport(): Promise<StorageStatus[]> {
-    return reportStorages(this.storages, this.#work);
+    return reportStorages(this.storages, this.#work, this.lost);
   }
 
   /** Registers the public key of a self-signed cache. @param publicKey base64 of 32 bytes, without a name */
@@ -281,6 +296,7 @@ export class BinaryCache {
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
       this.#work.stop(),
+      this.scrub.stop(),
       this.uploads.idle(),
       this.objects.idle(),
       this.intents.idle(),

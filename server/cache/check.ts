@@ -2,28 +2,30 @@
  * The full scan behind `narwhal-server check`: every row beside its bytes, every file beside its row. It changes
  * nothing unless asked to repair, and never touches a storage that is not available.
  */
-import type { Database } from '../metadata/index.ts';
-import { formatHash, sha256FromHex } from '../nix/index.ts';
-import { ObjectMissingError, type Storage, StorageUnavailableError, type StoredEntry } from '../storage/index.ts';
-import { hashOf } from './mover.ts';
-import { unpublish } from './objects.ts';
+import { type Storage, StorageUnavailableError, type StoredEntry } from '../storage/index.ts';
+import type { BinaryCache } from './binary-cache.ts';
+import { CacheError } from './errors.ts';
+import { examine } from './lost.ts';
+import type { Loss } from './lost-rows.ts';
+import { type ObjectRow, objectsAfter } from './object-rows.ts';
 import { inParallel } from './parallel.ts';
 import { RateLimit } from './rate-limit.ts';
-import type { Storages } from './storages.ts';
 
 export interface CheckInit {
-  readonly database: Database;
-  readonly storages: Storages;
+  readonly cache: Pick<BinaryCache, 'database' | 'storages' | 'leases' | 'lost'>;
   /** Also read every NAR and compare its SHA-256. */
   readonly contents: boolean;
   readonly bytesPerSecond: number | undefined;
-  /** Unpublish what has no bytes, remove files without rows. */
+  /** Give up what has no bytes, serve again what was lost and is there, remove files without rows. */
   readonly repair: boolean;
+  /** Whether nobody writes meanwhile: else a young file may be about to get its row. */
+  readonly isAlone: boolean;
+  readonly signal: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 export interface Finding {
-  readonly kind: 'missing' | 'wrong-size' | 'wrong-hash' | 'no-row' | 'unavailable' | 'given-up' | 'interrupted';
+  readonly kind: Loss | 'found' | 'no-row' | 'unavailable' | 'given-up' | 'interrupted';
   readonly storage: string;
   /** Key of the object, or its file name where it has no row. */
   readonly object: string;
@@ -39,27 +41,25 @@ export interface CheckReport {
   readonly repaired: number;
 }
 
-interface Row {
-  readonly id: number;
-  readonly key: string;
-  readonly storage: string;
-  readonly name: string;
-  readonly size: number;
-  readonly file_hash: string | null;
-}
-
 const PAGE = 1000;
 /** At one time: each look at S3 takes a trip. */
 const AT_ONCE = 8;
 /** Where servers run meanwhile, a younger file may be about to get its row. */
 const YOUNG_MS = 24 * 3600_000;
 
-/** Compares rows and bytes of every storage. */
+/** Compares rows and bytes of every storage. @throws CacheError Conflict (another check runs), AbortError */
 export async function check(init: CheckInit): Promise<CheckReport> {
-  const scan = new Scan(init);
-  await scan.rows();
-  await scan.files();
-  return scan.report();
+  const lease = await init.cache.leases.acquire('check');
+  if (lease === undefined)
+    throw new CacheError('Conflict', 'this cache is being checked now; try again when it is done');
+  try {
+    const scan = new Scan({ ...init, signal: AbortSignal.any([init.signal, lease.signal]) });
+    await scan.rows();
+    await scan.files();
+    return scan.report();
+  } finally {
+    await lease.release();
+  }
 }
 
 class Scan {
@@ -74,8 +74,9 @@ class Scan {
   constructor(init: CheckInit) {
     this.#init = init;
     this.#rate = new RateLimit({ bytesPerSecond: () => init.bytesPerSecond });
-    for (const storage of init.storages.inMode('Abandoned')) this.#leaveOut('given-up', storage, '-');
-    for (const storage of init.storages.list()) {
+    const { storages } = init.cache;
+    for (const storage of storages.inMode('Abandoned')) this.#leaveOut('given-up', storage, '-');
+    for (const storage of storages.list()) {
       const health = storage.health();
       if (health.state === 'Unavailable') this.#leaveOut('unavailable', storage.name, health.reason);
     }
@@ -94,34 +95,21 @@ class Scan {
 
   /** Every row beside its bytes. */
   async rows(): Promise<void> {
-    const { database, storages, onProgress } = this.#init;
-    const counted = await database.query<{ n: number }>(`SELECT count(*) AS n FROM objects WHERE state = 'verified'`);
+    const { cache, onProgress, signal } = this.#init;
+    const { database, storages } = cache;
+    const counted = await database.query<{ n: number }>(
+      `SELECT count(*) AS n FROM objects WHERE state <> 'tombstoned'`,
+    );
     const total = Number(counted[0]?.n ?? 0);
-    await inParallel(AT_ONCE, this.#page(), async (row) => {
+    await inParallel(AT_ONCE, objectsAfter(database, 0), async (row) => {
+      signal.throwIfAborted();
       const storage = storages.find(row.storage);
-      if (storage !== undefined && !this.#ill.has(row.storage))
-        await this.#guard(storage, async () => {
-          const kind = await this.#examine(storage, row);
-          if (kind !== undefined) await this.#lost(kind, row);
-        });
+      if (storage === undefined) await this.#withoutStorage(row);
+      else if (!this.#ill.has(row.storage)) await this.#guard(storage, () => this.#look(storage, row));
       this.#objects++;
       this.#bytes += row.size;
       onProgress?.(this.#objects, total);
     });
-  }
-
-  async *#page(): AsyncGenerator<Row> {
-    for (let after = 0; ; ) {
-      const rows = await this.#init.database.query<Row>(
-        `SELECT id, key, storage, name, size, file_hash FROM objects
-         WHERE state = 'verified' AND id > ? ORDER BY id LIMIT ${PAGE}`,
-        [after],
-      );
-      yield* rows;
-      const last = rows.at(-1);
-      if (last === undefined) return;
-      after = last.id;
-    }
   }
 
   /** A storage that fails in the middle is left out from then on. */
@@ -134,39 +122,61 @@ class Scan {
     }
   }
 
-  async #examine(storage: Storage, row: Row): Promise<Finding['kind'] | undefined> {
-    const size = await storage.stat(row.name);
-    if (size === undefined) return 'missing';
-    if (size !== row.size) return 'wrong-size';
-    if (!this.#init.contents || row.file_hash === null) return undefined;
-    await this.#rate.take(row.size, NEVER);
-    try {
-      const hash = await hashOf(storage, row.name, row.size);
-      return formatHash(sha256FromHex(hash)) === row.file_hash ? undefined : 'wrong-hash';
-    } catch (error) {
-      if (error instanceof ObjectMissingError) return 'missing';
-      throw error;
-    }
+  async #look(storage: Storage, row: ObjectRow): Promise<void> {
+    const { contents, signal } = this.#init;
+    const pace = (bytes: number) => this.#rate.take(bytes, signal);
+    const isLost = row.state === 'lost';
+    // What is to be served again must be right, not only long enough.
+    const loss = await examine(storage, row, contents || isLost, { pace });
+    if (loss !== undefined) await this.#lost(loss, row);
+    else if (isLost) await this.#found(row);
   }
 
-  async #lost(kind: Finding['kind'], row: Row): Promise<void> {
-    const { database, repair } = this.#init;
-    const paths = await database.query<{ hash_part: string }>('SELECT hash_part FROM paths WHERE object_id = ?', [
-      row.id,
-    ]);
-    const hashParts = paths.map((path) => path.hash_part);
+  /** A lost object may outlive its storage, whose bytes nobody has any more. */
+  async #withoutStorage(row: ObjectRow): Promise<void> {
+    if (row.state === 'lost' && !this.#ill.has(row.storage)) await this.#lost('missing', row);
+  }
+
+  async #lost(kind: Loss, row: ObjectRow): Promise<void> {
+    const { cache, contents, repair } = this.#init;
+    const paths = await this.#pathsOf(row);
     // Where servers run, they may have moved or replaced it just now.
-    if (!(repair ? await takeAway(database, row) : await isStill(database, row))) return;
-    this.#findings.push({ kind, storage: row.storage, object: row.key, paths: hashParts, isRepaired: repair });
+    if (!(await this.#isStill(row))) return;
+    const mayGo = repair && (row.state === 'lost' || (await cache.lost.report(row, contents)));
+    const isRepaired = mayGo && (await cache.lost.giveUp(row));
+    this.#findings.push({ kind, storage: row.storage, object: row.key, paths, isRepaired });
+  }
+
+  async #found(row: ObjectRow): Promise<void> {
+    const { cache, repair } = this.#init;
+    const paths = await this.#pathsOf(row);
+    const isRepaired = repair && (await cache.lost.restore(row));
+    this.#findings.push({ kind: 'found', storage: row.storage, object: row.key, paths, isRepaired });
+  }
+
+  async #pathsOf({ id }: ObjectRow): Promise<string[]> {
+    const { database } = this.#init.cache;
+    const rows = await database.query<{ hash_part: string }>('SELECT hash_part FROM paths WHERE object_id = ?', [id]);
+    return rows.map((row) => row.hash_part);
+  }
+
+  async #isStill({ id, storage, name, state }: ObjectRow): Promise<boolean> {
+    const rows = await this.#init.cache.database.query(
+      'SELECT 1 FROM objects WHERE id = ? AND storage = ? AND name = ? AND state = ?',
+      [id, storage, name, state],
+    );
+    return rows.length > 0;
   }
 
   /** Every file beside its row. */
   async files(): Promise<void> {
-    for (const storage of this.#init.storages.list()) {
+    const { cache, signal } = this.#init;
+    for (const storage of cache.storages.list()) {
       if (this.#ill.has(storage.name)) continue;
       await this.#guard(storage, async () => {
         let page: StoredEntry[] = [];
         for await (const entry of storage.list()) {
+          signal.throwIfAborted();
           page.push(entry);
           if (page.length < PAGE) continue;
           await this.#filesOf(storage, page);
@@ -178,8 +188,8 @@ class Scan {
   }
 
   async #filesOf(storage: Storage, page: readonly StoredEntry[]): Promise<void> {
-    const { database, repair } = this.#init;
-    const oldest = database.isShared ? Date.now() - YOUNG_MS : Infinity;
+    const { isAlone, repair } = this.#init;
+    const oldest = isAlone ? Infinity : Date.now() - YOUNG_MS;
     const entries = page.filter((entry) => entry.modifiedAt < oldest);
     const known = new Set(
       await this.#knownNames(
@@ -197,7 +207,7 @@ class Scan {
   /** Those that have a row, or are on their way: housekeeping removes what nobody goes on with. */
   async #knownNames(storage: string, names: readonly string[]): Promise<string[]> {
     if (names.length === 0) return [];
-    const { database } = this.#init;
+    const { database } = this.#init.cache;
     const list = database.list(names);
     const isNamed = database.isOneOf('name');
     const rows = await database.query<{ name: string }>(
@@ -209,25 +219,4 @@ class Scan {
     );
     return rows.map((row) => row.name);
   }
-}
-
-/** A check is ended by ending its process. */
-const NEVER = new AbortController().signal;
-
-const SAME_ROW = `id = ? AND storage = ? AND name = ? AND state = 'verified'`;
-
-async function isStill(database: Database, { id, storage, name }: Row): Promise<boolean> {
-  return (await database.query(`SELECT 1 FROM objects WHERE ${SAME_ROW}`, [id, storage, name])).length > 0;
-}
-
-/** Unpublishes what has no bytes. False: its row has changed since it was read, by a server that runs. */
-async function takeAway(database: Database, { id, storage, name }: Row): Promise<boolean> {
-  return database.write(async (sql) => {
-    const rows = await sql.query(
-      `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE ${SAME_ROW} RETURNING id`,
-      [id, storage, name],
-    );
-    if (rows.length > 0) await unpublish(database, sql, id);
-    return rows.length > 0;
-  });
 }

@@ -159,7 +159,7 @@ export class Drain {
     this.#lastError = error.message;
     this.#init.logger.error(
       { storage: this.#name, key: object.key, reason: error.message },
-      'an object cannot be moved; "check --repair" removes what is lost',
+      'an object cannot be moved now; it is tried again',
     );
   }
 

@@ -30,7 +30,7 @@ const OLD_MS = 3600_000;
 const FIRST_OLD_MS = 300_000;
 /** NARs that have waited for a path since before `?`; its plan is tested. */
 export const ORPHANS_QUERY = `SELECT id, key FROM objects
-  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state = 'verified' LIMIT 500`;
+  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state <> 'tombstoned' LIMIT 500`;
 
 export class Housekeeping {
   readonly #init: HousekeepingInit;

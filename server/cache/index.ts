@@ -6,6 +6,7 @@ export { decodeBody } from './content-encoding.ts';
 export { type CopyReport, copyDatabase } from './copy-database.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
 export type { Body } from './incoming.ts';
+export { wordsOfLost } from './lost.ts';
 export type { CacheMetrics } from './metrics.ts';
 export { type Migrated, migrateDatabase } from './migrate-database.ts';
 export { moveObjects } from './move-objects.ts';

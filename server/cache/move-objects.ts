@@ -109,8 +109,8 @@ async function narsOf(
   const parsed = [...new Set(storePaths)].map((text) => ({ text, ...parseStorePath(text) }));
   for (let start = 0; start < parsed.length; start += PAGE) {
     const page = parsed.slice(start, start + PAGE);
-    const rows = await database.query<Movable & { hash_part: string; path_name: string }>(
-      `SELECT p.hash_part, p.name AS path_name, ${MOVABLE.replaceAll(/\w+/g, 'o.$&')}
+    const rows = await database.query<Movable & { hash_part: string; path_name: string; state: string }>(
+      `SELECT p.hash_part, p.name AS path_name, o.state, ${MOVABLE.replaceAll(/\w+/g, 'o.$&')}
        FROM paths p JOIN objects o ON o.id = p.object_id WHERE ${database.isOneOf('p.hash_part')}`,
       [database.list(page.map((path) => path.hashPart))],
     );
@@ -118,6 +118,7 @@ async function narsOf(
     for (const { text, hashPart, name } of page) {
       const row = known.get(`${hashPart}-${name}`);
       if (row === undefined) failures.push({ what: text, why: 'is not in this cache' });
+      else if (row.state === 'lost') failures.push({ what: text, why: 'its NAR is lost; push it again' });
       else if (row.storage === from) found.set(row.id, row);
       else if (row.storage === to) there++;
       else failures.push({ what: text, why: `its NAR is in storage ${row.storage}, not in ${from}` });

@@ -4,11 +4,12 @@
  * Until then readers find the old bytes, afterwards the new ones; whoever still reads the old ones has a while to finish.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import type { Readable } from 'node:stream';
 import type { Database, Sql } from '../metadata/index.ts';
 import { formatHash, sha256FromHex } from '../nix/index.ts';
-import { crashPoint, ObjectMissingError, type Storage, StorageUnavailableError } from '../storage/index.ts';
+import { crashPoint, type Storage, StorageUnavailableError } from '../storage/index.ts';
 import { endStatement, type Intents } from './intents.ts';
+import type { Lost } from './lost.ts';
+import { hashOf, piecesOf } from './object-bytes.ts';
 import { insertTombstone, type NewObject, type Objects, STALE_ROW_MS } from './objects.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Settings } from './settings.ts';
@@ -19,6 +20,7 @@ export interface MoverInit {
   readonly storages: Storages;
   readonly objects: Objects;
   readonly intents: Intents;
+  readonly lost: Pick<Lost, 'report'>;
   readonly settings: Settings;
 }
 
@@ -38,6 +40,12 @@ export const MOVABLE = 'id, key, storage, name, size, file_hash';
 /** The bytes that a row promises are not there, or are other ones. */
 export class BadObjectError extends Error {
   override readonly name = 'BadObjectError';
+  /** Only whoever reads all bytes finds what is wrong. */
+  readonly hasItsSize: boolean;
+  constructor(message: string, options: ErrorOptions & { hasItsSize?: boolean } = {}) {
+    super(message, options);
+    this.hasItsSize = options.hasItsSize ?? false;
+  }
 }
 
 export interface MoveOptions {
@@ -58,13 +66,17 @@ export class Mover {
   }
 
   /**
-   * Moves an object to where there is room for it. False: meanwhile it was replaced, moved or removed.
+   * Moves an object to where there is room for it. False: meanwhile it was replaced, moved or removed. One that is bad is
+   * marked as lost, so that pushers hear of it.
    * @throws BadObjectError (the object), StorageFullError (the target), StorageUnavailableError (which one, it says)
    */
   async move(object: Movable, { storage: target }: Placement, options: MoveOptions): Promise<boolean> {
-    const { database, storages, objects } = this.#init;
+    const { database, storages, objects, lost } = this.#init;
     const source = storages.get(object.storage);
-    const to = await this.#copy(object, source, target, options);
+    const to = await this.#copy(object, source, target, options).catch(async (error: unknown) => {
+      if (error instanceof BadObjectError) await lost.report(object, error.hasItsSize);
+      throw error;
+    });
     storages.count(to.storage, to.size);
     crashPoint('after-copy');
     const isMoved = await objects.record(to, () =>
@@ -86,7 +98,7 @@ export class Mover {
       await staged.write(this.#read(object, source, hash, options));
       const found = hash.digest('hex');
       if (object.file_hash !== null && formatHash(sha256FromHex(found)) !== object.file_hash)
-        throw new BadObjectError(`${object.key} has other bytes than its row says`);
+        throw new BadObjectError(`${object.key} has other bytes than its row says`, { hasItsSize: true });
       name = await staged.commit();
       if ((await hashOf(target, name, object.size)) !== found)
         throw new Error(`storage ${target.name} gives back other bytes of ${object.key} than it was given`);
@@ -185,22 +197,4 @@ export async function* movablesIn(database: Database, storage: string): AsyncGen
     if (last === undefined) return;
     after = last.name;
   }
-}
-
-/** All bytes of an object, in pieces. */
-export async function* piecesOf(storage: Storage, name: string, size: number): AsyncGenerator<Uint8Array> {
-  if (size === 0) {
-    if ((await storage.stat(name)) === undefined) throw new ObjectMissingError(storage.name, name);
-    return;
-  }
-  const body: Buffer | Readable = await storage.get(name, { start: 0, end: size - 1 });
-  if (Buffer.isBuffer(body)) yield body;
-  else yield* body;
-}
-
-/** SHA-256 of an object, in hex. */
-export async function hashOf(storage: Storage, name: string, size: number): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of piecesOf(storage, name, size)) hash.update(piece);
-  return hash.digest('hex');
 }

@@ -17,8 +17,10 @@ import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import { type NarFacts, type NewPath, storeNar } from './paths.ts';
+import type { StoredObject } from './objects.ts';
+import type { NarFacts, NewPath } from './paths.ts';
 import { patiently } from './patience.ts';
+import { differs } from './publish.ts';
 import { receiveNar } from './receive-nar.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from './signing.ts';
 import type { VerifyRequest } from './verify/index.ts';
@@ -46,7 +48,7 @@ export class Nars {
   }
 
   /**
-   * Takes in a NAR under the name that it was given. The same name again keeps the first bytes.
+   * Takes in a NAR under the name that it was given. The same name again keeps the first bytes, as long as they are there.
    * @throws CacheError Invalid, TooLarge, NoSpace, Incomplete
    */
   async put(file: string, body: Body, declaredBytes: number | undefined): Promise<void> {
@@ -54,13 +56,23 @@ export class Nars {
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
     const known = await this.#init.objects.find(key);
-    if (known !== undefined && (await this.#keep(known.id))) return;
+    if (known !== undefined && (await this.#isThere(known)) && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
       form: { suffix },
       key: () => key,
       check: (found) => checkFileHash(found, fileHash),
     });
     this.#init.logger.debug({ key, bytes: size, narSize: facts.narSize }, 'NAR stored');
+  }
+
+  /** Whether what is known need not be sent again. In a storage that is away it is believed to be there. */
+  async #isThere(object: StoredObject): Promise<boolean> {
+    try {
+      return await this.#init.objects.isWhole(object);
+    } catch (error) {
+      this.#init.logger.debug({ err: error, key: object.key }, 'an object could not be looked at');
+      return true;
+    }
   }
 
   /** Lets a NAR that has no path yet wait for its narinfo from now on. False: it is being removed just now. */
@@ -95,7 +107,7 @@ export class Nars {
       check: (facts: NarFacts) => void;
     },
   ): Promise<{ facts: NarFacts; size: number }> {
-    const { settings, database, objects } = this.#init;
+    const { settings, paths, objects } = this.#init;
     const { incoming, verdict } = await receiveNar(this.#init, body, {
       form: rules.form,
       declaredBytes,
@@ -105,7 +117,7 @@ export class Nars {
       const facts = factsForRow(await verdict());
       rules.check(facts);
       const object = await incoming.commit(rules.key(facts));
-      const isNew = await objects.record(object, () => storeNar(database, object, facts));
+      const isNew = await objects.record(object, () => paths.store(object, facts));
       crashPoint('after-nar-row');
       if (!isNew) objects.collect();
       return { facts, size: incoming.size };
@@ -181,6 +193,9 @@ export class Nars {
         return;
       case 'present':
         return;
+      case 'healed':
+        this.#init.logger.info({ storePath: `${path.hashPart}-${path.name}` }, 'healed: its lost NAR is here again');
+        return;
       case 'differs':
         throw differs(outcome.narHash);
       case 'no-nar':
@@ -236,13 +251,6 @@ function narOf(row: NarRow): FoundNar {
     narHash: row.nar_hash,
     narSize: row.nar_size,
   };
-}
-
-function differs(narHash: string): CacheError {
-  return new CacheError(
-    'Conflict',
-    `this path is published with NarHash ${narHash} and its own references; a published path is never replaced`,
-  );
 }
 
 function readNarinfo(text: string): NarInfo {

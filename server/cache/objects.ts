@@ -28,6 +28,8 @@ export interface StoredObject {
   readonly storage: string;
   readonly name: string;
   readonly size: number;
+  /** Of a NAR. */
+  readonly file_hash: string | null;
 }
 
 /** A row to be: bytes that are durable in a storage and not yet visible. */
@@ -45,6 +47,11 @@ export interface ObjectsInit {
   readonly database: Database;
   readonly storages: Storages;
   readonly logger: Logger;
+  /**
+   * Whether an object that could not be read is lost; it is marked so then.
+   * @throws StorageUnavailableError, CacheError Unavailable
+   */
+  readonly isLost: (object: StoredObject) => Promise<boolean>;
 }
 
 const CACHED_ROWS = 50_000;
@@ -53,12 +60,20 @@ export const STALE_ROW_MS = 1_000;
 const COLLECT_PAGE = 1000;
 /** Removals at one time: a service takes 20 ms for each. */
 const COLLECT_AT_ONCE = 8;
+/** Moves of one object while it is read. */
+const MOST_MOVES = 3;
+/** An object to which clients are redirected is looked at this often, and so many at one time. */
+const LOOK_MS = 60_000;
+const LOOKS_AT_ONCE = 4;
 
 export class Objects {
   readonly #init: ObjectsInit;
   readonly #rows: LRUCache<string, StoredObject>;
   /** Changes whenever a row does, so that a slow read never remembers what a faster write made old. */
   #epoch = 0;
+  /** Objects that were looked at behind a redirect. */
+  readonly #looked = new LRUCache<number, true>({ max: CACHED_ROWS, ttl: LOOK_MS });
+  #looking = 0;
   #collecting: Promise<void> | undefined;
   /** Whether rows may have been tombstoned since the last look. */
   #asked = false;
@@ -85,33 +100,76 @@ export class Objects {
     return row;
   }
 
-  /** @throws StorageUnavailableError (503, not 404: the object exists), CacheError NotFound (given up just now) */
+  /** @throws StorageUnavailableError (503, not 404: the object exists), CacheError NotFound (lost, or given up just now) */
   read(object: StoredObject, range: ByteRange): Promise<Buffer | Readable> {
     return this.#whereItIs(object, (storage, name) => storage.get(name, range));
   }
 
   /** Where a client may read an object by itself. @throws StorageUnavailableError, CacheError NotFound */
-  readUrl(object: StoredObject): Promise<string | undefined> {
-    return this.#whereItIs(object, (storage, name) => storage.readUrl(name));
+  async readUrl(object: StoredObject): Promise<string | undefined> {
+    const url = await this.#whereItIs(object, (storage, name) => storage.readUrl(name));
+    if (url !== undefined) this.#lookBehind(object);
+    return url;
   }
 
-  /** The row may be one from before the object was moved or replaced, by another server too: then the new one counts. */
-  async #whereItIs<T>(object: StoredObject, work: (storage: Storage, name: string) => Promise<T>): Promise<T> {
-    const { storages } = this.#init;
+  /**
+   * What a client finds where it was sent to, it does not tell us. So we look too, after our answer and not before it: it
+   * costs no read any time, and nix takes a 404 from the bucket as it takes one from us.
+   */
+  #lookBehind(object: StoredObject): void {
+    if (this.#looking >= LOOKS_AT_ONCE || this.#looked.has(object.id)) return;
+    this.#looked.set(object.id, true);
+    this.#looking++;
+    this.isWhole(object)
+      .catch((error: unknown) => {
+        this.#looked.delete(object.id);
+        this.#init.logger.debug({ err: error, key: object.key }, 'an object could not be looked at');
+      })
+      .finally(() => {
+        this.#looking--;
+      });
+  }
+
+  /**
+   * Whether as many bytes as the row says are where it says; an object of which that is not so is lost from now on.
+   * @throws StorageUnavailableError, CacheError Unavailable
+   */
+  async isWhole(object: StoredObject): Promise<boolean> {
     try {
-      return await work(storages.get(object.storage), object.name);
+      await this.#whereItIs(object, async (storage, name) => {
+        const health = storage.health();
+        if (health.state === 'Unavailable') throw new StorageUnavailableError(storage.name, health.reason);
+        if ((await storage.stat(name)) !== object.size) throw new ObjectMissingError(storage.name, name);
+      });
+      return true;
     } catch (error) {
-      const mayHaveMoved =
-        error instanceof ObjectMissingError ||
-        error instanceof StorageUnavailableError ||
-        (error instanceof CacheError && error.code === 'Unavailable');
-      if (!mayHaveMoved) throw error;
-      this.forget(object.key);
-      const now = await this.find(object.key);
-      if (now === undefined) throw new CacheError('NotFound', `${object.key} is not here any more`, { cause: error });
-      const isSame = now.storage === object.storage && now.name === object.name;
-      if (isSame || now.size !== object.size) throw error;
-      return work(storages.get(now.storage), now.name);
+      if (error instanceof CacheError && error.code === 'NotFound') return false;
+      throw error;
+    }
+  }
+
+  /**
+   * The row may be one from before the object was moved or replaced, by another server too: then the new one counts. What
+   * is not where the newest row says is lost, or its storage is away.
+   */
+  async #whereItIs<T>(object: StoredObject, work: (storage: Storage, name: string) => Promise<T>): Promise<T> {
+    const { storages, isLost } = this.#init;
+    const gone = (cause: unknown) =>
+      new CacheError('NotFound', `${object.key} is not here any more; push it again`, { cause });
+    let at = object;
+    for (let moves = 0; ; moves++) {
+      try {
+        return await work(storages.get(at.storage), at.name);
+      } catch (error) {
+        if (!mayHaveMoved(error) || moves === MOST_MOVES) throw error;
+        this.forget(object.key);
+        const now = await this.find(object.key);
+        if (now === undefined) throw gone(error);
+        const isSame = now.storage === at.storage && now.name === at.name;
+        if (now.size !== object.size || (isSame && !(error instanceof ObjectMissingError))) throw error;
+        if (isSame && (await isLost(now))) throw gone(error);
+        at = now;
+      }
     }
   }
 
@@ -216,8 +274,13 @@ export class Objects {
   }
 }
 
+function mayHaveMoved(error: unknown): boolean {
+  if (error instanceof CacheError) return error.code === 'Unavailable';
+  return error instanceof ObjectMissingError || error instanceof StorageUnavailableError;
+}
+
 /** What a read of an object begins with; its plan is tested. */
-export const OBJECT_QUERY = `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state = 'verified'`;
+export const OBJECT_QUERY = `SELECT id, key, storage, name, size, file_hash FROM objects WHERE key = ? AND state = 'verified'`;
 
 /** Rows whose bytes can be removed now; its plan is tested. */
 export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
@@ -292,18 +355,10 @@ export async function tombstone(sql: Sql, id: number): Promise<void> {
 export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
   const rows = await sql.query(
     `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
-     WHERE id = ? AND state = 'verified' AND orphan_since < ? RETURNING id`,
+     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? RETURNING id`,
     [id, before],
   );
   return rows.length > 0;
-}
-
-/** Unpublishes the paths whose NAR an object is, and tells the other servers. */
-export async function unpublish(database: Database, sql: Sql, objectId: number): Promise<void> {
-  const paths = await sql.query<{ hash_part: string }>('DELETE FROM paths WHERE object_id = ? RETURNING hash_part', [
-    objectId,
-  ]);
-  await sql.run(database.announce(paths.map((path) => path.hash_part)));
 }
 
 /** How often a key is taken away from us before a client hears of it. */

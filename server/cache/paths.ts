@@ -10,19 +10,24 @@ import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from
 import { crashPoint } from '../storage/index.ts';
 import { AllPaths } from './all-paths.ts';
 import type { Keys } from './keys.ts';
+import { IS_LOST } from './lost-rows.ts';
+import type { NewObject } from './objects.ts';
 import { PathCount } from './path-count.ts';
 import {
   insertPath,
+  type NarFacts,
   type NarSource,
   type NewPath,
   type PathRow,
+  type Published,
   type PublishOutcome,
   publishStatements,
   splitWords,
+  storeNar,
 } from './publish.ts';
 import { RecentMisses } from './recent-misses.ts';
 
-export { type NarFacts, type NarSource, type NewPath, type PublishOutcome, storeNar } from './publish.ts';
+export type { NarFacts, NarSource, NewPath, PublishOutcome } from './publish.ts';
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {
@@ -45,15 +50,15 @@ export interface PathsInit {
   readonly cacheBytes: number;
 }
 
-/** What a look-up reads; its plan is tested. */
+/** What a look-up reads: a path whose NAR is lost is not served. Its plan is tested. */
 export const NARINFO_QUERY = `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
         o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size
  FROM paths p JOIN objects o ON o.id = p.object_id
- WHERE p.hash_part = ?`;
+ WHERE p.hash_part = ? AND o.state = 'verified'`;
 
 /** Which of many paths are there; its plan is tested. */
 export function presentQuery(database: Pick<Database, 'isOneOf'>): string {
-  return `SELECT hash_part FROM paths WHERE ${database.isOneOf('hash_part')}`;
+  return `SELECT p.hash_part FROM paths p WHERE ${database.isOneOf('p.hash_part')} AND NOT ${IS_LOST}`;
 }
 
 /** Look-ups of one path that are under way: a change that is heard meanwhile makes them not worth remembering. */
@@ -177,34 +182,46 @@ export class Paths {
     const publishing = this.#all?.has(path.hashPart)
       ? this.#publishKnown(path, source, also)
       : this.#publishNew(path, source, also);
-    const outcome = await publishing.catch(async (error: unknown) => {
+    const { outcome, healed } = await publishing.catch(async (error: unknown) => {
       // A commit that failed may have reached the disk all the same.
       this.#forget(path.hashPart);
       await this.#all?.lookAgain(path.hashPart);
+      await this.lookAgain('object' in source ? source.object.key : source.key);
       throw error;
     });
     if (outcome.kind === 'published') this.#all?.add(path.hashPart);
     this.#forget(path.hashPart);
+    this.show(healed);
     crashPoint('after-publish');
     return outcome;
   }
 
-  async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+  /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
+  async store(object: NewObject, facts: NarFacts): Promise<boolean> {
+    const { isNew, healed } = await storeNar(this.#init.database, object, facts).catch(async (error: unknown) => {
+      await this.lookAgain(object.key);
+      throw error;
+    });
+    this.show(healed);
+    return isNew;
+  }
+
+  async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
     const { database } = this.#init;
     try {
       await database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]);
-      return { kind: 'published', isNewNar: 'object' in source };
+      return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
     } catch (error) {
       if (!isConstraint(error)) throw error;
       return this.#publishKnown(path, source, also);
     }
   }
 
-  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
     const { database } = this.#init;
     return database.write(async (sql) => {
       const result = await insertPath(sql, path, source);
-      await sql.run([...also, ...database.announce([path.hashPart])]);
+      await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
       return result;
     });
   }
@@ -220,12 +237,33 @@ export class Paths {
     this.#reading.delete(hashPart);
   }
 
+  /** What is remembered of paths counts no more. */
+  forget(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) this.#forget(hashPart);
+  }
+
   /** Forgets paths whose rows are gone. */
   remove(hashParts: readonly string[]): void {
+    this.hide(hashParts);
+    this.forget(hashParts);
+  }
+
+  /** Misses need no database from here on: to be called where the write is made that takes the paths away. */
+  hide(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) this.#all?.remove(hashPart);
+  }
+
+  /** Paths that are served again, by a write that is committed. */
+  show(hashParts: readonly string[]): void {
     for (const hashPart of hashParts) {
+      this.#all?.add(hashPart);
       this.#forget(hashPart);
-      this.#all?.remove(hashPart);
     }
+  }
+
+  /** After a commit that failed, and may have reached the disk: what became of the paths of an object. */
+  async lookAgain(key: string): Promise<void> {
+    await this.#all?.lookAgainAt(key);
   }
 
   /** Signatures or keys changed, or changes may have been missed: every rendered text is stale. */

@@ -3,6 +3,7 @@ import path from 'node:path';
 import {
   type Documents,
   type BinaryCache as Manifest,
+  parseDuration,
   parseQuantity,
   rootKeyValue,
   type S3Spec,
@@ -104,7 +105,7 @@ export function planCache(
     },
     rootSecret: spec.rootSecretRef === undefined ? 'generated' : (root ?? 'missing'),
     missingKeys,
-    settings: settingsOf(spec.limits, overrides),
+    settings: settingsOf(spec, overrides),
     limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
   };
 }
@@ -134,7 +135,7 @@ function isMissing(error: unknown): error is SecretError {
   return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
-function settingsOf(limits: Manifest['spec']['limits'], overrides: Partial<Settings>): Settings {
+function settingsOf({ limits, scrub }: Manifest['spec'], overrides: Partial<Settings>): Settings {
   return {
     ...defaultSettings,
     uploadExpiryMs: limits.uploadExpirySeconds * 1000,
@@ -149,6 +150,10 @@ function settingsOf(limits: Manifest['spec']['limits'], overrides: Partial<Setti
     diskReserveBytes: parseQuantity(limits.diskReserve),
     // 0 is no limit: a drain that never ends is ReadOnly.
     moveBytesPerSecond: limits.moveRate === undefined ? undefined : parseQuantity(limits.moveRate) || undefined,
+    ...(scrub !== undefined && {
+      scrubEveryMs: parseDuration(scrub.every),
+      scrubBytesPerSecond: parseQuantity(scrub.rate) || undefined,
+    }),
     ...overrides,
   };
 }

@@ -36,6 +36,7 @@ export async function publishUpload(
   const { objects, paths, logger } = init;
   const outcome = await objects.record(nar.object, () => paths.publish(path, nar, also));
   if (outcome.kind === 'published') init.onPublished(path);
+  else if (outcome.kind === 'healed') logger.info({ storePath: claim.storePath }, 'healed: its lost NAR is here again');
   else logger.info({ storePath: claim.storePath, outcome }, 'pushed by two clients at once; the first one stays');
   // The usual push leaves nothing behind; a lost race or a NAR that was there under another path does.
   if (outcome.kind !== 'published' || !outcome.isNewNar) objects.collect();

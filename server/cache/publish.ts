@@ -5,6 +5,8 @@
  */
 import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { isConstraint } from '../metadata/index.ts';
+import { CacheError } from './errors.ts';
+import { healNar, replaceLost } from './lost-rows.ts';
 import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
 
 /** What verified bytes are, in the forms that rows hold. */
@@ -38,10 +40,19 @@ export type PublishOutcome =
   | { readonly kind: 'published'; readonly isNewNar: boolean }
   /** It was there with the same NAR and references; signatures were merged. */
   | { readonly kind: 'present' }
+  /** The same, and its NAR was lost: that is here again. */
+  | { readonly kind: 'healed' }
   /** It was there with other content, which stays. */
   | { readonly kind: 'differs'; readonly narHash: string }
   /** The NAR that it should point at is gone. */
   | { readonly kind: 'no-nar' };
+
+/** What a transaction has done. */
+export interface Published {
+  readonly outcome: PublishOutcome;
+  /** Hash parts of paths whose lost NAR is here again. */
+  readonly healed: readonly string[];
+}
 
 export interface PathRow {
   hash_part: string;
@@ -88,29 +99,51 @@ function pathStatement(path: NewPath, key: string): Statement {
   ];
 }
 
-/** Publishes step by step, where the path or its NAR may be there already: the old row decides then. */
-export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
+/**
+ * Publishes step by step, where the path or its NAR may be there already: the old row decides then.
+ * @throws CacheError Conflict: it was there with other content, which is lost
+ */
+export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<Published> {
   const nar =
     'object' in source
       ? await insertNar(sql, source.object, source.facts, null)
-      : { id: await claimNar(sql, source.key), isNew: false };
-  if (nar.id === undefined) return { kind: 'no-nar' };
+      : { id: await claimNar(sql, source.key), isNew: false, healed: [] };
+  const { healed } = nar;
+  if (nar.id === undefined) return { outcome: { kind: 'no-nar' }, healed };
   const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
   const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
-  if (inserted.length > 0) return { kind: 'published', isNewNar: nar.isNew };
-  await releaseNar(sql, nar.id, nar.isNew);
-  const rows = await sql.query<PathRow>(
-    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size
+  if (inserted.length > 0) return { outcome: { kind: 'published', isNewNar: nar.isNew }, healed };
+  const rows = await sql.query<PathRow & { id: number; storage: string; state: string }>(
+    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size, o.id, o.storage, o.state
      FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,
     [path.hashPart],
   );
   const row = rows[0];
   if (row === undefined) throw new Error('a path was there and is gone within one transaction');
-  if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
+  const isSame = same(row, path);
+  const isLost = row.state === 'lost';
+  // Nobody can get what is published: a client must not take that for a push that was too late.
+  if (isLost && !isSame)
+    throw differs(
+      row.nar_hash,
+      ' and is lost: push that NAR, or have an administrator run "narwhal-server check --repair"',
+    );
+  const replaced = isLost ? await replaceLost(sql, row, nar.id) : [];
+  await releaseNar(sql, nar.id, nar.isNew);
+  if (!isSame) return { outcome: { kind: 'differs', narHash: row.nar_hash }, healed };
   const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
   if (merged !== row.signatures)
     await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
-  return { kind: 'present' };
+  const all = [...healed, ...replaced];
+  return { outcome: { kind: all.includes(path.hashPart) ? 'healed' : 'present' }, healed: all };
+}
+
+/** @param more what there is to know about it */
+export function differs(narHash: string, more = ''): CacheError {
+  return new CacheError(
+    'Conflict',
+    `this path is published with NarHash ${narHash} and its own references${more}; a published path is never replaced`,
+  );
 }
 
 function same(row: PathRow, path: NewPath): boolean {
@@ -122,28 +155,41 @@ function same(row: PathRow, path: NewPath): boolean {
   );
 }
 
-/** Gives a NAR without a path its row. False where its key is taken: the new bytes lose and wait for their removal. */
-export async function storeNar(database: Database, object: NewObject, facts: NarFacts): Promise<boolean> {
+/**
+ * Gives a NAR without a path its row. Not new where its key is taken: the bytes lose and wait for their removal. Where the
+ * object with its key is lost, they take its place.
+ */
+export async function storeNar(
+  database: Database,
+  object: NewObject,
+  facts: NarFacts,
+): Promise<{ isNew: boolean; healed: readonly string[] }> {
   try {
     await database.script(objectStatements(object, facts, Date.now()));
-    return true;
+    return { isNew: true, healed: [] };
   } catch (error) {
     if (!isConstraint(error)) throw error;
-    return (await database.write((sql) => insertNar(sql, object, facts, Date.now()))).isNew;
+    return database.write(async (sql) => {
+      const { isNew, healed } = await insertNar(sql, object, facts, Date.now());
+      await sql.run(database.announce(healed));
+      return { isNew, healed };
+    });
   }
 }
 
-/** Gives a NAR its row; where the key is taken the new bytes lose. The object that stays. */
+/** Gives a NAR its row; where the key is taken the new bytes lose, unless those of the key are lost. The object that stays. */
 async function insertNar(
   sql: Sql,
   object: NewObject,
   facts: NarFacts,
   orphanSince: number | null,
-): Promise<{ id: number | undefined; isNew: boolean }> {
+): Promise<{ id: number | undefined; isNew: boolean; healed: readonly string[] }> {
   const id = await insertObject(sql, object, facts, orphanSince);
-  if (id !== undefined) return { id, isNew: true };
+  if (id !== undefined) return { id, isNew: true, healed: [] };
+  const lost = await healNar(sql, object, facts, orphanSince);
+  if (lost !== undefined) return { id: lost.id, isNew: true, healed: lost.paths };
   await insertTombstone(sql, object);
-  return { id: orphanSince === null ? await claimNar(sql, object.key) : undefined, isNew: false };
+  return { id: orphanSince === null ? await claimNar(sql, object.key) : undefined, isNew: false, healed: [] };
 }
 
 /** The NAR called `key`, no longer an orphan: a path is about to point at it. */

@@ -36,6 +36,10 @@ export interface Settings {
   readonly moveBytesPerSecond: number | undefined;
   /** An upload that was begun in a storage this long ago does not hold up its draining: it is aborted. */
   readonly drainUploadMs: number;
+  /** Between two looks at the contents of all objects; undefined: nobody looks. */
+  readonly scrubEveryMs: number | undefined;
+  /** How fast bytes are read for that; undefined: as fast as it goes. */
+  readonly scrubBytesPerSecond: number | undefined;
   /** Rendered narinfos kept in memory. */
   readonly narinfoCacheBytes: number;
 }
@@ -66,5 +70,7 @@ export const defaultSettings: Settings = {
   moveGraceMs: 15 * 60_000,
   moveBytesPerSecond: undefined,
   drainUploadMs: 3600_000,
+  scrubEveryMs: undefined,
+  scrubBytesPerSecond: 32 * MIB,
   narinfoCacheBytes: 64 * MIB,
 };

@@ -5,6 +5,8 @@ export interface Remains {
   /** Objects that are served. */
   readonly objects: number;
   readonly bytes: number;
+  /** Objects whose bytes are gone: there is nothing to be moved, and nothing to wait for. */
+  readonly lost: number;
   /** Bytes that nobody needs any more and that are not removed yet. */
   readonly tombstones: number;
   readonly uploads: number;
@@ -23,9 +25,10 @@ export async function remainsOf(database: Database, storage: string): Promise<Re
     const [row] = await database.query<Counted>(text, [storage]);
     return { n: Number(row?.n ?? 0), bytes: Number(row?.bytes ?? 0) };
   };
-  const [all, dead, uploads, intents] = await Promise.all([
+  const [all, dead, lost, uploads, intents] = await Promise.all([
     count('SELECT count(*) AS n, SUM(size) AS bytes FROM objects WHERE storage = ?'),
     count(`SELECT count(*) AS n, SUM(size) AS bytes FROM objects WHERE state <> 'verified' AND storage = ?`),
+    count(`SELECT count(*) AS n, 0 AS bytes FROM objects WHERE state = 'lost' AND storage = ?`),
     count(`SELECT count(*) AS n, 0 AS bytes FROM uploads WHERE state = 'open' AND storage = ?`),
     count('SELECT count(*) AS n, 0 AS bytes FROM intents WHERE storage = ?'),
   ]);
@@ -33,12 +36,14 @@ export async function remainsOf(database: Database, storage: string): Promise<Re
     // Two looks at a database that changes in between.
     objects: Math.max(0, all.n - dead.n),
     bytes: Math.max(0, all.bytes - dead.bytes),
-    tombstones: dead.n,
+    lost: lost.n,
+    tombstones: Math.max(0, dead.n - lost.n),
     uploads: uploads.n,
     intents: intents.n,
   };
 }
 
+/** Lost objects keep nobody from giving the storage away: their rows stay, and the next push puts them elsewhere. */
 export function isEmpty({ objects, tombstones, uploads, intents }: Remains): boolean {
   return objects + tombstones + uploads + intents === 0;
 }

@@ -1,6 +1,7 @@
 /** What people, probes and metrics want to know of each storage. */
 import type { StoragePhase, StorageStatus } from '../../crds/index.ts';
 import type { DrainProgress, PauseReason } from './drain-progress.ts';
+import type { Lost } from './lost.ts';
 import { isEmpty, type Remains } from './storage-remains.ts';
 import type { StorageWork } from './storage-work.ts';
 import type { StorageFacts, Storages } from './storages.ts';
@@ -18,9 +19,15 @@ export function phaseOf(
   return reason !== undefined || state === 'Unavailable' ? 'Paused' : 'Draining';
 }
 
-export async function reportStorages(storages: Storages, work: StorageWork): Promise<StorageStatus[]> {
+export async function reportStorages(
+  storages: Storages,
+  work: StorageWork,
+  lost: Pick<Lost, 'counts'>,
+): Promise<StorageStatus[]> {
+  const counts = await lost.counts().catch(() => undefined);
   return Promise.all(
-    (await storages.report()).map(async (facts) => {
+    (await storages.report()).map(async (known) => {
+      const facts = { ...known, ...(counts && { lostObjects: counts.get(known.name) ?? 0 }) };
       if (facts.mode !== 'Drain' && facts.mode !== 'Abandoned')
         return { ...facts, phase: phaseOf(facts, undefined, undefined) };
       // A database that does not answer has a line of its own.
@@ -32,7 +39,7 @@ export async function reportStorages(storages: Storages, work: StorageWork): Pro
 }
 
 function drainReport(
-  facts: StorageFacts,
+  facts: StorageFacts & Pick<StorageStatus, 'lostObjects'>,
   remains: Remains | undefined,
   progress: DrainProgress | undefined,
 ): StorageStatus {
@@ -62,6 +69,11 @@ function drainReport(
 
 /** One line for a person. */
 export function lineOf(storage: StorageStatus): string {
+  const { lostObjects = 0 } = storage;
+  return `${stateOf(storage)}${lostObjects > 0 ? `; ${lostObjects} of its objects lost` : ''}`;
+}
+
+function stateOf(storage: StorageStatus): string {
   const { objects = 0, bytes = 0, tombstones = 0, uploads = 0, movedObjects = 0, movedBytes = 0 } = storage;
   const left = `${objects} objects, ${bytes} bytes left`;
   switch (storage.phase) {

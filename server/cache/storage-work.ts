@@ -116,7 +116,12 @@ export class StorageWork {
     const { storages, logger } = this.#init;
     if (storages.modeOf(name) === 'Drain' && !this.#named.has(name)) {
       this.#named.add(name);
-      logger.info({ storage: name }, 'storage is drained; it can be removed from the manifest');
+      const { lost } = remains;
+      const about = { storage: name, ...(lost > 0 && { lostObjects: lost }) };
+      logger.info(
+        about,
+        `storage is drained${lost > 0 ? `, but for ${lost} lost objects` : ''}; it can be removed from the manifest`,
+      );
     }
     return true;
   }

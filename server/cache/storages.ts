@@ -7,6 +7,7 @@ import {
   type Storage,
   StorageFullError,
   type StorageHealth,
+  StorageUnavailableError,
   type StrategyName,
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
@@ -265,11 +266,18 @@ export class Storages {
   }
 
   /** Looks at once at a storage that a write could not use, instead of at the next round. */
-  async suspect(name: string): Promise<void> {
+  async suspect(name: string, isSure = false): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined || isAbandoned(entry) || entry.storage.health().state !== 'Ready') return;
-    const health = await entry.storage.probe();
+    const health = await entry.storage.probe(isSure);
     if (health.state !== 'Ready') this.#reportIll(name, health.reason);
+  }
+
+  /** Reads the marker of a storage anew. @throws StorageUnavailableError, CacheError Unavailable */
+  async confirm(name: string): Promise<void> {
+    await this.suspect(name, true);
+    const health = this.get(name).health();
+    if (health.state !== 'Ready') throw new StorageUnavailableError(name, health.reason);
   }
 
   /** Remembers that a write found the medium full. */

@@ -6,7 +6,7 @@ import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { redirectTrouble, type ServerStatus } from '../../crds/index.ts';
-import { type BinaryCache, type Caches, lineOf } from '../cache/index.ts';
+import { type BinaryCache, type Caches, lineOf, wordsOfLost } from '../cache/index.ts';
 import { DatabaseError } from '../metadata/index.ts';
 import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
@@ -101,6 +101,13 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
       gates: false,
       text: lost ?? 'present',
     });
+    const counts = await cache.lost.counts().catch(() => undefined);
+    checks.push({
+      name: `cache ${cache.name} objects`,
+      ok: counts?.size === 0,
+      gates: false,
+      text: counts === undefined ? 'whether any is lost is not known' : wordsOfLost(counts),
+    });
     for (const storage of await cache.storageReport()) {
       checks.push({
         name: `cache ${cache.name} storage ${storage.name}`,
@@ -146,6 +153,11 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
   }
 }
 
+async function lostObjects({ lost }: BinaryCache): Promise<number | null> {
+  const counts = await lost.counts().catch(() => undefined);
+  return counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0);
+}
+
 async function status(init: AdminInit): Promise<ServerStatus> {
   return {
     version: init.version,
@@ -160,6 +172,8 @@ async function status(init: AdminInit): Promise<ServerStatus> {
         databaseError: (await databaseTrouble(cache))?.text ?? null,
         keysLost: cache.keys.lost ?? null,
         uploads: cache.uploads.active,
+        lostObjects: await lostObjects(cache),
+        scrubs: await cache.scrub.report().catch(() => []),
         storages: await cache.storageReport(),
       })),
     ),

@@ -3,7 +3,7 @@
  */
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { StorageStatus } from '../../crds/index.ts';
+import type { ScrubStatus, StorageStatus } from '../../crds/index.ts';
 import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
@@ -290,6 +290,42 @@ export class Metrics implements CacheMetrics {
       (storage) => storage.objects,
     );
     left('narwhal_storage_drain_bytes', 'Bytes of those objects.', (storage) => storage.bytes);
+    new Gauge({
+      name: 'narwhal_lost_objects',
+      help: 'Objects of a storage whose bytes are gone, cut short or changed.',
+      labelNames: ['cache', 'storage'],
+      registers: [this.registry],
+      async collect() {
+        this.reset();
+        for (const cache of caches.list()) {
+          // Without a database nothing is known; the other series are still wanted.
+          const counts = await cache.lost.counts().catch(() => undefined);
+          if (counts === undefined) continue;
+          for (const { name } of cache.storages.list()) this.set({ cache: cache.name, storage: name }, 0);
+          for (const [storage, n] of counts) this.set({ cache: cache.name, storage }, n);
+        }
+      },
+    });
+    const scrubbed = (name: string, help: string, read: (scrub: ScrubStatus) => number | undefined) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['cache', 'depth'],
+        registers: [this.registry],
+        async collect() {
+          this.reset();
+          for (const cache of caches.list()) {
+            for (const scrub of await cache.scrub.report().catch(() => [])) {
+              const value = read(scrub);
+              if (value !== undefined) this.set({ cache: cache.name, depth: scrub.depth }, value);
+            }
+          }
+        },
+      });
+    scrubbed('narwhal_scrub_objects', 'Objects that the last scrub has looked at so far.', (scrub) => scrub.objects);
+    scrubbed('narwhal_scrub_ended_timestamp_seconds', 'When the last scrub ended; absent while one runs.', (scrub) =>
+      scrub.endedAt === null ? undefined : Date.parse(scrub.endedAt) / 1000,
+    );
     new Gauge({
       name: 'narwhal_storage_ready',
       help: 'Whether a storage can be used: 1 or 0.',

@@ -4,8 +4,9 @@
  * for addresses that need decoding.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { pipeline } from 'node:stream';
+import { pipeline, type Readable } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
+import { ObjectMissingError } from '../storage/index.ts';
 import { type Answer, sendMiss, sendText } from '../wire/index.ts';
 import { accessOf } from './access.ts';
 import { answerOf } from './errors.ts';
@@ -165,6 +166,12 @@ export class Reader {
       'Content-Length': length,
       ...(range && { 'Content-Range': `bytes ${start}-${end}/${object.size}` }),
     };
+    // What HEAD promises, GET must be able to give: a pusher asks nothing else.
+    if (request.method === 'HEAD' && !(await cache.objects.isWhole(object))) {
+      sendMiss(request, response);
+      this.#metrics.answered(route, 404);
+      return;
+    }
     if (request.method === 'HEAD' || length === 0) {
       response.writeHead(status, head);
       response.end();
@@ -189,13 +196,7 @@ export class Reader {
         return;
       }
       response.setTimeout(this.#limits.idleMs, () => response.destroy());
-      await new Promise<void>((resolve, reject) => {
-        pipeline(body, response, (error) => {
-          // A client that goes away in the middle of a download is no fault of ours.
-          if (error && !response.destroyed) reject(error);
-          else resolve();
-        });
-      });
+      if (!(await sendBody(body, length, response))) await cache.objects.isWhole(object);
     } finally {
       this.#downloads--;
       release();
@@ -211,6 +212,33 @@ export class Reader {
     this.#metrics.answered('nar', 302);
     return true;
   }
+}
+
+/**
+ * Sends a body whose head is out. False: it ended before its time, and so did the answer; a client that was told the length
+ * would wait for the rest.
+ */
+async function sendBody(body: Readable, length: number, response: ServerResponse): Promise<boolean> {
+  let sent = 0;
+  let isShort = false;
+  body.on('data', (piece: Uint8Array) => {
+    sent += piece.length;
+  });
+  body.once('end', () => {
+    isShort = sent < length;
+    if (isShort) response.destroy();
+  });
+  body.once('error', (error) => {
+    isShort = error instanceof ObjectMissingError;
+  });
+  await new Promise<void>((resolve, reject) => {
+    pipeline(body, response, (error) => {
+      // A client that goes away in the middle of a download is no fault of ours.
+      if (error && !response.destroyed) reject(error);
+      else resolve();
+    });
+  });
+  return !isShort;
 }
 
 function objectHeaders(

@@ -22,6 +22,7 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'uploads', key: ['id'] },
   { name: 'upload_parts', key: ['upload', 'number'] },
   { name: 'intents', key: ['storage', 'name'] },
+  { name: 'scrubs', key: ['depth'] },
 ];
 
 const PAGE = 2000;

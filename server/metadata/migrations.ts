@@ -129,6 +129,29 @@ export const migrations: readonly Migration[] = [
       await knex.raw('CREATE INDEX upload_parts_named ON upload_parts (name) WHERE name IS NOT NULL');
     },
   },
+  {
+    name: '0004-lost-objects',
+    async up(knex) {
+      await knex.schema.alterTable('objects', (table) => {
+        // Of the state `lost`: since when its bytes are known to be gone or wrong, and in what way.
+        table.bigInteger('lost_since');
+        table.text('loss');
+      });
+      await knex.raw(`CREATE INDEX objects_lost ON objects (storage, id) WHERE state = 'lost'`);
+      // How far the look at all objects is, for each depth of it: a restart and another server go on from there.
+      await knex.schema.createTable('scrubs', (table) => {
+        table.text('depth').primary();
+        table.bigInteger('begun_at').notNullable();
+        // Null: it is under way.
+        table.bigInteger('ended_at');
+        // The last object that was looked at.
+        table.integer('position').notNullable();
+        table.bigInteger('objects').notNullable();
+        table.bigInteger('bytes').notNullable();
+        table.bigInteger('lost').notNullable();
+      });
+    },
+  },
 ];
 
 /** The database was changed by a version of Narwhal that this one is too old for. */

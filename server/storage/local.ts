@@ -88,7 +88,7 @@ export class LocalStorage implements Storage {
    * Looks at a storage in use: a disk that was unmounted leaves an empty folder behind, without a marker. What makes a
    * storage ready is `open`.
    */
-  async probe(): Promise<StorageHealth> {
+  async probe(isSure = false): Promise<StorageHealth> {
     if (this.#health.state !== 'Ready') return this.#health;
     try {
       const marker = await readMarker(this.root);
@@ -96,6 +96,7 @@ export class LocalStorage implements Storage {
       else if (!isOwn(marker, this.#marker)) this.#health = ill(this.#foreign(marker));
     } catch (error) {
       // A process without descriptors says nothing about the disk.
+      if (isScarce(error) && isSure) throw error;
       if (isScarce(error)) return this.#health;
       this.#health = ill(folderTrouble(this.root, error));
     }
@@ -164,6 +165,15 @@ export class LocalStorage implements Storage {
     try {
       const handle = await open(file, 'r');
       if (size > WHOLE_READ_BYTES) {
+        // A file that was cut short is noticed before an answer has begun.
+        const found = await handle.stat().catch(async (error: unknown) => {
+          await handle.close();
+          throw error;
+        });
+        if (found.size <= range.end) {
+          await handle.close();
+          throw new ObjectMissingError(this.name, name);
+        }
         return createReadStream(file, { fd: handle, start: range.start, end: range.end, highWaterMark: STREAM_BYTES });
       }
       try {

@@ -120,8 +120,11 @@ export interface Storage {
    * missing marker means "not mounted", not "new". `settle` runs before anything else may use it.
    */
   open(known: boolean, settle?: () => Promise<void>): Promise<StorageHealth>;
-  /** Looks at a storage in use: may it still be used? */
-  probe(): Promise<StorageHealth>;
+  /**
+   * Looks at a storage in use: may it still be used? @param isSure whether its marker must be read now, and the look must
+   * fail where that is not possible; else what was seen a moment ago will do
+   */
+  probe(isSure?: boolean): Promise<StorageHealth>;
   close(): Promise<void>;
   /**
    * The staging place called `id` (letters, digits, dashes and dots), created at the first write.

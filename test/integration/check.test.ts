@@ -26,7 +26,8 @@ describe('narwhal-server check', () => {
   });
   afterEach(() => server.remove());
 
-  it('refuses while the server runs', async () => {
+  it('refuses where a server runs that cannot be asked', async () => {
+    await rm(path.join(server.data, 'control.sock'));
     const { code, stderr } = await check();
     assert.equal(code, 1);
     assert.match(stderr, /^narwhal-server: cache main: \S+ is in use by another narwhal-server; stop it first/);

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { Keys } from '../../server/cache/keys.ts';
-import { replaceObject, tombstoneOrphan, unpublish } from '../../server/cache/objects.ts';
-import { type NewPath, Paths, storeNar } from '../../server/cache/paths.ts';
+import { giveUpLost, type KnownObject, markLost } from '../../server/cache/lost-rows.ts';
+import { replaceObject, tombstoneOrphan } from '../../server/cache/objects.ts';
+import { type NewPath, Paths } from '../../server/cache/paths.ts';
+import { storeNar } from '../../server/cache/publish.ts';
 import { isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -169,18 +171,74 @@ describe('paths of servers that share a database', () => {
     await soon('both signatures are there', path, (text) => /Sig: a:AAAA\nSig: b:BBBB/.test(text ?? ''), 500);
   });
 
-  it('go when they are unpublished on the other', async () => {
+  /** The row of a path's NAR. */
+  async function rowOf(path: TestPath): Promise<KnownObject> {
+    const [row] = await databases[0].query<KnownObject>(
+      `SELECT id, key, storage, name, size FROM objects WHERE key = ? AND state <> 'tombstoned'`,
+      [path.narUrl],
+    );
+    assert.ok(row);
+    return row;
+  }
+
+  async function lose(path: TestPath): Promise<void> {
+    const [database] = databases;
+    const row = await rowOf(path);
+    await database.write(async (sql) => {
+      await sql.run(database.announce((await markLost(sql, row, 'missing')) ?? []));
+    });
+  }
+
+  it('go when their NAR is lost on the other, and come back when it is pushed again', async () => {
+    const [path, twin] = [makePath(), makePath()];
+    await publish(a, path);
+    await a.publish({ ...claim(twin), narHash: path.narHash, narSize: path.nar.length }, { key: path.narUrl });
+    for (const again of [objectOf(path), { ...objectOf(path), key: 'nar/another' }]) {
+      for (const it of [path, twin]) assert.ok(await b.find(it.hashPart));
+      await lose(path);
+      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 500);
+      assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), [path.hashPart, twin.hashPart]);
+      assert.deepEqual(await a.publish(claim(path), { object: again, facts: facts(path) }), { kind: 'healed' });
+      for (const it of [path, twin])
+        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 500);
+      assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), []);
+    }
+  });
+
+  it('go when their lost NAR is given up on the other', async () => {
     const path = makePath();
     await publish(a, path);
-    assert.ok(await b.find(path.hashPart));
+    await lose(path);
     const [database] = databases;
+    const row = await rowOf(path);
     await database.write(async (sql) => {
-      const [row] = await sql.query<{ object_id: number }>('SELECT object_id FROM paths WHERE hash_part = ?', [
-        path.hashPart,
-      ]);
-      await unpublish(database, sql, row?.object_id ?? 0);
+      assert.deepEqual(await giveUpLost(sql, row), [path.hashPart]);
     });
-    await soon('it is gone', path, (text) => text === undefined, 500);
+    assert.deepEqual(await publish(b, path), { kind: 'published', isNewNar: true });
+  });
+
+  it('are healed once, by whoever is first', async () => {
+    for (let round = 0; round < 10; round++) {
+      const path = makePath();
+      await publish(a, path);
+      await lose(path);
+      const other = { object: { ...objectOf(path), key: `nar/${round}` }, facts: facts(path) };
+      const outcomes = await Promise.all([
+        publish(a, path),
+        publish(b, path),
+        b.store(objectOf(path), facts(path)),
+        a.publish(claim(path), other),
+      ]);
+      assert.ok(outcomes.every((it) => typeof it === 'boolean' || it.kind === 'healed' || it.kind === 'present'));
+      const rows = await databases[0].query<{ state: string; n: number }>(
+        `SELECT o.state, count(*) AS n FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ? GROUP BY o.state`,
+        [path.hashPart],
+      );
+      assert.deepEqual(rows, [{ state: 'verified', n: 1 }]);
+      await soon('it is served', path, (text) => text !== undefined, 500);
+    }
+    const lost = await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`);
+    assert.deepEqual(lost, []);
   });
 
   it('are not remembered by a look-up that began before a change', async () => {
@@ -276,17 +334,14 @@ describe('paths of servers that share a database', () => {
     }
   });
 
-  it('never point at a NAR that check takes away, whether it was an orphan or not', async () => {
-    const [one, other] = databases;
+  it('never point at a NAR that is found lost at this moment, whether it was an orphan or not', async () => {
     const [old, path] = [makePath(), makePath({ contents: Buffer.from('shared') })];
     const shared = { ...claim(old), narHash: path.narHash, narSize: path.nar.length };
     await a.publish(shared, { object: objectOf(path), facts: facts(path) });
-    const [row] = await one.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [path.narUrl]);
-    const id = row?.id ?? 0;
+    const row = await rowOf(path);
     const [inside, begun] = [gate(), gate()];
-    const removing = other.write(async (sql) => {
-      await unpublish(other, sql, id);
-      await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned' WHERE id = ?`, [id]);
+    const marking = databases[1].write(async (sql) => {
+      await markLost(sql, row, 'missing');
       begun.open();
       await inside.passed;
     });
@@ -294,12 +349,10 @@ describe('paths of servers that share a database', () => {
     const publishing = a.publish(claim(path), { key: path.narUrl });
     await postgres.untilBlocked();
     inside.open();
-    await removing;
+    await marking;
     assert.deepEqual(await publishing, { kind: 'no-nar' });
-    const bare = await one.query(
-      `SELECT 1 FROM paths p JOIN objects o ON o.id = p.object_id WHERE o.state <> 'verified'`,
-    );
-    assert.deepEqual(bare, []);
+    const paths = await databases[0].query('SELECT hash_part FROM paths');
+    assert.deepEqual(paths, [{ hash_part: old.hashPart }]);
   });
 
   it('keep one object a key, however many servers replace it', async () => {
@@ -320,8 +373,8 @@ describe('paths of servers that share a database', () => {
     for (let i = 0; i < 2; i++) await database.write((sql) => replaceObject(sql, object));
     const path = makePath();
     const nar = objectOf(path);
-    assert.equal(await storeNar(database, nar, facts(path)), true);
-    assert.equal(await storeNar(database, nar, facts(path)), false);
+    assert.equal((await storeNar(database, nar, facts(path))).isNew, true);
+    assert.equal((await storeNar(database, nar, facts(path))).isNew, false);
     const published = makePath();
     const source = { object: objectOf(published), facts: facts(published) };
     await a.publish(claim(published), source);

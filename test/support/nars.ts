@@ -30,11 +30,14 @@ export function makePath(
     compression?: 'zstd' | 'none';
     references?: readonly string[];
     seed?: string;
+    /** As another client compresses: zstd with a checksum, so that the same NAR is another file. */
+    otherwise?: boolean;
   } = {},
 ): TestPath {
   const { name = 'test-1.0', contents = randomBytes(1000), compression = 'zstd', references = [] } = options;
   const nar = writeNar({ type: 'regular', contents });
-  const file = compression === 'zstd' ? zlib.zstdCompressSync(nar) : nar;
+  const params = { [zlib.constants.ZSTD_c_checksumFlag]: options.otherwise === true ? 1 : 0 };
+  const file = compression === 'zstd' ? zlib.zstdCompressSync(nar, { params }) : nar;
   const hashPart = encodeNix32(
     createHash('sha256')
       .update(options.seed ?? randomBytes(16))

@@ -152,6 +152,7 @@ export function reportOf(
     readonly keysLost?: string;
     readonly databaseError?: string;
     readonly publicKeys?: readonly string[];
+    readonly lostObjects?: number;
     readonly storages?: readonly StorageStatus[];
   } = {},
 ): ServerStatus {
@@ -169,6 +170,8 @@ export function reportOf(
         databaseError: more.databaseError ?? null,
         keysLost: more.keysLost ?? null,
         uploads: 0,
+        lostObjects: more.lostObjects ?? 0,
+        scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },
     ],

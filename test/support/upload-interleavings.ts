@@ -165,7 +165,8 @@ class World {
       call.then(
         () => {},
         (error: unknown) => {
-          if (restarts === this.#restarts && answerOf(error) === undefined && !isLost(error)) this.#failures.push(error);
+          if (restarts === this.#restarts && answerOf(error) === undefined && !isLost(error))
+            this.#failures.push(error);
         },
       ),
     );
@@ -297,7 +298,11 @@ class World {
       this.#goOn('end', this.#attempts.length - 1);
       await Promise.all(this.#running);
     }
-    assert.equal(upload.acknowledged.size, this.#pieces.length, 'a part that was refused is taken with the right bytes');
+    assert.equal(
+      upload.acknowledged.size,
+      this.#pieces.length,
+      'a part that was refused is taken with the right bytes',
+    );
     await this.#complete(1, upload);
   }
 }

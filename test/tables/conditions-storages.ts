@@ -89,6 +89,20 @@ export const STORAGE_ROWS: readonly Row[] = [
     expected: { Ready: fine, Draining: undefined },
   },
   {
+    title: 'objects are lost',
+    scene: told({ lostObjects: 2, storages: [storageReport('disk', { lostObjects: 2 })] }),
+    expected: {
+      Ready: fine,
+      StoragesReady: fine,
+      ObjectsLost: ['True', 'BytesMissing', /^2 objects are lost \(storage disk: 2\): .* pushed again/],
+    },
+  },
+  {
+    title: 'an object is lost whose storage is gone',
+    scene: told({ lostObjects: 1 }),
+    expected: { Ready: fine, ObjectsLost: ['True', 'BytesMissing', /^1 object is lost: /] },
+  },
+  {
     title: 'a volume may not grow',
     scene: where({
       outcome: { ...DONE, notGrown: new Map([['disk', 'only dynamically provisioned pvc can be resized']]) },

@@ -40,6 +40,7 @@ export const ROWS: readonly Row[] = [
       StoragesReady: ['True', 'Ready', /every storage/],
       Exposed: ['True', 'Ready', /^pulls at https:\/\/main\.cache\.example\.org$/],
       Draining: undefined,
+      ObjectsLost: undefined,
       Monitored: undefined,
       Paused: undefined,
     },

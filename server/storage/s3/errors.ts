@@ -28,7 +28,9 @@ export function s3Error(storage: string, config: S3Config, object: string, error
   const parts = PARTS[code];
   if (parts !== undefined) return new PartsError(parts, textOf(error), cause);
   if (code === 'NoSuchUpload') return new UploadGoneError(`${object}: no such multipart upload`, cause);
-  if (code === 'NoSuchKey' || code === 'NotFound') return new ObjectMissingError(storage, object);
+  // A range that begins beyond the end: the object is shorter than its row says.
+  if (code === 'NoSuchKey' || code === 'NotFound' || code === 'InvalidRange')
+    return new ObjectMissingError(storage, object);
   if (FULL.has(code) || statusOf(error) === 507) return new StorageFullError(storage, cause);
   return new StorageUnavailableError(storage, diagnose(config, error), cause);
 }

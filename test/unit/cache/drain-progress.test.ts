@@ -21,7 +21,7 @@ describe('what stops a drain', () => {
 });
 
 describe('the phase of a storage', () => {
-  const nothing = { objects: 0, bytes: 0, tombstones: 0, uploads: 0, intents: 0 };
+  const nothing = { objects: 0, bytes: 0, lost: 0, tombstones: 0, uploads: 0, intents: 0 };
   const facts = { mode: 'Drain', state: 'Ready', writes: 0 } as const;
 
   it('is Drained when no row names it and nothing is written to it', () => {
@@ -30,6 +30,7 @@ describe('the phase of a storage', () => {
     assert.equal(phaseOf({ ...facts, writes: 1 }, nothing, undefined), 'Draining');
     for (const what of ['objects', 'tombstones', 'uploads', 'intents'] as const)
       assert.equal(phaseOf(facts, { ...nothing, [what]: 1 }, undefined), 'Draining', what);
+    assert.equal(phaseOf(facts, { ...nothing, lost: 1 }, undefined), 'Drained', 'what is lost can go nowhere');
     assert.equal(phaseOf(facts, undefined, undefined), 'Draining', 'the database does not answer');
   });
 
@@ -52,12 +53,14 @@ describe('the phase of a storage', () => {
       lineOf({ ...base, phase: 'Paused', reason: 'NoSpace', lastError: 'no room', objects: 2, bytes: 3 }),
       lineOf({ ...base, phase: 'Abandoned', objects: 2, bytes: 3 }),
       lineOf({ ...base, phase: 'Abandoned', objects: 0, bytes: 0 }),
+      lineOf({ ...base, phase: 'Drained', lostObjects: 2 }),
     ];
     assert.deepEqual(lines, [
       'draining: 2 objects, 3 bytes left; 4 objects, 5 bytes moved, 6 bytes/s',
       'draining pauses (NoSpace): no room; 2 objects, 3 bytes left',
       'being given up: 2 objects, 3 bytes left',
       'given up: it can be removed from the manifest',
+      'drained: it can be removed from the manifest; 2 of its objects lost',
     ]);
   });
 
@@ -65,7 +68,7 @@ describe('the phase of a storage', () => {
     assert.ok(isEmpty(nothing));
     assert.equal(wordsOf(nothing), 'nothing');
     assert.equal(
-      wordsOf({ objects: 1, bytes: 9, tombstones: 2, uploads: 3, intents: 4 }),
+      wordsOf({ objects: 1, bytes: 9, lost: 7, tombstones: 2, uploads: 3, intents: 4 }),
       '1 objects, 2 objects whose bytes are still to be removed, 3 open uploads, 4 writes that are not over',
     );
   });

@@ -68,6 +68,7 @@ const TYPES = new Set<string>([
   reasons.EXPOSED,
   reasons.DRAINING,
   reasons.TOKEN_FOLLOWS_REDIRECTS,
+  reasons.OBJECTS_LOST,
   reasons.PAUSED,
   reasons.MONITORED,
 ]);
