@@ -105,7 +105,7 @@ export class Nars {
         maxBytes: settings.maxNarBytes,
         onStaged: async (staged) => {
           await verification?.cancel();
-          verification = new Arriving(verifier, request, staged.file);
+          verification = new Arriving(verifier, request, staged.file, settings.transientRetryMs);
           return verification;
         },
       },

@@ -205,7 +205,7 @@ export class SharedUploads {
       checkSize(claim, size);
       return verifyBody(verifier, { compression, maxNarSize: settings.maxNarBytes }, body, { narSize: claim.narSize });
     };
-    const facts = factsForRow(await verified(verify, verify));
+    const facts = factsForRow(await verified(verify, verify, settings.transientRetryMs));
     checkClaim(claim, facts, claim.fileSize);
     if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
     storages.count(row.storage, claim.fileSize);
