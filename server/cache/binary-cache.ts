@@ -22,6 +22,7 @@ import { Objects } from './objects.ts';
 import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
+import { Realisations } from './realisations.ts';
 import type { Settings } from './settings.ts';
 import { reportStorages } from './storage-report.ts';
 import { StorageWork } from './storage-work.ts';
@@ -56,6 +57,7 @@ export class BinaryCache {
   readonly objects: Objects;
   readonly paths: Paths;
   readonly nars: Nars;
+  readonly realisations: Realisations;
   readonly uploads: Uploads;
   readonly intents: Intents;
   readonly leases: Leases;
@@ -128,6 +130,7 @@ export class BinaryCache {
       onPublished,
     };
     this.nars = new Nars(shared);
+    this.realisations = new Realisations(shared);
     this.uploads = new Uploads(shared);
     this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, settings });
     this.#work = new StorageWork({

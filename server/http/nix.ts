@@ -7,6 +7,7 @@ import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/i
 import { demand } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { checkedBody } from './checked-body.ts';
 import { arrival, type Context, type Doors, type State } from './context.ts';
 import type { Route } from './routes.ts';
 
@@ -82,16 +83,22 @@ export function nixRoutes(doors: Doors): Route[] {
       const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
       if (auxiliary === undefined) return false;
       ctx.state.route = auxiliary.route;
+      const { key, contentType, realisation, checker } = auxiliary;
       if (isRead(ctx))
         return read(ctx, (cache) =>
-          doors.reader.object(cache, auxiliary.key, 'aux', auxiliary.contentType, ctx.req, ctx.res),
+          realisation === undefined
+            ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
+            : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
-      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, push), {
-        maxBytes,
-        declaredBytes: declaredBytes(ctx.req),
-      });
+      if (realisation !== undefined)
+        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, { ...push, maxBytes }));
+      else {
+        const body = bodyOf(ctx.req, ctx.res, push);
+        const limits = { maxBytes, declaredBytes: declaredBytes(ctx.req) };
+        await cache.objects.put(key, checker === undefined ? body : checkedBody(body, checker()), limits);
+      }
       ctx.body = '';
     },
   });
