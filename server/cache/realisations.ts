@@ -42,6 +42,21 @@ export class Realisations {
     await this.#init.objects.put(name, once(body), limits);
   }
 
+  /** Whether a file of that name is here. */
+  async has(name: string): Promise<boolean> {
+    const { objects } = this.#init;
+    return (objects.cached(name) ?? (await objects.find(name))) !== undefined;
+  }
+
+  /** Whether a file says nothing but what is served under its name. @throws FormatError, StorageUnavailableError */
+  async isServed(name: string, key: RealisationKey, file: Buffer): Promise<boolean> {
+    const { outPath, signatures } = parseRealisation(key, file);
+    const served = await this.read(name, key);
+    if (served === undefined) return false;
+    const own = parseRealisation(key, served);
+    return own.outPath === outPath && signatures.every((signature) => own.signatures.includes(signature));
+  }
+
   /** Signatures by keys that are not ours; ours are made when they are needed. @throws CacheError Invalid (a false one) */
   #foreign(realisation: Realisation): string[] {
     const keys = this.#init.keys();

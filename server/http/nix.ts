@@ -4,9 +4,9 @@
  */
 import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
-import { demand } from './access.ts';
+import { accessOf, demand } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
-import { bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
 import { checkedBody } from './checked-body.ts';
 import { arrival, type Context, type Doors, type State } from './context.ts';
 import type { Route } from './routes.ts';
@@ -90,6 +90,10 @@ export function nixRoutes(doors: Doors): Route[] {
             ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
             : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
+      if (await isEcho(ctx, auxiliary, push)) {
+        ctx.body = '';
+        return;
+      }
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
       if (realisation !== undefined)
@@ -122,6 +126,19 @@ function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>
   ctx.respond = false;
   ctx.state.handedOver = true;
   serve(cache);
+}
+
+/**
+ * nix 2.34 writes a realisation back to where it has just read it, before it copies the output, and ends where it may not:
+ * one that says nothing new is answered as if it had been written, to whoever may read it.
+ */
+async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limits: BodyLimits): Promise<boolean> {
+  const { cache, path } = ctx.state.target;
+  if (realisation === undefined || cache === undefined || ctx.method !== 'PUT' || path.startsWith(`${PUSH}/`))
+    return false;
+  if (!accessOf(cache, ctx.req, 'Read').allowed || !(await cache.realisations.has(key))) return false;
+  const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.plan.settings) });
+  return cache.realisations.isServed(key, realisation, body);
 }
 
 function demandUnlessAnonymous(ctx: Context): void {

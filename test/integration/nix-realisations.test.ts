@@ -133,6 +133,21 @@ describe('realisations', () => {
     assert.equal(reply.text, 'the signature by first-1, a key of this cache, is not valid\n');
   });
 
+  it('that say nothing new may be sent back to where they were read, as nix 2.34 does, and nothing else', async () => {
+    const it = nixPath();
+    await push(`${server.api()}/push`, it, await server.auth());
+    await write(older, OLDER(id, it.basename));
+    const { text } = await read(older);
+    const back = (body: string, headers = {}) => put(server.api(), older, body, headers);
+    assert.equal((await back(text)).status, 200);
+    assert.equal((await back(text, await server.auth('read'))).status, 200);
+    assert.equal((await back(OLDER(id, it.basename, { signatures: [stranger.sign('anything')] }))).status, 401);
+    assert.equal((await back(OLDER(id, nixPath().basename))).status, 401);
+    assert.equal((await back(OLDER(id, nixPath().basename), await server.auth())).status, 405);
+    assert.equal((await put(server.api(), older.replace('!out', '!dev'), text)).status, 401);
+    assert.equal((await read(older)).text, text);
+  });
+
   it('are not signed by a self-signed cache, which refuses false signatures by its keys too', async () => {
     const plain = nixPath();
     const body = OLDER(id, plain.basename);
@@ -193,6 +208,8 @@ await describeEachNix('outputs of content-addressed derivations', (nix) => {
     const [output] = await pusher.build(chain(name));
     assert.ok(output);
     await pusher.copyTo(`${server.api()}/push`, [outputOf(nix, drv)], { netrc });
+    // Who copies an output by its derivation reads that in the cache as well.
+    await pusher.copyTo(`${server.api()}/push`, ['--derivation', drv], { netrc });
     return output;
   }
 
@@ -231,7 +248,8 @@ await describeEachNix('outputs of content-addressed derivations', (nix) => {
     await pushed('untrusted');
     const reader = newClient('stranger');
     const drv = await reader.must(['nix-instantiate', '-'], { input: chain('untrusted') });
-    const { code } = await reader.run(['nix', 'copy', '--from', server.api(), outputOf(nix, drv)]);
+    const { code, stderr } = await reader.run(['nix', 'copy', '--from', server.api(), outputOf(nix, drv)]);
     assert.notEqual(code, 0);
+    assert.match(stderr, /cannot register realisation .* because it lacks a/);
   }).timeout(120_000);
 });

@@ -32,6 +32,7 @@ const DECODERS: Readonly<Record<Compression, SharingDecoder>> = {
   gzip: (source, memory) => throughZlib(source, GZIP, memory),
   br: (source, memory) => throughZlib(source, BR, memory),
   xz: decodeXz,
+  lzma: (source, memory) => decodeXz(source, memory, 'lzma'),
   bzip2: (source, memory) => throughProgram(source, BZIP2, memory),
   lz4: (source, memory) => throughProgram(source, LZ4, memory),
 };

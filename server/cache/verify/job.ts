@@ -8,7 +8,7 @@ import type { Facts } from './facts.ts';
 import type { Claim, VerifyRequest } from './messages.ts';
 import { NarSink, SizeLimit } from './nar-sink.ts';
 import { Pieces } from './pieces.ts';
-import { compressionOf, SMALL_FILE_BYTES, verifySmall } from './small.ts';
+import { compressionOf, noNar, SMALL_FILE_BYTES, verifySmall } from './small.ts';
 
 const READ_BYTES = 256 * 1024;
 // Real NARs stay below: a file of zeros gives 32 000 to 1 with zstd, a source tree 4 to 1.
@@ -118,19 +118,26 @@ export class Job {
   }
 
   async #decode(file: AsyncIterable<Buffer>, compression: Compression): Promise<Facts> {
-    for await (const chunk of decoderOf(compression)(this.#hashed(file, compression), this.#memory)) {
-      this.#sink.write(chunk);
-      await this.#paced();
+    try {
+      for await (const chunk of decoderOf(compression)(this.#hashed(file, compression), this.#memory)) {
+        this.#sink.write(chunk);
+        await this.#paced();
+      }
+      const narHash = this.#sink.end();
+      return {
+        // An uncompressed NAR is its own file: one hash serves as both.
+        fileHash: compression === 'none' ? narHash : this.#fileHash.digest('hex'),
+        fileSize: this.#readBytes,
+        compression,
+        narHash,
+        narSize: this.#sink.size,
+      };
+    } catch (error) {
+      // A guess that leads to no NAR was none.
+      const wasGuessed = compression === 'lzma' && this.#request.compression === undefined;
+      if (wasGuessed && !this.#sink.isNar && !(error instanceof VerifierFailure)) throw noNar();
+      throw error;
     }
-    const narHash = this.#sink.end();
-    return {
-      // An uncompressed NAR is its own file: one hash serves as both.
-      fileHash: compression === 'none' ? narHash : this.#fileHash.digest('hex'),
-      fileSize: this.#readBytes,
-      compression,
-      narHash,
-      narSize: this.#sink.size,
-    };
   }
 
   /** Holds output back while nobody knows how much of it there may be. */

@@ -53,14 +53,18 @@ export async function verifySmall(
   };
 }
 
-/** The compression asked for, or what the first bytes tell. Throws `VerifyError` (unsupported). */
+/** The compression asked for, or what the first bytes tell. Throws `VerifyError`. */
 export function compressionOf(firstBytes: Buffer, request: VerifyRequest): Compression {
   const { compression, suffix = '' } = request;
+  if (firstBytes.length === 0) throw new VerifyError('corrupt', 'the file is empty: no byte of a NAR has arrived');
   const found = compression ?? sniffCompression(firstBytes.subarray(0, SNIFF_BYTES), suffix);
-  if (found === undefined) {
-    throw new VerifyError('unsupported', 'the file is neither a NAR nor compressed in a form known here');
-  }
+  if (found === undefined) throw noNar();
   return found;
+}
+
+/** What is told of bytes that are nothing that is known. */
+export function noNar(): VerifyError {
+  return new VerifyError('unsupported', 'the file is neither a NAR nor compressed in a form known here');
 }
 
 async function decodeWithin(
