@@ -23,6 +23,7 @@ import { Objects } from './objects.ts';
 import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
 import type { CachePlan } from './plan.ts';
+import { Realisations } from './realisations.ts';
 import { Scrub } from './scrub.ts';
 import type { Settings } from './settings.ts';
 import { reportStorages } from './storage-report.ts';
@@ -58,6 +59,7 @@ export class BinaryCache {
   readonly objects: Objects;
   readonly paths: Paths;
   readonly nars: Nars;
+  readonly realisations: Realisations;
   readonly uploads: Uploads;
   readonly intents: Intents;
   readonly leases: Leases;
@@ -140,6 +142,7 @@ export class BinaryCache {
       onPublished,
     };
     this.nars = new Nars(shared);
+    this.realisations = new Realisations(shared);
     this.uploads = new Uploads(shared);
     this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, lost, settings });
     this.#work = new StorageWork({

@@ -215,6 +215,7 @@ export class LocalUploads {
       await verified(
         () => verification.finish(whole),
         () => this.#verify(live).finish(whole),
+        settings.transientRetryMs,
       ),
     );
     live.verification = undefined;

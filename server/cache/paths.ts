@@ -31,6 +31,7 @@ export type { NarFacts, NarSource, NewPath, PublishOutcome } from './publish.ts'
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {
+  readonly storePath: string;
   readonly body: Buffer;
   readonly etag: string;
   /** Key of the object that holds the NAR. */
@@ -302,6 +303,7 @@ export class Paths {
       }),
       'latin1',
     );
-    return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`, narKey: row.key };
+    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`;
+    return { storePath, body, etag, narKey: row.key };
   }
 }

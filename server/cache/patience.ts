@@ -5,11 +5,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StorageUnavailableError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
+import { VerifierFailure } from './verify/index.ts';
 
 const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'EAGAIN', 'EINTR', 'EBUSY', 'SQLITE_BUSY', 'SQLITE_IOERR']);
 
 function isTransient(error: unknown): boolean {
   if (error instanceof StorageUnavailableError) return true;
+  if (error instanceof VerifierFailure) return error.code === 'no-memory';
   if (error instanceof CacheError) return error.code === 'Unavailable';
   return error instanceof Error && 'code' in error && typeof error.code === 'string' && TRANSIENT.has(error.code);
 }

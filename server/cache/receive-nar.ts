@@ -26,7 +26,7 @@ export async function receiveNar(
   let verification: Arriving | undefined;
   const onStaged = async ({ file }: { file: string | undefined }) => {
     await verification?.cancel();
-    verification = new Arriving(verifier, request, file);
+    verification = new Arriving(verifier, request, file, settings.transientRetryMs);
     return verification;
   };
   const incoming = await receive({ ...rules, storages, onStaged }, body).catch(async (error: unknown) => {

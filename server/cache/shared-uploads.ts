@@ -263,7 +263,7 @@ export class SharedUploads {
       const request = { compression: compressionOf(row), maxNarSize: settings.maxNarBytes };
       return verifyBody(verifier, request, body, { narSize: claim.narSize });
     };
-    const facts = factsForRow(await verified(verify, verify));
+    const facts = factsForRow(await verified(verify, verify, settings.transientRetryMs));
     checkClaim(claim, facts, claim.fileSize);
     mustGoOn(lease);
     storages.count(row.storage, claim.fileSize);

@@ -63,6 +63,7 @@ function selfSigned(keys: Keys, fingerprint: string, claimed: readonly string[])
   );
 }
 
-function nameOf(signature: string): string {
+/** The name of the key that a signature, `name:base64`, claims to be by. */
+export function nameOf(signature: string): string {
   return signature.slice(0, signature.indexOf(':'));
 }

@@ -1,5 +1,6 @@
 /** The verdict on bytes: of a file that grows, of a body that passes by, of an object that a storage has. */
 import type { Incoming, Observer } from './incoming.ts';
+import { patiently } from './patience.ts';
 import {
   type Claim,
   type Facts,
@@ -11,15 +12,20 @@ import {
 } from './verify/index.ts';
 
 /**
- * Waits for a verdict; where the verifier itself failed (a thread died), the bytes are verified once more from their
- * beginning, since a client that cannot repeat a PUT would be lost. @throws VerifyError, VerifierFailure
+ * Waits for a verdict; where the verifier itself failed (a thread died, memory went to others), the bytes are verified
+ * once more from their beginning, since a client that cannot repeat a PUT would be lost. Where there is no memory at all,
+ * that is tried until `patienceMs` are over. @throws VerifyError, VerifierFailure
  */
-export async function verified(first: () => Promise<Facts>, again: () => Promise<Facts>): Promise<Facts> {
+export async function verified(
+  first: () => Promise<Facts>,
+  again: () => Promise<Facts>,
+  patienceMs: number,
+): Promise<Facts> {
   try {
     return await first();
   } catch (error) {
-    if (!(error instanceof VerifierFailure) || error.code !== 'internal') throw error;
-    return again();
+    if (!(error instanceof VerifierFailure) || error.code === 'cancelled') throw error;
+    return patiently(again, patienceMs);
   }
 }
 
@@ -46,16 +52,20 @@ export class Arriving implements Observer {
   readonly #request: Omit<VerifyRequest, 'file'>;
   readonly #file: Verification | undefined;
   readonly #stream: StreamVerification | undefined;
+  readonly #patienceMs: number;
   readonly piece?: (piece: Uint8Array) => Promise<void>;
 
-  constructor(verifier: Verifier, request: Omit<VerifyRequest, 'file'>, file: string | undefined) {
+  /** @param patienceMs how long memory is waited for at the end */
+  constructor(verifier: Verifier, request: Omit<VerifyRequest, 'file'>, file: string | undefined, patienceMs: number) {
     this.#verifier = verifier;
+    this.#patienceMs = patienceMs;
     this.#request = request;
     if (file !== undefined) {
       this.#file = verifier.open({ ...request, file });
       return;
     }
-    const stream = verifier.openStream(request);
+    // Where they are put off they are read again, out of the storage.
+    const stream = verifier.openStream({ ...request, isRepeatable: true });
     this.#stream = stream;
     this.piece = (piece) => stream.write(piece);
   }
@@ -72,12 +82,14 @@ export class Arriving implements Observer {
       return verified(
         () => first,
         () => verifyBody(this.#verifier, this.#request, incoming.read(), claimed),
+        this.#patienceMs,
       );
     }
     const open = () => this.#verifier.open({ ...this.#request, file });
     return verified(
       () => (this.#file ?? open()).finish(claim),
       () => open().finish(claim),
+      this.#patienceMs,
     );
   }
 

@@ -4,9 +4,10 @@
  */
 import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
-import { demand } from './access.ts';
+import { accessOf, demand } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
-import { bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { checkedBody } from './checked-body.ts';
 import { arrival, type Context, type Doors, type State } from './context.ts';
 import type { Route } from './routes.ts';
 
@@ -81,18 +82,28 @@ export function nixRoutes(doors: Doors): Route[] {
       const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
       if (auxiliary === undefined) return false;
       ctx.state.route = auxiliary.route;
+      const { key, contentType, realisation, checker } = auxiliary;
       if (isRead(ctx))
         return read(ctx, (cache) =>
-          doors.reader.object(cache, auxiliary.key, 'aux', auxiliary.contentType, ctx.req, ctx.res),
+          realisation === undefined
+            ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
+            : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
+      if (await isEcho(ctx, auxiliary, small)) {
+        ctx.body = '';
+        return;
+      }
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
       // A log may be as long as a build takes.
-      const totalMs = auxiliary.route === 'log' ? undefined : small.totalMs;
-      await cache.objects.put(auxiliary.key, bodyOf(ctx.req, ctx.res, { ...push, maxBytes, totalMs }), {
-        maxBytes,
-        declaredBytes: declaredBytes(ctx.req),
-      });
+      const timed = { ...push, maxBytes, totalMs: auxiliary.route === 'log' ? undefined : small.totalMs };
+      if (realisation !== undefined)
+        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, timed));
+      else {
+        const body = bodyOf(ctx.req, ctx.res, timed);
+        const limits = { maxBytes, declaredBytes: declaredBytes(ctx.req) };
+        await cache.objects.put(key, checker === undefined ? body : checkedBody(body, checker()), limits);
+      }
       ctx.body = '';
     },
   });
@@ -116,6 +127,19 @@ function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>
   ctx.respond = false;
   ctx.state.handedOver = true;
   serve(cache);
+}
+
+/**
+ * nix 2.34 writes a realisation back to where it has just read it, before it copies the output, and ends where it may not:
+ * one that says nothing new is answered as if it had been written, to whoever may read it.
+ */
+async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limits: BodyLimits): Promise<boolean> {
+  const { cache, path } = ctx.state.target;
+  if (realisation === undefined || cache === undefined || ctx.method !== 'PUT' || path.startsWith(`${PUSH}/`))
+    return false;
+  if (!accessOf(cache, ctx.req, 'Read').allowed || !(await cache.realisations.has(key))) return false;
+  const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.plan.settings) });
+  return cache.realisations.isServed(key, realisation, body);
 }
 
 function demandUnlessAnonymous(ctx: Context): void {

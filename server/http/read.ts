@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
+import type { RealisationKey } from '../nix/index.ts';
 import { ObjectMissingError } from '../storage/index.ts';
 import { type Answer, sendMiss, sendText } from '../wire/index.ts';
 import { accessOf } from './access.ts';
@@ -70,6 +71,34 @@ export class Reader {
     if (!this.#admit(cache, request, response)) return;
     this.#serve(cache, key, route, contentType, request, response).catch((error: unknown) =>
       this.fail(error, route, request, response),
+    );
+  }
+
+  /** Answers for a realisation, which is signed on its way. */
+  realisation(
+    cache: BinaryCache,
+    name: string,
+    key: RealisationKey,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    if (!this.#admit(cache, request, response)) return;
+    cache.realisations.read(name, key).then(
+      (body) => {
+        if (body === undefined) sendMiss(request, response);
+        else {
+          const scope = cache.isPublic ? 'public' : 'private';
+          response.writeHead(200, {
+            'Content-Type': 'application/json',
+            'Content-Length': body.length,
+            'Cache-Control': `${scope}, ${NARINFO_AGE}`,
+            'X-Content-Type-Options': 'nosniff',
+          });
+          response.end(request.method === 'HEAD' ? undefined : body);
+        }
+        this.#metrics.answered('aux', response.statusCode);
+      },
+      (error: unknown) => this.fail(error, 'aux', request, response),
     );
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { makePath, type TestPath } from '../support/nars.ts';
+import { LISTING } from '../support/nix-path.ts';
 import { pushByPut } from '../support/push.ts';
 import { type RawRequest, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
@@ -32,7 +33,7 @@ const inside: readonly Route[] = [
   { method: 'GET', path: () => `/debuginfo/${'a'.repeat(40)}`, needs: 'Read', stranger: 404 },
   { method: 'GET', path: () => `/realisations/sha256:${'a'.repeat(64)}!out.doi`, needs: 'Read', stranger: 404 },
   { method: 'GET', path: () => `/build-trace-v2/${DRV}-x.drv/out.doi`, needs: 'Read', stranger: 404 },
-  { method: 'PUT', path: (it) => `/push/${it.hashPart}.ls`, needs: 'Write', stranger: 401, body: '{}' },
+  { method: 'PUT', path: (it) => `/push/${it.hashPart}.ls`, needs: 'Write', stranger: 401, body: LISTING },
   { method: 'PUT', path: (it) => `/push/${it.narUrl}`, needs: 'Write', stranger: 401, body: 'x' },
   { method: 'PUT', path: (it) => `/push/${it.hashPart}.narinfo`, needs: 'Write', stranger: 401, body: 'x' },
   { method: 'PUT', path: () => `/push/log/${DRV}-x.drv`, needs: 'Write', stranger: 401, body: 'x' },

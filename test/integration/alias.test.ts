@@ -1,6 +1,7 @@
 // Hosts that are the address of one cache, as the name of a Service is.
 import assert from 'node:assert/strict';
 import { makePath } from '../support/nars.ts';
+import { LISTING } from '../support/nix-path.ts';
 import { createUpload, pushByPut } from '../support/push.ts';
 import { send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
@@ -61,7 +62,7 @@ describe('a host that is one cache', () => {
 
   it('takes pushes below /push, and says where when they come elsewhere', async () => {
     const headers = { host: SERVICE, ...(await server.auth()) };
-    const init = { method: 'PUT', body: '{}', headers };
+    const init = { method: 'PUT', body: LISTING, headers };
     assert.equal((await send(server.url, `/push/${path.hashPart}.ls`, init)).status, 200);
     const refused = await send(server.url, `/${path.hashPart}.ls`, init);
     assert.equal(refused.status, 405);

@@ -31,14 +31,18 @@ describe('the nix protocol over HTTP', () => {
   const get = (where: string, headers = {}) => send(server.url, where, { headers });
   const head = (where: string, headers = {}) => send(server.url, where, { method: 'HEAD', headers });
 
+  /** The file of a realisation as nix writes it, of a path that is not here. */
+  const realisation = (id: string, name: string) =>
+    `{"dependentRealisations":{},"id":"${id}","outPath":"${'1'.repeat(32)}-${name}","signatures":[]}`;
+
   /** One file of each family, with what is in it. */
-  function auxiliaries(): [where: string, body: string][] {
+  function auxiliaries(version = '2'): [where: string, body: string][] {
     return [
-      [`/${path.hashPart}.ls`, '{"version":1,"root":{"type":"regular","size":1}}'],
-      [`/log/${DRV}`, 'building\n'],
-      [`/debuginfo/${DEBUG_ID}.debug`, '{"archive":"../nar/x","member":"y"}'],
-      [`/realisations/${REALISATION}!out.doi`, '{"id":"x"}'],
-      [`/build-trace-v2/${DRV}/out.doi`, '{"outPath":"x"}'],
+      [`/${path.hashPart}.ls`, `{"version":1,"root":{"type":"regular","size":${version}}}`],
+      [`/log/${DRV}`, `building ${version}\n`],
+      [`/debuginfo/${DEBUG_ID}.debug`, `{"archive":"../nar/x","member":"${version}"}`],
+      [`/realisations/${REALISATION}!out.doi`, realisation(`${REALISATION}!out`, version)],
+      [`/build-trace-v2/${DRV}/out.doi`, `{"outPath":"${'1'.repeat(32)}-${version}","signatures":[]}`],
     ];
   }
 
@@ -206,9 +210,9 @@ describe('the nix protocol over HTTP', () => {
 
   describe('writes', () => {
     it('keep auxiliary files as they came, and the newest of two', async () => {
+      for (const [where, body] of auxiliaries('1')) assert.equal((await put(pushUrl, where, body, auth)).status, 200);
       for (const [where, body] of auxiliaries()) {
-        for (const version of ['first', body])
-          assert.equal((await put(pushUrl, where, version, auth)).status, 200, where);
+        assert.equal((await put(pushUrl, where, body, auth)).status, 200, where);
         const reply = await get(where);
         assert.equal(reply.text, body, where);
         assert.match(
@@ -230,10 +234,11 @@ describe('the nix protocol over HTTP', () => {
     it('take a realisation whose exclamation mark is raw or encoded', async () => {
       const raw = `/realisations/sha256:${'cd'.repeat(32)}!dev.doi`;
       const encoded = raw.replace('!', '%21').replace(':', '%3A');
-      assert.equal((await put(pushUrl, raw, 'raw', auth)).status, 200);
-      assert.equal((await get(encoded)).text, 'raw');
-      assert.equal((await put(pushUrl, encoded, 'encoded', auth)).status, 200);
-      assert.equal((await get(raw)).text, 'encoded');
+      const body = (name: string) => realisation(`sha256:${'cd'.repeat(32)}!dev`, name);
+      assert.equal((await put(pushUrl, raw, body('raw'), auth)).status, 200);
+      assert.equal((await get(encoded)).text, body('raw'));
+      assert.equal((await put(pushUrl, encoded, body('encoded'), auth)).status, 200);
+      assert.equal((await get(raw)).text, body('encoded'));
     });
 
     it('take a log whose name has a question mark, raw or encoded', async () => {

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
-import { type NixPath, nixPath, push } from '../support/nix-path.ts';
+import { LISTING, type NixPath, nixPath, push } from '../support/nix-path.ts';
 import { put, type Reply, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
 import { OTHERS, type PutAnswer, TRIED } from '../tables/put-answers.ts';
@@ -65,7 +65,7 @@ describe('answers to a PUT', () => {
     'the same NAR again': async () => putNar(await published()),
     'a narinfo': async () => (await push(pushUrl(), nixPath(), await auth())).narinfo,
     'the same narinfo again': async () => (await push(pushUrl(), await published(), await auth())).narinfo,
-    'a listing': () => putText(`/${'0'.repeat(32)}.ls`, '{}'),
+    'a listing': () => putText(`/${'0'.repeat(32)}.ls`, LISTING),
     'a log without a byte': () => putText(`/log/${'0'.repeat(32)}-x.drv`, ''),
     'nix-cache-info of this store folder': () => putText('/nix-cache-info', 'StoreDir: /nix/store\n'),
     'a NAR whose storage comes back in time': async () => {

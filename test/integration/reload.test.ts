@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { makePath, type TestPath } from '../support/nars.ts';
+import { LISTING } from '../support/nix-path.ts';
 import { isServed, pushByPut } from '../support/push.ts';
 import { cacheManifest, TestServer, until } from '../support/server.ts';
 
@@ -66,7 +67,7 @@ describe('a manifest that changes while the server runs', () => {
     const headers = await server.auth('push');
     await edit(cacheManifest('main', spec('', '  - {name: next, permissions: [Write]}\n')));
     const put = (auth: Record<string, string>) =>
-      fetch(`${server.url}/push/${published.hashPart}.ls`, { method: 'PUT', headers: auth, body: '{}' });
+      fetch(`${server.url}/push/${published.hashPart}.ls`, { method: 'PUT', headers: auth, body: LISTING });
     assert.equal((await put(headers)).status, 401);
     assert.equal((await put(await server.auth('next'))).status, 200);
   });
@@ -174,7 +175,7 @@ describe('a manifest that changes while the server runs', () => {
     await edit(`${main}---\n${broken}`, 'the last good ones stay');
     assert.match(await (await fetch(`${server.url}/nix-cache-info`)).text(), /^Priority: 41$/m);
     assert.ok(await isServed(server, published));
-    const put = await fetch(`${server.url}/push/${published.hashPart}.ls`, { method: 'PUT', headers, body: '{}' });
+    const put = await fetch(`${server.url}/push/${published.hashPart}.ls`, { method: 'PUT', headers, body: LISTING });
     assert.equal(put.status, 200);
     assert.equal((await fetch(`${server.api('other')}/nix-cache-info`, { headers })).status, 404);
   });

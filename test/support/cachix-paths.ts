@@ -1,10 +1,9 @@
 /** Paths as a Cachix client has them: a compressed NAR, of an exact size where a recording wants one, and its claims. */
 import { createHash, randomBytes } from 'node:crypto';
 import zlib from 'node:zlib';
-import { xzAsync } from 'node-liblzma/wasm';
-import { loadXzLibrary } from '../../server/cache/verify/codecs/xz-library.ts';
 import { encodeNix32, formatHash, sha256, writeNar } from '../../server/nix/index.ts';
 import type { CachixClaim, CachixPath } from './cachix-client.ts';
+import { xz } from './xz.ts';
 
 export interface Pushable extends CachixPath {
   readonly file: Buffer;
@@ -75,9 +74,6 @@ function describe(init: PushableInit, nar: Buffer, file: Buffer, compression: 'z
 }
 
 async function compress(nar: Buffer, compression: 'zst' | 'xz', checksum = false): Promise<Buffer> {
-  if (compression === 'xz') {
-    await loadXzLibrary();
-    return Buffer.from(await xzAsync(nar));
-  }
+  if (compression === 'xz') return xz(nar);
   return zlib.zstdCompressSync(nar, { params: { [zlib.constants.ZSTD_c_checksumFlag]: checksum ? 1 : 0 } });
 }

@@ -42,6 +42,9 @@ export interface NixPath {
   readonly narinfo: string;
 }
 
+/** A listing, as small as one can be. */
+export const LISTING = '{"version":1,"root":{"type":"regular","size":1}}';
+
 /** A path with random contents unless a tree is given. */
 export function nixPath(init: NixPathInit = {}): NixPath {
   const { name = 'test-1.0', compression = 'zstd', references = [], lines = [] } = init;

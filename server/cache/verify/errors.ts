@@ -20,9 +20,11 @@ export class VerifyError extends Error {
 /**
  * Verification itself did not get done: the file may be fine.
  * - `internal`: a worker died or the file could not be read; the same request may be tried again;
+ * - `no-memory`: a decoder got none; it may be there in a moment;
+ * - `put-off`: its decoder made room for files that are complete; to begin again once this one is;
  * - `cancelled`: by `cancel()` or `stop()`.
  */
-export type VerifierFailureCode = 'internal' | 'cancelled';
+export type VerifierFailureCode = 'internal' | 'no-memory' | 'put-off' | 'cancelled';
 
 export class VerifierFailure extends Error {
   readonly code: VerifierFailureCode;

@@ -1,13 +1,14 @@
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import { type Compression, SNIFF_BYTES } from '../../nix/index.ts';
+import { type DecoderMemory, type MemoryShare, PATIENCE_MS } from './codecs/memory.ts';
 import { decoderOf } from './decoder.ts';
 import { VerifierFailure, VerifyError } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { Claim, VerifyRequest } from './messages.ts';
 import { NarSink, SizeLimit } from './nar-sink.ts';
 import { Pieces } from './pieces.ts';
-import { compressionOf, SMALL_FILE_BYTES, verifySmall } from './small.ts';
+import { compressionOf, noNar, SMALL_FILE_BYTES, verifySmall } from './small.ts';
 import { checkYield } from './yield.ts';
 
 const READ_BYTES = 256 * 1024;
@@ -20,19 +21,27 @@ export class Job {
   readonly #request: VerifyRequest;
   #availableBytes: number;
   #claim: Claim | undefined;
-  #isCancelled = false;
+  #ended: VerifierFailure | undefined;
   #readBytes = 0;
   #wake: (() => void) | undefined;
   readonly #fileHash = crypto.createHash('sha256');
   readonly #sink: NarSink;
   readonly #pieces: Pieces;
+  readonly #memory: MemoryShare;
 
   constructor(
+    memory: DecoderMemory,
     request: VerifyRequest,
     availableBytes: number,
     claim: Claim | undefined,
     onTaken: (bytes: number) => void = () => {},
   ) {
+    const mayGiveWay = request.file !== undefined || request.isRepeatable === true;
+    this.#memory = memory.open({
+      isUrgent: claim !== undefined || !mayGiveWay,
+      patienceMs: PATIENCE_MS,
+      onGiveWay: () => this.#end(new VerifierFailure('put-off', 'its decoder made room for complete files')),
+    });
     this.#pieces = new Pieces(onTaken);
     this.#request = request;
     this.#availableBytes = availableBytes;
@@ -54,12 +63,18 @@ export class Job {
     this.#pieces.end();
     this.#availableBytes = claim.fileSize;
     this.#sink.limit = new SizeLimit(this.#request.maxNarSize, claim.narSize);
+    this.#memory.urge();
     this.#changed();
   }
 
   cancel(): void {
-    this.#isCancelled = true;
-    this.#pieces.cancel();
+    this.#end(new VerifierFailure('cancelled', 'the verification was cancelled'));
+  }
+
+  #end(failure: VerifierFailure): void {
+    this.#ended ??= failure;
+    this.#pieces.end(failure);
+    this.#memory.cancel(failure);
     this.#changed();
   }
 
@@ -81,7 +96,8 @@ export class Job {
     const { file } = this.#request;
     if (file === undefined) return this.#runPieces();
     if (claim !== undefined && claim.fileSize < SMALL_FILE_BYTES) {
-      const facts = await verifySmall(readWhole(file, claim.fileSize), this.#request, this.#sink.limit);
+      const whole = readWhole(file, claim.fileSize);
+      const facts = await verifySmall(whole, this.#request, this.#sink.limit, this.#memory);
       if (facts !== undefined) return facts;
     }
     const handle = await fs.promises.open(file, 'r');
@@ -96,39 +112,46 @@ export class Job {
   async #runPieces(): Promise<Facts> {
     const head = await this.#pieces.head(SMALL_FILE_BYTES);
     if (head.length < SMALL_FILE_BYTES) {
-      const facts = await verifySmall(head, this.#request, this.#sink.limit);
+      const facts = await verifySmall(head, this.#request, this.#sink.limit, this.#memory);
       if (facts !== undefined) return facts;
     }
     return this.#decode(this.#pieces.all(), compressionOf(head, this.#request));
   }
 
   async #decode(file: AsyncIterable<Buffer>, compression: Compression): Promise<Facts> {
-    for await (const chunk of decoderOf(compression)(this.#hashed(file, compression))) {
-      this.#sink.write(chunk);
-      await this.#paced();
+    try {
+      for await (const chunk of decoderOf(compression)(this.#hashed(file, compression), this.#memory)) {
+        this.#sink.write(chunk);
+        await this.#paced();
+      }
+      const narHash = this.#sink.end();
+      return {
+        // An uncompressed NAR is its own file: one hash serves as both.
+        fileHash: compression === 'none' ? narHash : this.#fileHash.digest('hex'),
+        fileSize: this.#readBytes,
+        compression,
+        narHash,
+        narSize: this.#sink.size,
+      };
+    } catch (error) {
+      // A guess that leads to no NAR was none.
+      const wasGuessed = compression === 'lzma' && this.#request.compression === undefined;
+      if (wasGuessed && !this.#sink.isNar && !(error instanceof VerifierFailure)) throw noNar();
+      throw error;
     }
-    const narHash = this.#sink.end();
-    return {
-      // An uncompressed NAR is its own file: one hash serves as both.
-      fileHash: compression === 'none' ? narHash : this.#fileHash.digest('hex'),
-      fileSize: this.#readBytes,
-      compression,
-      narHash,
-      narSize: this.#sink.size,
-    };
   }
 
   /** Holds output back while nobody knows how much of it there may be. */
   async #paced(): Promise<void> {
     if (this.#request.aheadOfClaim !== true) return;
     while (this.#claim === undefined && this.#sink.size > AHEAD_RATIO * this.#readBytes + AHEAD_BYTES) {
-      this.#throwIfCancelled();
+      this.#throwIfEnded();
       await this.#change();
     }
   }
 
-  #throwIfCancelled(): void {
-    if (this.#isCancelled) throw new VerifierFailure('cancelled', 'the verification was cancelled');
+  #throwIfEnded(): void {
+    if (this.#ended !== undefined) throw this.#ended;
   }
 
   async #firstBytes(handle: fs.promises.FileHandle): Promise<Buffer> {
@@ -140,10 +163,10 @@ export class Job {
 
   /** Waits until the file has `bytes` bytes or is complete. */
   async #available(bytes: number): Promise<void> {
-    this.#throwIfCancelled();
+    this.#throwIfEnded();
     while (this.#availableBytes < bytes && this.#claim === undefined) {
       await this.#change();
-      this.#throwIfCancelled();
+      this.#throwIfEnded();
     }
   }
 
@@ -152,6 +175,7 @@ export class Job {
     for await (const chunk of file) {
       this.#readBytes += chunk.length;
       checkYield(this.#readBytes, this.#sink.size);
+      this.#memory.touch();
       if (compression !== 'none') this.#fileHash.update(chunk);
       yield chunk;
     }

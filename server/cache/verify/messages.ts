@@ -13,6 +13,11 @@ export interface VerifyRequest {
   readonly maxNarSize: number;
   /** True when nothing bounds the NAR until `finish`: output then stays within 64 x input + 64 MiB. */
   readonly aheadOfClaim?: boolean | undefined;
+  /**
+   * Whether bytes that are sent will be sent once more after the failure `put-off`, when all of them are there. A file is
+   * always begun again.
+   */
+  readonly isRepeatable?: boolean | undefined;
 }
 
 /** What is known when the file is complete. */
@@ -21,6 +26,12 @@ export interface Claim {
   readonly fileSize: number;
   /** Bytes of the NAR as claimed: decoding stops one byte behind. */
   readonly narSize?: number | undefined;
+}
+
+/** What a thread is started with. */
+export interface WorkerData {
+  /** Memory for all decoders of the thread. Default: 192 MiB. */
+  readonly decoderBytes?: number | undefined;
 }
 
 /** Main thread to worker. */

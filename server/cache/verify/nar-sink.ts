@@ -1,5 +1,5 @@
 import * as crypto from 'node:crypto';
-import { NarParser } from '../../nix/index.ts';
+import { isNarStart, NarParser, SNIFF_BYTES } from '../../nix/index.ts';
 import { VerifyError } from './errors.ts';
 
 /** Hashes and checks a NAR that comes in chunks, and stops it where it gets too long. */
@@ -8,6 +8,7 @@ export class NarSink {
   size = 0;
   /** May be lowered when the claim comes in. */
   limit: SizeLimit;
+  #head: Buffer = Buffer.alloc(0);
   readonly #hash = crypto.createHash('sha256');
   readonly #parser = new NarParser();
 
@@ -15,8 +16,14 @@ export class NarSink {
     this.limit = limit;
   }
 
+  /** Whether it begins as every NAR does, by what has come so far. */
+  get isNar(): boolean {
+    return isNarStart(this.#head);
+  }
+
   /** Throws `VerifyError` (too-large) or `FormatError`. The chunk may be reused afterwards. */
   write(chunk: Buffer): void {
+    if (this.size < SNIFF_BYTES) this.#head = Buffer.concat([this.#head, chunk.subarray(0, SNIFF_BYTES)]);
     this.size += chunk.length;
     this.limit.check(this.size);
     this.#parser.write(chunk);

@@ -2,14 +2,14 @@
  * Bytes that are sent to the thread piece by piece: those of an object that lies on no disk of this machine. Each piece
  * is acknowledged when it is taken, so that the sender never runs far ahead.
  */
-import { VerifierFailure } from './errors.ts';
+import type { VerifierFailure } from './errors.ts';
 
 export class Pieces {
   readonly #queue: Buffer[] = [];
   readonly #onTaken: (bytes: number) => void;
   #head: Buffer = Buffer.alloc(0);
   #ended = false;
-  #cancelled = false;
+  #failure: VerifierFailure | undefined;
   #wake: (() => void) | undefined;
 
   /** @param onTaken hears how many bytes were taken in */
@@ -22,14 +22,10 @@ export class Pieces {
     this.#wake?.();
   }
 
-  /** Nothing comes after what has been pushed. */
-  end(): void {
+  /** Nothing comes after what has been pushed; with a `failure` nobody gets any more of it. */
+  end(failure?: VerifierFailure): void {
     this.#ended = true;
-    this.#wake?.();
-  }
-
-  cancel(): void {
-    this.#cancelled = true;
+    this.#failure ??= failure;
     this.#wake?.();
   }
 
@@ -54,7 +50,7 @@ export class Pieces {
 
   async #next(): Promise<Buffer | undefined> {
     for (;;) {
-      if (this.#cancelled) throw new VerifierFailure('cancelled', 'the verification was cancelled');
+      if (this.#failure !== undefined) throw this.#failure;
       const piece = this.#queue.shift();
       if (piece !== undefined) {
         this.#onTaken(piece.length);

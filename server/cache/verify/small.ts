@@ -1,10 +1,11 @@
 import * as crypto from 'node:crypto';
 import * as zlib from 'node:zlib';
 import { type Compression, checkNar, SNIFF_BYTES, sniffCompression } from '../../nix/index.ts';
+import type { MemoryShare } from './codecs/memory.ts';
 import { decodeSmallXz } from './codecs/xz.ts';
 import { ZSTD_PARAMS } from './codecs/zstd.ts';
 import { ZstdFrames } from './codecs/zstd-frames.ts';
-import { VerifyError } from './errors.ts';
+import { VerifierFailure, VerifyError } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { VerifyRequest } from './messages.ts';
 import type { SizeLimit } from './nar-sink.ts';
@@ -15,7 +16,7 @@ export const SMALL_FILE_BYTES = 256 * 1024;
 const SMALL_NAR_BYTES = 4 * 1024 * 1024;
 
 /** Throws, or gives nothing, where the output would be longer than `maxBytes`. */
-type SmallDecoder = (file: Buffer, maxBytes: number) => Buffer | Promise<Buffer | undefined>;
+type SmallDecoder = (file: Buffer, maxBytes: number, memory: MemoryShare) => Buffer | Promise<Buffer | undefined>;
 
 const SMALL_DECODERS: Partial<Record<Compression, SmallDecoder>> = {
   none: (file) => file,
@@ -29,11 +30,16 @@ const SMALL_DECODERS: Partial<Record<Compression, SmallDecoder>> = {
  * Verifies a small file that is in memory. Undefined when it is better streamed: its compression has no decoder that
  * runs on the spot, it turns out to be big, or it is damaged (the streams then say how).
  */
-export async function verifySmall(file: Buffer, request: VerifyRequest, limit: SizeLimit): Promise<Facts | undefined> {
+export async function verifySmall(
+  file: Buffer,
+  request: VerifyRequest,
+  limit: SizeLimit,
+  memory: MemoryShare,
+): Promise<Facts | undefined> {
   const compression = compressionOf(file, request);
   const decode = SMALL_DECODERS[compression];
   if (decode === undefined) return undefined;
-  const nar = await decodeWithin(decode, file, limit);
+  const nar = await decodeWithin((maxBytes) => decode(file, maxBytes, memory), limit);
   if (nar === undefined) return undefined;
   limit.check(nar.length);
   checkNar(nar);
@@ -47,21 +53,28 @@ export async function verifySmall(file: Buffer, request: VerifyRequest, limit: S
   };
 }
 
-/** The compression asked for, or what the first bytes tell. Throws `VerifyError` (unsupported). */
+/** The compression asked for, or what the first bytes tell. Throws `VerifyError`. */
 export function compressionOf(firstBytes: Buffer, request: VerifyRequest): Compression {
   const { compression, suffix = '' } = request;
+  if (firstBytes.length === 0) throw new VerifyError('corrupt', 'the file is empty: no byte of a NAR has arrived');
   const found = compression ?? sniffCompression(firstBytes.subarray(0, SNIFF_BYTES), suffix);
-  if (found === undefined) {
-    throw new VerifyError('unsupported', 'the file is neither a NAR nor compressed in a form known here');
-  }
+  if (found === undefined) throw noNar();
   return found;
 }
 
-async function decodeWithin(decode: SmallDecoder, file: Buffer, limit: SizeLimit): Promise<Buffer | undefined> {
+/** What is told of bytes that are nothing that is known. */
+export function noNar(): VerifyError {
+  return new VerifyError('unsupported', 'the file is neither a NAR nor compressed in a form known here');
+}
+
+async function decodeWithin(
+  decode: (maxBytes: number) => Buffer | Promise<Buffer | undefined>,
+  limit: SizeLimit,
+): Promise<Buffer | undefined> {
   try {
-    return await decode(file, Math.min(limit.bytes, SMALL_NAR_BYTES));
+    return await decode(Math.min(limit.bytes, SMALL_NAR_BYTES));
   } catch (error) {
-    if (error instanceof VerifyError) throw error;
+    if (error instanceof VerifyError || error instanceof VerifierFailure) throw error;
     return undefined;
   }
 }

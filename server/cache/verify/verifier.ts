@@ -11,6 +11,8 @@ export interface VerifierInit {
   threads?: number;
   /** Verifications that hold buffers and open files at a time. Default: 2 for each thread. */
   maxConcurrent?: number;
+  /** Memory for the decoders of each thread. Default: 192 MiB. One large file may take 128 MiB beyond. */
+  decoderBytes?: number;
   /** Hears of each complete file how long its verdict took from then on. */
   onVerdict?: (milliseconds: number) => void;
   /** The worker's program, for tests of its failures. */
@@ -50,6 +52,7 @@ interface Entry {
   released: PromiseWithResolvers<void>;
   /** A dropped tail starts again at byte 0, at its finish and not before. Resolves when its job is over. */
   evicted: Promise<void> | undefined;
+  isCancelled: boolean;
 }
 
 /**
@@ -78,6 +81,7 @@ export class Verifier {
     this.#pool = new WorkerPool({
       threads,
       workerUrl: init.workerUrl ?? defaultWorkerUrl(),
+      workerData: { decoderBytes: init.decoderBytes },
       onOutcome: (outcome) => this.#heard(outcome),
       onCrash: (ids, reason) => this.#crashed(ids, reason),
     });
@@ -95,6 +99,7 @@ export class Verifier {
       outcome: Promise.withResolvers<Facts>(),
       released: Promise.withResolvers<void>(),
       evicted: undefined,
+      isCancelled: false,
     };
     // The outcome may be there before anybody asks for it.
     entry.outcome.promise.catch(() => {});
@@ -242,6 +247,7 @@ export class Verifier {
 
   async #cancel(entry: Entry, reason: string): Promise<void> {
     if (entry.state === 'over') return;
+    entry.isCancelled = true;
     if (entry.state === 'running') {
       entry.slot?.send({ type: 'cancel', id: entry.jobId });
       await entry.released.promise;
@@ -271,11 +277,28 @@ export class Verifier {
     if (entry === undefined) return;
     this.#running.delete(entry.jobId);
     entry.slot?.release(entry.jobId);
+    if (outcome.type === 'failure' && outcome.code === 'put-off') this.#putOff(entry);
+    else this.#settle(entry, outcome);
+    this.#startFinished();
+  }
+
+  /** Its decoder made room: it begins again at its finish, which may have come meanwhile. */
+  #putOff(entry: Entry): void {
+    if (entry.isCancelled) {
+      this.#reject(entry, 'cancelled', 'the verification was cancelled');
+      return;
+    }
+    entry.state = 'waiting';
+    entry.slot = undefined;
+    entry.evicted = Promise.resolve();
+    if (entry.claim !== undefined) this.#finished.push(entry);
+  }
+
+  #settle(entry: Entry, outcome: Exclude<Outcome, { type: 'md5' }>): void {
     entry.state = 'over';
     if (outcome.type === 'facts') entry.outcome.resolve(outcome.facts);
     else entry.outcome.reject(errorOf(outcome));
     entry.released.resolve();
-    this.#startFinished();
   }
 
   #crashed(ids: Iterable<number>, reason: string): void {

@@ -1,6 +1,6 @@
 import * as path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { Command, Outcome, Taken } from './messages.ts';
+import type { Command, Outcome, Taken, WorkerData } from './messages.ts';
 
 // Enough for the code and small strings: NAR data lives in buffers outside the heap.
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
@@ -8,6 +8,7 @@ const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb:
 export interface WorkerPoolInit {
   readonly threads: number;
   readonly workerUrl: URL;
+  readonly workerData: WorkerData;
   readonly onOutcome: (outcome: Outcome | Taken) => void;
   /** A worker died; `ids` are the jobs that it ran. */
   readonly onCrash: (ids: Iterable<number>, reason: string) => void;
@@ -74,7 +75,10 @@ export class WorkerPool {
   }
 
   #add(): WorkerSlot {
-    const worker = new Worker(this.#init.workerUrl, { resourceLimits: RESOURCE_LIMITS });
+    const worker = new Worker(this.#init.workerUrl, {
+      workerData: this.#init.workerData,
+      resourceLimits: RESOURCE_LIMITS,
+    });
     const slot = new WorkerSlot(worker);
     let reason = 'the worker ended';
     worker.on('message', this.#init.onOutcome);

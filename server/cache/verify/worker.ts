@@ -1,12 +1,15 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { FormatError } from '../../nix/index.ts';
+import { DecoderMemory } from './codecs/memory.ts';
 import { VerifierFailure, VerifyError } from './errors.ts';
 import { Job } from './job.ts';
 import { md5OfRange } from './md5.ts';
-import type { Command, Outcome, Taken } from './messages.ts';
+import type { Command, Outcome, Taken, WorkerData } from './messages.ts';
 
 /** The thread that verifies: takes commands from `Verifier` and answers each job once. */
 const jobs = new Map<number, Job>();
+const { decoderBytes }: WorkerData = workerData;
+const memory = new DecoderMemory(decoderBytes);
 
 parentPort?.on('message', (command: Command) => {
   if (command.type === 'md5') {
@@ -15,7 +18,7 @@ parentPort?.on('message', (command: Command) => {
   }
   if (command.type === 'start') {
     const { id } = command;
-    const job = new Job(command.request, command.availableBytes, command.claim, (bytes) => {
+    const job = new Job(memory, command.request, command.availableBytes, command.claim, (bytes) => {
       const taken: Taken = { type: 'taken', id, bytes };
       parentPort?.postMessage(taken);
     });

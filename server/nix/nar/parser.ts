@@ -6,7 +6,7 @@ const MAX_KEYWORD_BYTES = 32;
 const MAX_NAME_BYTES = 255;
 const MAX_TARGET_BYTES = 4095;
 /** The root is at depth 0; a node at depth 64 is one too deep. */
-const MAX_DEPTH = 64;
+export const MAX_DEPTH = 64;
 
 const SLASH = 0x2f;
 const DOT = 0x2e;

@@ -20,9 +20,16 @@ describe('the address of an auxiliary file', () => {
     it(`${path} is a ${route}`, () => {
       const found = auxiliaryOf(path);
       assert.ok(found);
-      assert.deepEqual([found.key, found.route, found.limit(defaultSettings)], [path, route, limit]);
+      assert.deepEqual([found.route, found.limit(defaultSettings)], [route, limit]);
+      if (route !== 'debuginfo') assert.equal(found.key, path);
     });
   }
+
+  it('is one for both names of debug information', () => {
+    const id = 'debuginfo/'.concat('0f'.repeat(20));
+    assert.equal(auxiliaryOf(id)?.key, `${id}.debug`);
+    assert.equal(auxiliaryOf(`${id}.debug`)?.key, `${id}.debug`);
+  });
 
   const unknown = [
     '',

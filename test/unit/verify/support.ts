@@ -36,6 +36,7 @@ export function narOf(sizeBytes: number): Buffer {
 
 const PROGRAMS: Partial<Record<Compression, string[]>> = {
   xz: ['xz', '-c', '-T2', '--block-size=300KiB', '-1'],
+  lzma: ['xz', '--format=lzma', '-c', '-1'],
   bzip2: ['bzip2', '-c'],
   lz4: ['lz4', '-c', '-q'],
 };

@@ -3,10 +3,13 @@ import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { Readable } from 'node:stream';
-import { VerifyError } from '../errors.ts';
+import { VerifierFailure, VerifyError } from '../errors.ts';
+import type { MemoryShare } from './memory.ts';
 
 const READ_CHUNK_BYTES = 256 * 1024;
 const MAX_COMPLAINT_BYTES = 4096;
+/** What a program takes: bzip2 4 MiB, lz4 its blocks of 4 MiB. It bounds how many run at a time, too. */
+const PROGRAM_BYTES = 12 * 1024 * 1024;
 
 export interface ProgramDecoder {
   /** Name on PATH, also what errors call the data. */
@@ -31,7 +34,20 @@ export function findProgram(name: string): string | undefined {
 }
 
 /** Runs `source` through a program of the system: from its standard input to its standard output. */
-export async function* throughProgram(source: AsyncIterable<Buffer>, decoder: ProgramDecoder): AsyncGenerator<Buffer> {
+export async function* throughProgram(
+  source: AsyncIterable<Buffer>,
+  decoder: ProgramDecoder,
+  memory: MemoryShare,
+): AsyncGenerator<Buffer> {
+  try {
+    await memory.hold(PROGRAM_BYTES);
+    yield* throughRunning(source, decoder);
+  } finally {
+    memory.release();
+  }
+}
+
+async function* throughRunning(source: AsyncIterable<Buffer>, decoder: ProgramDecoder): AsyncGenerator<Buffer> {
   const file = findProgram(decoder.program);
   if (file === undefined) {
     const remedy = `install the program ${decoder.program} on the server, or push with another compression`;
@@ -52,8 +68,11 @@ export async function* throughProgram(source: AsyncIterable<Buffer>, decoder: Pr
   try {
     for await (const chunk of bigChunks(running.stdout)) yield chunk;
     await feeding;
-    const [status] = await closed;
+    const [status, signal] = await closed;
     const warning = await complaint;
+    // The system ends programs where memory is short; what they say themselves has one word in common.
+    if (signal !== null || (status !== 0 && /memory/i.test(warning)))
+      throw new VerifierFailure('no-memory', `${decoder.program} was ended by ${signal ?? 'a lack of memory'}`);
     if (decoder.refusedWarning?.test(warning)) {
       throw new VerifyError('corrupt', `bytes after the end of the ${decoder.program} data`);
     }

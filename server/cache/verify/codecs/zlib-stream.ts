@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type * as zlib from 'node:zlib';
-import { VerifyError } from '../errors.ts';
+import { VerifierFailure, VerifyError } from '../errors.ts';
+import type { MemoryShare } from './memory.ts';
 
 // The default of 16 KiB costs a trip to the thread pool for every piece of it.
 export const OUTPUT_CHUNK_BYTES = 256 * 1024;
@@ -12,11 +13,40 @@ export const STREAM_OPTIONS = { chunkSize: OUTPUT_CHUNK_BYTES, readableHighWater
 
 type ZlibStream = zlib.Gunzip | zlib.BrotliDecompress | zlib.ZstdDecompress;
 
+export interface ZlibDecoder {
+  readonly open: () => ZlibStream;
+  /** What errors call the data. */
+  readonly format: string;
+  /** Memory that it takes at most. */
+  readonly bytes: number;
+}
+
 /**
- * Runs `source` through one zlib decoder in the thread pool. Node stops without a word where the data ends by its own
+ * Runs `source` through one zlib decoder in the thread pool, once there are `bytes` of memory for it. Node stops without a word where the data ends by its own
  * account: bytes behind that are found by counting. `format` is what errors call the data.
  */
 export async function* throughZlib(
+  source: AsyncIterable<Buffer>,
+  { open, format, bytes }: ZlibDecoder,
+  memory: MemoryShare,
+): AsyncGenerator<Buffer> {
+  try {
+    await memory.hold(bytes);
+    yield* throughStream(source, opened(open, format), format);
+  } finally {
+    memory.release();
+  }
+}
+
+function opened(open: () => ZlibStream, format: string): ZlibStream {
+  try {
+    return open();
+  } catch (error) {
+    throw translate(error, format);
+  }
+}
+
+async function* throughStream(
   source: AsyncIterable<Buffer>,
   stream: ZlibStream,
   format: string,
@@ -56,9 +86,17 @@ async function feed(source: AsyncIterable<Buffer>, stream: ZlibStream): Promise<
   return fedBytes;
 }
 
-function translate(error: unknown, format: string): unknown {
+/** zlib, zstd and brotli each have a name for it; brotli's end in which table it was (`ERR_..._ALLOC_...`). */
+const NO_MEMORY =
+  /^(Z_MEM_ERROR|ERR_ZLIB_INITIALIZATION_FAILED|ERR_OUT_OF_MEMORY|ZSTD_error_memory_allocation)$|_ALLOC_/;
+const DAMAGE = /^(Z_|ZSTD_|ERR__ERROR_|ERR_BROTLI|ERR_ZSTD|ERR_PADDING)/;
+
+/** What a decoder's own error means: bytes that are bad, no memory, or something else, which stays as it is. */
+export function translate(error: unknown, format: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (typeof code !== 'string' || !/^(Z_|ZSTD_|ERR__ERROR_|ERR_BROTLI|ERR_ZSTD|ERR_PADDING)/.test(code)) return error;
+  if (typeof code !== 'string') return error;
+  if (NO_MEMORY.test(code)) return new VerifierFailure('no-memory', `no memory for a decoder of ${format} data`);
+  if (!DAMAGE.test(code)) return error;
   return code === 'Z_BUF_ERROR'
     ? new VerifyError('corrupt', `the ${format} data is truncated`)
     : new VerifyError('corrupt', `the ${format} data is damaged`);

@@ -10,6 +10,9 @@ const RLE_BLOCK = 1;
 // Each frame costs a decoder: a file of tiny ones would keep a thread busy for hours. 2^18 frames of the 16 MiB that
 // Nix writes are 4 TiB.
 const MAX_FRAMES = 2 ** 18;
+/** 128 MiB, the window of `zstd --ultra -22` and of `--long`: what Nix' own decoder takes. */
+export const WINDOW_LOG_MAX = 27;
+const MAX_WINDOW_BYTES = 2 ** WINDOW_LOG_MAX;
 
 /** A part of a frame, as it came; skippable frames leave none. */
 export interface FramePiece {
@@ -29,6 +32,8 @@ export class ZstdFrames {
   #isLastBlock = false;
   #hasChecksum = false;
   #frames = 0;
+  #descriptor = 0;
+  #windowBytes: number | undefined;
   readonly #field = Buffer.alloc(16);
   #fieldBytes = 0;
 
@@ -65,6 +70,11 @@ export class ZstdFrames {
     if (this.#isInFrame() && at > start) yield { bytes: chunk.subarray(start, at), endsFrame: false };
   }
 
+  /** The window of the frame that pieces came from last: what decoding it takes. Undefined until its header is read. */
+  get windowBytes(): number | undefined {
+    return this.#windowBytes;
+  }
+
   /** Throws when the stream stops within a frame, or before its first. */
   end(): void {
     if (this.#part !== 'magic' || this.#fieldBytes > 0 || this.#frames === 0) {
@@ -95,6 +105,7 @@ export class ZstdFrames {
       case 'descriptor':
         return this.#afterDescriptor(this.#field.readUInt8(0));
       case 'header':
+        this.#windowBytes = this.#window();
         return ['block', BLOCK_HEADER_BYTES];
       case 'block':
         return this.#afterBlockHeader(this.#field.readUIntLE(0, BLOCK_HEADER_BYTES));
@@ -109,6 +120,7 @@ export class ZstdFrames {
 
   #afterMagic(magic: number): [Part, number] {
     this.#frames++;
+    this.#windowBytes = undefined;
     if (this.#frames > MAX_FRAMES) {
       throw new VerifyError('corrupt', `the zstd data has more than ${MAX_FRAMES} frames`);
     }
@@ -119,11 +131,29 @@ export class ZstdFrames {
   }
 
   #afterDescriptor(descriptor: number): [Part, number] {
-    const isSingleSegment = (descriptor & 0x20) !== 0;
-    const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
-    const contentSizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
+    const { isSingleSegment, dictionaryIdBytes, contentSizeBytes } = formOf(descriptor);
+    this.#descriptor = descriptor;
     this.#hasChecksum = (descriptor & 4) !== 0;
     return ['header', (isSingleSegment ? 0 : 1) + dictionaryIdBytes + contentSizeBytes];
+  }
+
+  /** The window out of the header that is complete (sections 3.1.1.1.2 and 3.1.1.1.4). */
+  #window(): number {
+    const { isSingleSegment, dictionaryIdBytes, contentSizeBytes } = formOf(this.#descriptor);
+    const first = this.#field.readUInt8(0);
+    const base = 2 ** (10 + (first >> 3));
+    const bytes = isSingleSegment
+      ? littleEndian(this.#field.subarray(dictionaryIdBytes, dictionaryIdBytes + contentSizeBytes)) +
+        (contentSizeBytes === 2 ? 256 : 0)
+      : base + (base / 8) * (first & 7);
+    if (bytes > MAX_WINDOW_BYTES) {
+      const window = `a window of ${Math.ceil(bytes / 2 ** 20)} MiB`;
+      throw new VerifyError(
+        'unsupported',
+        `the zstd data has ${window}: compress with one of 128 MiB or less (--long=27)`,
+      );
+    }
+    return bytes;
   }
 
   #afterBlockHeader(header: number): [Part, number] {
@@ -132,4 +162,18 @@ export class ZstdFrames {
     this.#isLastBlock = (header & 1) === 1;
     return ['body', type === RLE_BLOCK ? 1 : header >> 3];
   }
+}
+
+/** What a frame's descriptor says of the header behind it. */
+function formOf(descriptor: number) {
+  const isSingleSegment = (descriptor & 0x20) !== 0;
+  return {
+    isSingleSegment,
+    dictionaryIdBytes: [0, 1, 2, 4][descriptor & 3] ?? 0,
+    contentSizeBytes: [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0,
+  };
+}
+
+function littleEndian(bytes: Buffer): number {
+  return bytes.reduceRight((sum, byte) => sum * 256 + byte, 0);
 }
