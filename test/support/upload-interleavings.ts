@@ -11,6 +11,7 @@ import type { BinaryCache, Caches } from '../../server/cache/index.ts';
 import { parseNarInfoCreate } from '../../server/cache/index.ts';
 import { answerOf } from '../../server/http/errors.ts';
 import { formatHash, sha256 } from '../../server/nix/index.ts';
+import { Feed, FeedError, type Sending } from './feed.ts';
 import { makePath, narInfoCreate, type TestPath } from './nars.ts';
 import { PartAttempt } from './part-attempt.ts';
 
@@ -65,12 +66,6 @@ export interface WorldInit {
   readonly parts: readonly number[];
 }
 
-interface Sending {
-  send(bytes: Uint8Array): unknown;
-  end(): void;
-  break(): void;
-}
-
 interface Upload {
   readonly id: string;
   readonly uploadId: string;
@@ -84,42 +79,6 @@ interface Upload {
 interface Attempt {
   readonly sending: Sending;
   rest: Buffer;
-}
-
-/** A body that a test feeds. */
-class Feed implements Sending, AsyncIterable<Uint8Array> {
-  readonly #pieces: (Uint8Array | 'end' | 'break')[] = [];
-  #wake: (() => void) | undefined;
-
-  #push(piece: Uint8Array | 'end' | 'break'): void {
-    this.#pieces.push(piece);
-    this.#wake?.();
-  }
-
-  send(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += 64 * KIB) this.#push(bytes.subarray(at, at + 64 * KIB));
-  }
-
-  end(): void {
-    this.#push('end');
-  }
-
-  break(): void {
-    this.#push('break');
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const piece = this.#pieces.shift();
-      if (piece === 'end') return;
-      if (piece === 'break') throw new Error('the connection was lost');
-      if (piece !== undefined) yield piece;
-      else
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-    }
-  }
 }
 
 const md5 = (bytes: Uint8Array, encoding: 'hex' | 'base64') => createHash('md5').update(bytes).digest(encoding);
@@ -165,8 +124,7 @@ class World {
       call.then(
         () => {},
         (error: unknown) => {
-          if (restarts === this.#restarts && answerOf(error) === undefined && !isLost(error))
-            this.#failures.push(error);
+          if (restarts === this.#restarts && answerOf(error) === undefined && !(error instanceof FeedError)) this.#failures.push(error);
         },
       ),
     );
@@ -305,11 +263,6 @@ class World {
     );
     await this.#complete(1, upload);
   }
-}
-
-/** Thrown by the feed itself. */
-function isLost(error: unknown): boolean {
-  return error instanceof Error && error.message === 'the connection was lost';
 }
 
 /** Runs one interleaving on a cache, of whose paths it is one. */

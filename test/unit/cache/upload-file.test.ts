@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { CacheError } from '../../../server/cache/index.ts';
 import { type Part, UploadFile } from '../../../server/cache/upload-file.ts';
 import { md5OfRange } from '../../../server/cache/verify/md5.ts';
 import { LocalStorage } from '../../../server/storage/index.ts';
+import { Feed, FeedError } from '../../support/feed.ts';
 
 const LONG = process.env.NARWHAL_LONG === '1';
 const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
@@ -101,13 +102,15 @@ describe('the file of a multipart upload', () => {
       isRight: fc.boolean(),
       sends: fc.nat({ max: 1500 }),
       settles: fc.boolean(),
+      // Trips to the disk before each piece.
+      slow: fc.constantFrom(0, 0, 3),
     });
     await fc.assert(
       fc.asyncProperty(sizes, fc.array(attempt, { maxLength: 20 }), async (list, attempts) => {
         const parts = list.map((size) => randomBytes(size));
         const file = open();
         const read = new Reader(file);
-        const running = attempts.map(async ({ part, more, isRight, sends, settles }) => {
+        const running = attempts.map(async ({ part, more, isRight, sends, settles, slow }) => {
           const number = (part % parts.length) + 1;
           const right = parts[number - 1] ?? Buffer.alloc(0);
           const size = Math.max(1, right.length + more);
@@ -115,8 +118,8 @@ describe('the file of a multipart upload', () => {
           const sent = isRight && more === 0 ? right : randomBytes(size);
           const claim = { number, size, md5: md5(announced) };
           // Other bytes never come whole: they would be received.
-          const body = broken(sent.subarray(0, isRight && more === 0 ? sends : Math.min(sends, size - 1)));
-          await file.write(claim, body, md5OfRange).catch(assertAnswer);
+          const bytes = sent.subarray(0, isRight && more === 0 ? sends : Math.min(sends, size - 1));
+          await file.write(claim, paced(bytes, slow), md5OfRange).catch(assertAnswer);
           if (settles) await file.settle();
           await read.on();
         });
@@ -159,10 +162,10 @@ describe('the file of a multipart upload', () => {
     }
   }
 
-  /** Ends early where it has fewer bytes than were announced. */
-  async function* broken(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  async function* paced(bytes: Uint8Array, slow: number): AsyncGenerator<Uint8Array> {
     for await (const piece of body(bytes)) {
       await turn();
+      for (let n = 0; n < slow; n++) await stat(root);
       yield piece;
     }
   }
@@ -203,4 +206,171 @@ describe('the file of a multipart upload', () => {
     await assert.rejects(write(file, 1, Buffer.from('123456')), { code: 'Conflict' });
     await file.discard();
   });
+
+  /** An attempt at a part whose bytes come later. */
+  function begin(file: UploadFile, number: number, bytes: Uint8Array): { feed: Feed; part: Promise<Part> } {
+    const feed = new Feed();
+    const part = file.write({ number, size: bytes.length, md5: md5(bytes) }, feed, md5OfRange);
+    // The test may look at it later.
+    part.catch(() => {});
+    return { feed, part };
+  }
+
+  async function assertReads(file: UploadFile, ...parts: readonly Buffer[]): Promise<void> {
+    const whole = Buffer.concat(parts);
+    assert.equal(file.keep(), whole.length);
+    assert.ok((await readFile(file.base.file)).subarray(0, whole.length).equals(whole));
+  }
+
+  it('cuts off an attempt when another begins, and both have the outcome of that one', async () => {
+    const file = open();
+    const part = randomBytes(1000);
+    const stalled = begin(file, 1, part);
+    stalled.feed.send(part.subarray(0, 500));
+    assert.deepEqual(await write(file, 1, part), await stalled.part);
+    stalled.feed.send(randomBytes(500));
+    await assertReads(file, part);
+    await file.discard();
+  });
+
+  it('tells an attempt that was cut off when the other broke, and takes a third', async () => {
+    const file = open();
+    const part = randomBytes(1000);
+    const [first, second] = [begin(file, 1, part), begin(file, 1, part)];
+    second.feed.break();
+    await assert.rejects(second.part, FeedError);
+    await assert.rejects(first.part, { code: 'Unavailable' });
+    await write(file, 1, part);
+    await assertReads(file, part);
+    await file.discard();
+  });
+
+  it('lets a part that was refused have another length, and moves what rested on it', async () => {
+    for (const announced of [100, 300]) {
+      const file = open();
+      const [first, second, third] = [randomBytes(200), randomBytes(250), randomBytes(50)];
+      const wrong = begin(file, 1, randomBytes(announced));
+      assert.equal((await write(file, 2, second)).start, announced);
+      wrong.feed.break();
+      await assert.rejects(wrong.part, FeedError);
+      await write(file, 1, first);
+      await file.settle();
+      await write(file, 3, third);
+      await assertReads(file, first, second, third);
+      await file.discard();
+    }
+  });
+
+  it('keeps a part out of a place to which an attempt still writes', async () => {
+    const file = open();
+    const [first, second] = [randomBytes(200), randomBytes(300)];
+    begin(file, 1, randomBytes(100));
+    const behind = begin(file, 2, second);
+    behind.feed.send(second.subarray(0, 100));
+    await turn();
+    await write(file, 1, first);
+    await file.settle();
+    assert.equal(file.keep(), 0);
+    behind.feed.send(second.subarray(100));
+    behind.feed.end();
+    await behind.part;
+    await file.settle();
+    await assertReads(file, first, second);
+    await file.discard();
+  });
+
+  it('gives nobody a place to which a part is being moved', async () => {
+    const file = open();
+    const [first, second, third] = [randomBytes(100), randomBytes(300), randomBytes(100)];
+    await write(file, 1, first);
+    begin(file, 2, randomBytes(50));
+    assert.equal((await write(file, 3, third)).start, 150);
+    const other = begin(file, 2, randomBytes(80));
+    let noted = 0;
+    await file.settle(async () => {
+      // Part 3 has left its place and is on its way to the next one, when part 2 turns out to be longer.
+      if (noted++ === 0) await write(file, 2, second);
+    });
+    await other.part.catch(() => {});
+    await file.settle();
+    await assertReads(file, first, second, third);
+    await file.discard();
+  });
+
+  it('leaves bytes where its records say at any moment', async () => {
+    const file = open();
+    const [first, second] = [randomBytes(200), randomBytes(300)];
+    const wrong = begin(file, 1, randomBytes(100));
+    await write(file, 2, second);
+    wrong.feed.break();
+    await assert.rejects(wrong.part, FeedError);
+    const rows = new Map<number, Part>();
+    /** A process that ends now leaves bytes where the rows say. */
+    const assertTrue = async () => {
+      for (const { number, size, start } of rows.values()) {
+        const from = start === undefined ? `${file.base.file}.${number}` : file.base.file;
+        const bytes = (await readFile(from)).subarray(start ?? 0, (start ?? 0) + size);
+        assert.ok(bytes.equals(number === 1 ? first : second), `part ${number}`);
+      }
+    };
+    const record = async (parts: readonly Part[]) => {
+      await assertTrue();
+      for (const part of parts) rows.set(part.number, { ...part });
+      await assertTrue();
+    };
+    await file.settle(record);
+    assert.equal(rows.get(2)?.start, 100);
+    await write(file, 1, first);
+    await file.settle(record);
+    assert.deepEqual(
+      [1, 2].map((number) => rows.get(number)?.start),
+      [0, 200],
+    );
+    await assertTrue();
+    await assertReads(file, first, second);
+    await file.discard();
+  });
+
+  it('takes in nothing once it is sealed, and nothing of before is on its way any more', async () => {
+    const file = open();
+    const [first, second] = [randomBytes(500), randomBytes(500)];
+    await write(file, 1, first);
+    const late = begin(file, 2, second);
+    late.feed.send(second.subarray(0, 100));
+    const sealed = new CacheError('Conflict', 'sealed');
+    await file.seal(sealed);
+    await assert.rejects(late.part, sealed);
+    await assert.rejects(write(file, 2, second), sealed);
+    assert.deepEqual((await write(file, 1, first)).size, 500, 'the same part again is acknowledged');
+    await assertReads(file, first);
+    await file.discard();
+  });
+
+  it('is written once where parts come at the same time, each announced in its turn', async function () {
+    if (process.platform !== 'linux') this.skip();
+    const file = open();
+    const parts = Array.from({ length: 4 }, () => randomBytes(2_000_000));
+    const before = await writtenBytes();
+    const attempts = parts.map((part, index) => begin(file, index + 1, part));
+    for (const half of [0, 1]) {
+      for (const [index, { feed }] of attempts.toReversed().entries()) {
+        const part = parts[3 - index] ?? Buffer.alloc(0);
+        feed.send(part.subarray(half * 1_000_000, (half + 1) * 1_000_000));
+        if (half === 1) feed.end();
+      }
+    }
+    for (const { part } of attempts) {
+      await part;
+      await file.settle();
+    }
+    const written = (await writtenBytes()) - before;
+    assert.ok(written >= 8_000_000 && written < 8_100_000, `${written} bytes for 8 MB`);
+    await assertReads(file, ...parts);
+    await file.discard();
+  });
+
+  /** Bytes that this process has written to files. */
+  async function writtenBytes(): Promise<number> {
+    return Number(/^wchar: (\d+)$/m.exec(await readFile('/proc/self/io', 'utf8'))?.[1]);
+  }
 });
