@@ -7,6 +7,8 @@ import { answerHeaders, requestHeaders } from './headers.ts';
 import { pump } from './pump.ts';
 import type { Upstream } from './upstream.ts';
 
+const BAD_REQUEST: Answer = { status: 400, text: 'bad request' };
+
 export interface ExchangeInit {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -140,13 +142,19 @@ export class Exchange {
   }
 
   /** A head that came through one parser may still be none for the writer of another. */
-  #guard<T>(work: () => T): T | undefined {
+  #guard<T>(work: () => T, answer: Answer = BAD_REQUEST): T | undefined {
+    const { response } = this.#init;
     try {
       return work();
     } catch (error) {
       this.#onward?.destroy();
-      if (this.#init.response.headersSent) this.#init.response.destroy();
-      else this.#fail(error, { status: 400, text: 'bad request' });
+      try {
+        if (response.headersSent) response.destroy();
+        else this.#fail(error, answer);
+      } catch {
+        // It has what cannot be written from the first head.
+        response.destroy();
+      }
       return undefined;
     }
   }
@@ -183,7 +191,8 @@ export class Exchange {
     this.#onward = onward;
     // Whoever cares hears of the first; one that comes after it must not end the process.
     onward.on('error', () => {});
-    onward.once('response', (answer) => this.#guard(() => this.#relay(answer)));
+    const { cache } = this.#init;
+    onward.once('response', (answer) => this.#guard(() => this.#relay(answer), broken(cache)));
     return onward;
   }
 
@@ -198,7 +207,7 @@ export class Exchange {
     const isDelimited = isChunkable || answer.headers['content-length'] !== undefined;
     if (isDelimited) outlive(request, response);
     response.setTimeout(idleMs, () => response.destroy());
-    response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headers);
+    response.writeHead(answer.statusCode ?? 502, reasonOf(answer), headers);
     pump(answer, response, this.#init.sent);
     answer.once('close', () => {
       if (answer.complete || this.#isOver) return;
@@ -212,6 +221,11 @@ export class Exchange {
       if (!response.destroyed) response.flushHeaders();
     });
   }
+}
+
+/** The words behind a status. One parser takes bytes that a writer does not. */
+function reasonOf({ statusMessage = '' }: IncomingMessage): string {
+  return statusMessage.replace(/[^ -~]/g, '?');
 }
 
 /** Whether a connection was refused at once: another try does not make its client wait for a second time limit. */

@@ -1,5 +1,5 @@
 /** Answers on bare `http` objects. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 
 export interface Answer {
   readonly status: number;
@@ -24,7 +24,8 @@ export function sendText(request: IncomingMessage, response: ServerResponse, ans
   };
   if (answer.status === 401) headers['WWW-Authenticate'] = 'Basic realm="narwhal", charset="UTF-8"';
   if (answer.retryAfterSeconds !== undefined) headers['Retry-After'] = answer.retryAfterSeconds;
-  response.writeHead(answer.status, headers);
+  // With its words, or those of a head stay that could not be written.
+  response.writeHead(answer.status, STATUS_CODES[answer.status] ?? '', headers);
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 

@@ -35,7 +35,7 @@ export function createDoor(init: DoorInit): Server | https.Server {
   const guarded = (work: Handle) => (request: IncomingMessage, response: ServerResponse) => {
     // An answer that its client no longer takes is nobody's fault; unheard, it would be everybody's.
     response.on('error', ignore);
-    guard(() => work(request, response), fault(logger, request, response));
+    guard(logger, request, response, work);
   };
   const onRequest = guarded(handle);
   const server =
@@ -71,13 +71,12 @@ function takeOver(request: IncomingMessage, logger: Logger, work: (response: Ser
   }
   const response = new ServerResponse(request);
   response.on('error', ignore);
-  const report = fault(logger, request, response);
-  guard(() => {
+  guard(logger, request, response, () => {
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.once('finish', () => socket.destroySoon());
     return work(response);
-  }, report);
+  });
 }
 
 function answer(request: IncomingMessage, response: ServerResponse, what: Answer): void {
@@ -85,28 +84,26 @@ function answer(request: IncomingMessage, response: ServerResponse, what: Answer
   linger(request, response);
 }
 
-/** Runs a handler, which may be asynchronous. */
-function guard(work: () => unknown, onFault: (error: unknown) => void): void {
+/** Runs a handler, which may be asynchronous. Plain reads come by the ten thousand a second: nothing is made for them here. */
+function guard(logger: Logger, request: IncomingMessage, response: ServerResponse, work: Handle): void {
   try {
-    const result = work();
-    if (result instanceof Promise) result.catch(onFault);
+    const result = work(request, response);
+    if (result instanceof Promise) result.catch((error: unknown) => onFault(error, logger, request, response));
   } catch (error) {
-    onFault(error);
+    onFault(error, logger, request, response);
   }
 }
 
-function fault(logger: Logger, request: IncomingMessage, response: ServerResponse): (error: unknown) => void {
-  return (error) => {
-    // Without its query, where people put what no log should hold.
-    const path = request.url?.split('?', 1)[0];
-    logger.error({ err: error, method: request.method, path }, 'a request met a fault of this server');
-    try {
-      if (response.headersSent || response.destroyed) response.destroy();
-      else answer(request, response, FAULT);
-    } catch {
-      request.socket.destroy();
-    }
-  };
+function onFault(error: unknown, logger: Logger, request: IncomingMessage, response: ServerResponse): void {
+  // Without its query, where people put what no log should hold.
+  const path = request.url?.split('?', 1)[0];
+  logger.error({ err: error, method: request.method, path }, 'a request met a fault of this server');
+  try {
+    if (response.headersSent || response.destroyed) response.destroy();
+    else answer(request, response, FAULT);
+  } catch {
+    request.socket.destroy();
+  }
 }
 
 function ignore(): void {}

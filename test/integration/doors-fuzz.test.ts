@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +11,7 @@ import { Fuzzer, poke } from '../support/fuzz.ts';
 import { TestGateway } from '../support/gateway.ts';
 import { TestServer } from '../support/server.ts';
 import { logFile, onFreePort, ServerProcess } from '../support/server-process.ts';
-import { TOKEN } from '../tables/door-requests.ts';
+import { ANSWERS, PIECES, REQUESTS, TOKEN } from '../tables/door-requests.ts';
 
 const OPERATOR = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
 const isLong = process.env.NARWHAL_LONG === '1';
@@ -111,10 +112,52 @@ describe('no input ends a process', function () {
     const until = performance.now() + LONG_MS;
     await Promise.all(
       doors.map(async (door, index) => {
-        const fuzzer = new Fuzzer(SEED + index);
+        const fuzzer = new Fuzzer(SEED + index, REQUESTS, PIECES);
         for (let round = 0; isLong ? performance.now() < until : round < BATCHES; round++) await batch(door, fuzzer);
       }),
     );
+    assert.equal((await fetch(`${gateway.url}/api/v1/cache/main/nix-cache-info`)).status, 200);
+  });
+
+  it('nor does any answer of a server that a gateway has behind it', async () => {
+    const fuzzer = new Fuzzer(SEED, ANSWERS);
+    let said: string[] = [];
+    const bad = net.createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        const answer = fuzzer.next();
+        said.push(answer);
+        socket.end(answer, 'latin1');
+      });
+    });
+    await new Promise<void>((resolve) => bad.listen(0, '127.0.0.1', resolve));
+    const { port } = bad.address() as AddressInfo;
+    await gateway.useTable({ caches: { bad: { url: `http://127.0.0.1:${port}` }, main: { url: server.url } } });
+    const head = 'Host: x\r\nConnection: close\r\n';
+    const requests = [
+      `GET /api/v1/cache/bad/x HTTP/1.1\r\n${head}\r\n`,
+      `HEAD /api/v1/cache/bad/x HTTP/1.1\r\n${head}\r\n`,
+      `GET /api/v1/cache/bad/x HTTP/1.0\r\n\r\n`,
+      `PUT /api/v1/cache/bad/x HTTP/1.1\r\n${head}Content-Length: 5\r\n\r\nhello`,
+      `PUT /api/v1/cache/bad/x HTTP/1.1\r\n${head}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n`,
+      'GET /api/v1/cache/bad/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n',
+    ];
+    const until = performance.now() + LONG_MS;
+    try {
+      for (let round = 0; isLong ? performance.now() < until : round < BATCHES; round++) {
+        said = [];
+        await Promise.all(Array.from({ length: BATCH }, () => poke(gateway.port, fuzzer.choose(requests))));
+        const { status } = await fetch(`${gateway.adminUrl}/livez`).catch((error: unknown) => ({ status: error }));
+        assert.equal(
+          status,
+          200,
+          `NARWHAL_FUZZ_SEED=${SEED}; ${gateway.output.slice(-1500)} one of these answers:\n${said.map((it) => JSON.stringify(it)).join('\n')}`,
+        );
+        assert.doesNotMatch(gateway.output, /met a fault/);
+      }
+    } finally {
+      await new Promise((resolve) => bad.close(resolve));
+    }
     assert.equal((await fetch(`${gateway.url}/api/v1/cache/main/nix-cache-info`)).status, 200);
   });
 });

@@ -68,6 +68,26 @@ describe('doors', () => {
     await exchange(gateway.port, ask + upgrade);
   });
 
+  for (const answer of ['HTTP/1.1 200 O\x10\r\nContent-Length: 0\r\n\r\n', 'HTTP/1.1 099 x\r\n\r\n'])
+    it(`of a gateway outlive what no writer writes: ${JSON.stringify(answer)}`, async () => {
+      const bad = net.createServer((socket) => {
+        socket.on('error', () => {});
+        socket.once('data', () => socket.end(answer, 'latin1'));
+      });
+      await new Promise<void>((resolve) => bad.listen(0, '127.0.0.1', resolve));
+      try {
+        const url = `http://127.0.0.1:${(bad.address() as net.AddressInfo).port}`;
+        await gateway.useTable({ caches: { bad: { url }, main: { url: server.url } } });
+        for (const method of ['GET', 'PUT']) {
+          const bytes = `${method} /api/v1/cache/bad/x HTTP/1.1\r\n${CLOSE}Content-Length: 0\r\n\r\n`;
+          const { statuses } = await exchange(gateway.port, bytes);
+          assert.deepEqual(statuses, [answer.includes(' 200 ') ? 200 : 502]);
+        }
+      } finally {
+        await new Promise((resolve) => bad.close(resolve));
+      }
+    });
+
   for (const [which, port] of [
     ['server', () => server.port],
     ['gateway', () => gateway.port],

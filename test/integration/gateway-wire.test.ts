@@ -260,7 +260,7 @@ describe('through a gateway', () => {
       ['a header that goes on in the next line', `${start}X-A: b\r\n Content-Length: 5\r\n\r\n`, [400]],
       ['no Host', `GET ${PATH} HTTP/1.1\r\n\r\n`, [400]],
       ['two Hosts', `GET ${PATH} HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n`, [400]],
-      ['a tunnel to elsewhere', 'CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n', []],
+      ['a tunnel to elsewhere', 'CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
     ];
     for (const [what, bytes, statuses] of rows) {
       it(`with ${what} reach no server`, async () => {

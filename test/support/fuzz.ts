@@ -1,6 +1,6 @@
 /** Requests put together and broken at random, from a seed that brings the same ones again. */
 import net from 'node:net';
-import { PIECES, REQUESTS } from '../tables/door-requests.ts';
+import type { PIECES } from '../tables/door-requests.ts';
 
 /** Bytes that parsers trip over. */
 const ODD = [
@@ -43,19 +43,29 @@ function randomOf(seed: number): () => number {
 export class Fuzzer {
   readonly #random: () => number;
   /** Grows by what was answered as nothing before was. */
-  readonly #corpus: string[] = [...REQUESTS];
+  readonly #corpus: string[];
+  readonly #pieces: typeof PIECES | undefined;
   readonly #seen = new Set<string>();
 
-  constructor(seed: number) {
+  /** @param pieces from which requests are put together, beside what is in the corpus */
+  constructor(seed: number, corpus: readonly string[], pieces?: typeof PIECES) {
     this.#random = randomOf(seed);
+    this.#corpus = [...corpus];
+    this.#pieces = pieces;
   }
 
   /** Some bytes for a connection, as latin1. */
   next(): string {
-    let text = this.#chance(0.5) ? this.#pick(this.#corpus) : this.#assemble();
+    const pieces = this.#chance(0.5) ? this.#pieces : undefined;
+    let text = pieces === undefined ? this.#pick(this.#corpus) : this.#assemble(pieces);
     if (this.#chance(0.2)) text += this.#pick(this.#corpus);
     for (let changes = Math.floor(this.#random() * 4); changes > 0; changes--) text = this.#change(text);
     return text;
+  }
+
+  /** Picks one of several with the same chance. */
+  choose(from: readonly string[]): string {
+    return this.#pick(from);
   }
 
   /** Keeps what made a door say something new. */
@@ -66,8 +76,7 @@ export class Fuzzer {
     this.#corpus.push(input);
   }
 
-  #assemble(): string {
-    const { methods, targets, headers, bodies, versions } = PIECES;
+  #assemble({ methods, targets, headers, bodies, versions }: typeof PIECES): string {
     const line = `${this.#pick(methods)} ${this.#pick(targets)} ${this.#chance(0.8) ? 'HTTP/1.1' : this.#pick(versions)}`;
     const more = this.#chance(0.3) ? this.#pick(headers) : '';
     return `${line}\r\n${this.#pick(headers)}${more}\r\n${this.#pick(bodies)}`;

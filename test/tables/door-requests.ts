@@ -2,6 +2,7 @@
  * Heads and bodies that doors were tried with: what ended a process or led astray once, what programs send by mistake, and the
  * usual requests, for the fuzzer to change. Grown by hand: what a run finds is added here.
  */
+import zlib from 'node:zlib';
 
 /** Stands for a token that may push. */
 export const TOKEN = '{token}';
@@ -147,6 +148,18 @@ const VERSIONS: readonly string[] = ['HTTP/1.1', 'HTTP/1.0', 'HTTP/0.9', 'HTTP/2
 /** From which the fuzzer puts requests together. */
 export const PIECES = { methods: METHODS, targets: TARGETS, headers: HEADERS, bodies: BODIES, versions: VERSIONS };
 
+const NARINFO = `StorePath: /nix/store/${HASH}-x\nURL: nar/x.nar\n`;
+/** An empty stream, as xz writes it. */
+const EMPTY_XZ = Buffer.from('/Td6WFoAAATm1rRGAAAAABzfRCEftvN9AQAAAAAEWVo=', 'base64');
+const encoded: readonly (readonly [encoding: string, body: Buffer])[] = [
+  ['gzip', zlib.gzipSync(NARINFO)],
+  ['br', zlib.brotliCompressSync(NARINFO)],
+  ['zstd', zlib.zstdCompressSync(NARINFO)],
+  ['xz', Buffer.concat([EMPTY_XZ, EMPTY_XZ])],
+  ['bzip2', Buffer.from('BZh91AY&SY')],
+  ['lz4', Buffer.from([4, 0x22, 0x4d, 0x18, 0x64, 0x40, 0xa7, 0, 0, 0, 0])],
+];
+
 /** Whole requests, as they were found to be trouble somewhere or are usual. */
 export const REQUESTS: readonly string[] = [
   // A second request on the connection asks for another protocol while the answer to the first is not out.
@@ -177,4 +190,43 @@ export const REQUESTS: readonly string[] = [
   `POST ${API}/key HTTP/1.1\r\n${PUSHER}Content-Length: 16\r\n\r\n{"publicKey":1}\n`,
   `POST ${API}/nar?compression=br HTTP/1.1\r\n${PUSHER}Content-Length: 0\r\n\r\n`,
   `POST ${API}/${HASH}.narinfo HTTP/1.1\r\n${PUSHER}Content-Length: 2\r\n\r\n{}`,
+  ...encoded.flatMap(([encoding, body]) =>
+    [`${HASH}.narinfo`, `${HASH}.ls`, `nar/${'0'.repeat(52)}.nar`].map(
+      (file) =>
+        `PUT /push/${file} HTTP/1.1\r\n${PUSHER}Content-Encoding: ${encoding}\r\nContent-Length: ${body.length}\r\n\r\n${body.toString('latin1')}`,
+    ),
+  ),
+  ...encoded.map(
+    ([ending, body]) =>
+      `PUT /push/nar/${'0'.repeat(52)}.nar.${ending} HTTP/1.1\r\n${PUSHER}Content-Length: ${body.length}\r\n\r\n${body.toString('latin1')}`,
+  ),
+];
+
+/** What a server behind a gateway may answer; pods belong to whoever has the cache. */
+export const ANSWERS: readonly string[] = [
+  'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
+  'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello',
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: \xff\xfe\r\nContent-Length: 1\r\n\r\n',
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n',
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n',
+  'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x05hello',
+  'HTTP/1.1 101 \r\n\r\n',
+  'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+  'HTTP/1.1 103 Early Hints\r\nLink: \xff\r\n\r\nHTTP/1.1 204 \r\n\r\n',
+  'HTTP/1.1 199 \r\n\r\n',
+  'HTTP/1.1 000 x\r\n\r\n',
+  'HTTP/1.1 999 \xe9\x7f\r\nContent-Length: 0\r\n\r\n',
+  'HTTP/1.1 099 x\r\nContent-Length: 1\r\n\r\nx',
+  'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello',
+  'HTTP/1.1 302 Found\r\nLocation: \xff\0\r\nContent-Length: 0\r\n\r\n',
+  'HTTP/1.1 200 OK\r\nConnection: close, content-length, \xff\r\nContent-Length: 2\r\n\r\nok',
+  'HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n',
+  'HTTP/1.0 200 OK\r\n\r\nuntil the end',
+  'HTTP/2.0 200 OK\r\n\r\n',
+  `HTTP/1.1 200 ${'x'.repeat(20_000)}\r\n\r\n`,
+  `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
+  `HTTP/1.1 200 OK\r\n${'Set-Cookie: a\r\n'.repeat(1000)}Content-Length: 0\r\n\r\n`,
+  'no HTTP at all\r\n\r\n',
+  '',
 ];
