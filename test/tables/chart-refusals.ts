@@ -19,7 +19,7 @@ export const chartRefusals: Readonly<Record<string, readonly [Values, RegExp]>> 
     { caches: { hosts: { team: ['https://nix.example.org'] } } },
     /caches\/hosts\/team.*does not match pattern/s,
   ],
-  'a host for a namespace that cannot be': [{ caches: { hosts: { Team_A: ['*'] } } }, /caches\/hosts.*Team_A/s],
+  'a host for a namespace that cannot be': [{ caches: { hosts: { Team_A: ['*'] } } }, /invalid propertyName 'Team_A'/],
   'two annotations in one': [
     { caches: { ingressAnnotations: ['a/b,c/d'] } },
     /caches\/ingressAnnotations.*does not match pattern/s,

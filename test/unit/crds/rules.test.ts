@@ -141,13 +141,13 @@ describe('what a server of this version supports', () => {
     const spec = {
       replicas: 1,
       reclaimPolicy: 'Delete',
-      ingress: { host: 'a.b' },
+      ingress: { host: 'a.b', className: 'nginx' },
       storages: [{ name: 'disk', local: { size: '1Gi' } }],
     };
     const { errors, notes } = load([cacheText(spec), cacheText({}, { name: 'other' })], { target: 'server' });
     assert.deepEqual(errors, []);
     assert.deepEqual(notes, [
-      'm.yaml:1: BinaryCache main: only a cluster acts on spec.storages[0].local.size, spec.replicas, spec.ingress, spec.reclaimPolicy',
+      'm.yaml:1: BinaryCache main: only a cluster acts on spec.storages[0].local.size, spec.replicas, spec.ingress.className, spec.reclaimPolicy',
     ]);
   });
 

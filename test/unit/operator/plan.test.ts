@@ -264,7 +264,7 @@ describe('the plan when the manifest changes', () => {
     world.edit('Ingress/main', terminating);
     assert.deepEqual(inShort(world.plan(cache)), ['wait']);
     // Where it is not, there is nothing to wait for.
-    assert.deepEqual(inShort(world.plan(cacheOf())), ['apply StatefulSet/main']);
+    assert.deepEqual(inShort(world.plan(cacheOf())), ['apply ConfigMap/main-config']);
   });
 
   it('leaves what has our labels but not this cache as its owner', () => {
