@@ -10,15 +10,15 @@ const LANES = { integration: 2, crash: 2, e2e: 1, alone: 1 };
 const timesFile = path.join(cacheDir(), 'test-times.json');
 
 /**
- * Runs every test file of a stage and adds up the counts.
+ * Runs every test file of a stage and adds up the counts. `took`: the seconds of each file.
  * @param {string} stage a folder of test/
  * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[] }} options `logs`: for the reports;
  *   `limitMs`: of one file; `files`: these only
  */
 export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)) }) {
-  const total = { passed: 0, failed: 0, skipped: [] };
-  const times = readTimes();
   const took = {};
+  const total = { passed: 0, failed: 0, skipped: [], took };
+  const times = readTimes();
   const runOne = async (file) => {
     const start = performance.now();
     const { counts, output } = await runMocha([file], { env, logs, limitMs, inherit: false });
@@ -37,10 +37,20 @@ export async function runTestFiles(stage, { env, logs, limitMs, files = testFile
   return total;
 }
 
-/** Runs the whole stage in one mocha: for tests of milliseconds, where starting one is what takes time. */
-export async function runTogether(stage, { env, logs, limitMs }) {
-  const { counts } = await runMocha([`test/${stage}/**/*.test.ts`], { env, logs, limitMs, inherit: true });
-  return counts;
+/** Runs the whole stage, or some files of it, in one mocha: for tests of milliseconds, where starting one is what takes time. */
+export async function runTogether(stage, { env, logs, limitMs, files = [`test/${stage}/**/*.test.ts`] }) {
+  const { counts } = await runMocha(files, { env, logs, limitMs, inherit: true });
+  const took = Object.entries(counts.took ?? {}).map(([file, ms]) => [file, Math.round(ms / 100) / 10]);
+  return { ...counts, took: Object.fromEntries(took) };
+}
+
+/** The files that took longest, as lines for people. @param {Record<string, number>} took seconds by file */
+export function slowest(took, most = 10) {
+  const lines = Object.entries(took)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, most)
+    .map(([file, seconds]) => `${seconds.toFixed(1).padStart(8)} s  ${file}`);
+  return lines.length === 0 ? [] : [`the slowest ${lines.length} test files:`, ...lines];
 }
 
 /** A stage, or a file, that came to no result. */
