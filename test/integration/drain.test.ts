@@ -183,37 +183,65 @@ describe('a storage that is drained', () => {
     assert.equal((await filesIn('third')).length, paths.length + 2);
   });
 
-  it('skips objects whose bytes are gone or wrong, names them, and is drained once they are repaired', async () => {
+  it('is drained without objects whose bytes are gone or wrong, says what was lost, and a push puts them elsewhere', async () => {
     const sizes = await Promise.all(
       (await filesIn('first')).map(async (file) => ({ file, bytes: await readFile(file) })),
     );
     const bySize = sizes.sort((a, b) => b.bytes.length - a.bytes.length);
     const [largest, second] = bySize;
     assert.ok(largest && second);
+    const lost = paths.filter((it) => it.file.equals(largest.bytes) || it.file.equals(second.bytes));
     await rm(largest.file);
     second.bytes[1000] = (second.bytes[1000] ?? 0) ^ 1;
     await writeFile(second.file, second.bytes);
     await applyManifest(server, manifest({ first: ', mode: Drain', second: '' }));
-    await until('both are found', async () => (await storageOf(server, 'first'))?.failedObjects === 2);
-    await until('the others are moved', async () => (await storageOf(server, 'first'))?.objects === 2);
-    const status = await storageOf(server, 'first');
-    assert.equal(status?.phase, 'Paused');
-    assert.equal(status?.reason, 'Failed');
-    assert.match(status?.lastError ?? '', /^nar\/\S+ has (a row but no bytes|other bytes than its row says)$/);
-    await server.stop();
-    const { code } = await runCli([
-      'check',
-      '--contents',
-      '--repair',
-      '-f',
-      server.manifestFile,
-      '--data',
-      server.data,
-    ]);
-    assert.equal(code, 0);
-    await server.restart();
     await untilPhase(server, 'first', 'Drained');
-    await assertServed(paths.filter((it) => it.file.length < 300_000));
+    const status = await storageOf(server, 'first');
+    assert.deepEqual([status?.objects, status?.lostObjects, status?.failedObjects], [0, 2, 0]);
+    assert.match(await readyz(), /^\[\+\] cache main storage first: drained: .*; 2 of its objects lost$/m);
+    assert.match(server.output, /storage is drained, but for 2 lost objects/);
+    for (const it of lost) assert.ok(server.output.includes(`"paths":["${it.hashPart}"]`));
+    // It need not be given up: nothing can be had back from it.
+    await applyManifest(server, manifest({ second: '' }));
+    assert.match(await readyz(), /^\[!\] cache main objects: 2 are lost \(storage first: 2\)/m);
+    await assertServed(paths.filter((it) => !lost.includes(it)));
+    for (const [index, it] of lost.entries()) {
+      assert.equal(await isServed(server, it), false);
+      await (index % 2 ? pushByPut : pushByCachix)(server, it);
+    }
+    await assertServed();
+    assert.match(await readyz(), /^\[\+\] cache main objects: none is lost$/m);
+    assert.equal((await filesIn('second')).length, paths.length);
+    await server.stop();
+    await assertConsistent(server);
+  });
+
+  it('gives up lost objects of a storage that is gone when check is asked to repair', async () => {
+    const [file] = await filesIn('first');
+    assert.ok(file);
+    await rm(file);
+    await applyManifest(server, manifest({ first: ', mode: Drain', second: '' }));
+    await untilPhase(server, 'first', 'Drained');
+    await applyManifest(server, manifest({ second: '' }));
+    const check = (...args: string[]) => runCli(['check', ...args, '-f', server.manifestFile, '--data', server.data]);
+    const found = await check();
+    assert.equal(found.code, 1);
+    assert.match(found.stdout, /^main: first: nar\/\S+ has a row but no bytes; paths: \w{32}$/m);
+    assert.equal((await check('--repair')).code, 0);
+    assert.match(await readyz(), /^\[\+\] cache main objects: none is lost$/m);
+    assert.equal((await check('--contents')).code, 0);
+  });
+
+  it('does not lose what lies on a disk that goes while it is drained', async () => {
+    await applyManifest(server, manifest({ first: ', mode: Drain' }));
+    await untilPhase(server, 'first', 'Paused');
+    await rename(disk('first'), `${disk('first')}.away`);
+    await applyManifest(server, manifest({ first: ', mode: Drain', second: '' }));
+    await until('it is away', async () => (await storageOf(server, 'first'))?.reason === 'Unavailable');
+    assert.equal((await storageOf(server, 'first'))?.lostObjects, 0);
+    await rename(`${disk('first')}.away`, disk('first'));
+    await untilPhase(server, 'first', 'Drained');
+    await assertServed();
   });
 
   it('lets uploads that had begun in it end there, and gives up those of more than an hour', async () => {

@@ -15,6 +15,7 @@ export interface StorageStatus {
   readonly movedObjects?: number;
   readonly movedBytes?: number;
   readonly failedObjects?: number;
+  readonly lostObjects?: number;
 }
 
 /** What `/status` says of one storage of the only cache. */
