@@ -15,6 +15,12 @@ export interface OperatorOptions {
   readonly gatewayNamespaces: readonly string[];
   readonly gatewaySelector: string;
   readonly namesConfigMap: string;
+  /** Public names that a namespace may have, and tokens that the gateway routes by. */
+  readonly mostNames: number;
+  readonly mostTokens: number;
+  /** After which a name, or the digits of a token, that no cache has is free; undefined: never. */
+  readonly releaseNamesMs: number | undefined;
+  readonly releaseTokensMs: number;
   readonly routesConfigMap: string;
   readonly trustedProxies: readonly string[];
   readonly lease: {

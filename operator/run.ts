@@ -144,7 +144,7 @@ function gatewayParts(
   logger: Logger,
   metrics: Metrics,
 ) {
-  const { namespace, namesConfigMap, routesConfigMap, gatewayNamespaces, gatewaySelector, pollMs } = options;
+  const { namespace, gatewayNamespaces, gatewaySelector } = options;
   const own = { api, logger, metrics, namespaces: [namespace] };
   const gatewayPods = new Informer({ ...own, kind: kinds.Pod, labelSelector: gatewaySelector });
   const records = new Informer({
@@ -154,17 +154,15 @@ function gatewayParts(
   });
   const configMaps = stores.children.find(({ kind }) => kind.kind === 'ConfigMap');
   const names = new PublicNames({
+    ...options,
     api,
     logger,
     apiUrl,
-    namespace,
-    namesConfigMap,
-    routesConfigMap,
     allowed: gatewayNamespaces,
     caches: stores.caches,
     configOf: (ns, name) => configMaps?.get({ namespace: ns, name }) as ConfigMap | undefined,
+    records,
     gatewayPods,
-    pollMs,
     timeoutMs: options.serverTimeoutMs,
   });
   const always = () => ['gateway'];
@@ -179,11 +177,7 @@ function gatewayParts(
         (now, before) => now.metadata.deletionTimestamp !== before.metadata.deletionTimestamp,
       ),
       watches(gatewayPods, always, differs),
-      watches(
-        records,
-        ({ metadata }) => ([namesConfigMap, routesConfigMap].includes(metadata.name) ? ['gateway'] : []),
-        differs,
-      ),
+      watches(records, (object) => (names.isOurs(object) ? ['gateway'] : []), differs),
       ...(configMaps ? [watches(configMaps, always, differs)] : []),
     ],
     reconcile: (_, signal) => names.reconcile(signal),

@@ -62,7 +62,7 @@ function podManifest(cache: Cache, inputs: Inputs): string {
 }
 
 /** Hex SHA-256 of each token by its name. */
-function hashesOf({ spec }: Cache, { tokenHashes }: Inputs): ReadonlyMap<string, string> {
+export function hashesOf({ spec }: Cache, { tokenHashes }: Inputs): ReadonlyMap<string, string> {
   return new Map(
     (spec.tokens ?? []).flatMap(({ name, sha256 = tokenHashes.get(name) }) =>
       sha256 === undefined ? [] : [[name, sha256]],

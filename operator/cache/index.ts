@@ -6,7 +6,7 @@ export type { Inputs } from './inputs.ts';
 export { API_URL, MANAGER, namesOf, ROUTES_ANNOTATION, TRUSTED_PROXIES } from './names.ts';
 export { operatorNamespaceOf } from './network.ts';
 export { observeOnce } from './observe-once.ts';
-export { isReady, type Observed, type PublicName } from './observed.ts';
+export { isReady, type Observed, type PublicName, type TokenRefusal } from './observed.ts';
 export { plan, type Step } from './plan.ts';
 export { type CacheSettings, Reconciler } from './reconcile.ts';
 export { Secrets } from './secrets.ts';

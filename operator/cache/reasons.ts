@@ -10,6 +10,8 @@ export const KEYS_READY = 'KeysReady';
 export const STORAGES_READY = 'StoragesReady';
 /** The cache answers under its public name. */
 export const EXPOSED = 'Exposed';
+/** The gateway leads to the cache by each of its tokens. Only there where it is not so. */
+export const TOKENS_ROUTED = 'TokensRouted';
 /** A storage is being emptied. Only there while it is. */
 export const DRAINING = 'Draining';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
@@ -61,6 +63,12 @@ export const RESIZING = 'Resizing';
 export const NAME_TAKEN = 'NameTaken';
 /** Caches of this namespace may not have a public name. */
 export const NAMESPACE_NOT_ALLOWED = 'NamespaceNotAllowed';
+/** The namespace has as many public names as it may, those of caches that are gone among them. */
+export const TOO_MANY_NAMES = 'TooManyNames';
+/** Another namespace had a token first whose hash begins like that of a token of this cache. */
+export const TOKEN_TAKEN = 'TokenTaken';
+/** The gateway routes by as many tokens of the namespace as it may. */
+export const TOO_MANY_TOKENS = 'TooManyTokens';
 /** The gateway does not run the routing table with this cache yet. */
 export const GATEWAY_PENDING = 'GatewayPending';
 /** The kind of an object that was asked for is not known to this cluster. */

@@ -62,7 +62,7 @@ export function observedOf(cache: Cache, more: Partial<Observed> = {}): Observed
     secrets: secretsView(cache, []),
     reports: new Map(),
     obstacles: [],
-    publicName: { holder: 'this cache', isServed: true },
+    publicName: { holder: 'this cache', isServed: true, refused: new Map() },
     ...more,
   };
 }

@@ -1,6 +1,5 @@
 /** What may be wrong with a cache, and what its conditions say then. */
 import { StepError } from '../../operator/cache/act.ts';
-import type { Obstacle } from '../../operator/cache/observed.ts';
 import { ApiError, type Pod } from '../../operator/runtime/index.ts';
 import { withSpec } from '../support/live-object.ts';
 import type { Value } from '../support/manifests.ts';
@@ -14,32 +13,18 @@ import {
   hindered,
   holding,
   lacking,
-  named,
   pod,
   rolling,
   SHARED,
   storage,
   told,
-  unnamed,
   where,
 } from '../support/operator-scenes.ts';
-import { DONE, type Scene, wellOf } from '../support/operator-world.ts';
+import { DONE, wellOf } from '../support/operator-world.ts';
+import { EXPOSURE } from './conditions-exposure.ts';
+import { fine, type Row } from './conditions-row.ts';
 
-/** Status, reason, and what the message says; nothing where there is no such condition. */
-type Expected = readonly ['True' | 'False' | 'Unknown', string, RegExp] | undefined;
-
-export interface Row {
-  readonly title: string;
-  readonly scene: () => Scene;
-  readonly expected: Readonly<Record<string, Expected>>;
-}
-
-const NO_ROUTES: Obstacle = { reason: 'NotServed', message: 'this cluster knows no HTTPRoute' };
-const route: Value = {
-  httpRoute: { hostnames: ['nix.example.org', '*.nix.example.org'], parentRefs: [{ name: 'gw' }] },
-};
 const monitored: Value = { monitoring: { serviceMonitor: { enabled: true } } };
-const fine: Expected = ['True', 'Ready', /./];
 
 export const ROWS: readonly Row[] = [
   {
@@ -358,47 +343,7 @@ export const ROWS: readonly Row[] = [
     })),
     expected: { StoragesReady: fine },
   },
-  {
-    title: 'the public name is not decided',
-    scene: named({ holder: undefined, isServed: false }),
-    expected: { Exposed: ['False', 'GatewayPending', /not decided/] },
-  },
-  {
-    title: 'the namespace may have no public names',
-    scene: named({ holder: 'nobody', isServed: false }),
-    expected: { Ready: fine, Exposed: ['False', 'NamespaceNotAllowed', /this namespace/] },
-  },
-  {
-    title: 'another namespace has the public name',
-    scene: named({ holder: { namespace: 'other' }, isServed: false }),
-    expected: { Ready: fine, Exposed: ['False', 'NameTaken', /main belongs to the namespace other; rename/] },
-  },
-  {
-    title: 'the gateway does not serve it yet',
-    scene: named({ holder: 'this cache', isServed: false }),
-    expected: { Exposed: ['False', 'GatewayPending', /taken over the route/] },
-  },
-  {
-    title: 'an HTTPRoute is asked for beside the gateway, in a cluster that knows none',
-    scene: but(() => ({ obstacles: [NO_ROUTES] }), route),
-    expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
-  },
-  {
-    title: 'an HTTPRoute is asked for without a gateway, in a cluster that knows none',
-    scene: unnamed(route, { obstacles: [NO_ROUTES] }),
-    expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
-  },
-  { title: 'nothing exposes it', scene: unnamed({}), expected: { Ready: fine, Exposed: undefined } },
-  {
-    title: 'an Ingress exposes it',
-    scene: unnamed({ ingress: { host: 'nix.example.org', tlsSecretName: 'tls' } }),
-    expected: { Exposed: ['True', 'Ready', /^pulls at https:\/\/nix\.example\.org$/] },
-  },
-  {
-    title: 'an HTTPRoute exposes it',
-    scene: unnamed(route),
-    expected: { Exposed: ['True', 'Ready', /^pulls at https:\/\/nix\.example\.org$/] },
-  },
+  ...EXPOSURE,
   {
     title: 'it is monitored',
     scene: () => wellOf(cacheOf(monitored)),

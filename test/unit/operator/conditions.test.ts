@@ -66,6 +66,7 @@ const TYPES = new Set<string>([
   reasons.KEYS_READY,
   reasons.STORAGES_READY,
   reasons.EXPOSED,
+  reasons.TOKENS_ROUTED,
   reasons.DRAINING,
   reasons.PAUSED,
   reasons.MONITORED,
