@@ -36,6 +36,8 @@ interface Flags {
   statusInterval: number;
   numbersInterval: number;
   secretsInterval: number;
+  tokensInterval: number;
+  tokensRate: number;
   serverTimeout: number;
   logLevel: string;
 }
@@ -191,6 +193,15 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         300,
       ),
     )
+    .addOption(
+      seconds(
+        '--tokens-interval <seconds>',
+        'in which the Secret of each token is looked at, unless they are too many for the rate',
+        'NARWHAL_TOKENS_INTERVAL',
+        20,
+      ),
+    )
+    .addOption(count('--tokens-rate <count>', 'of these Secrets in a second at most', 'NARWHAL_TOKENS_RATE', 20, 1000))
     .addOption(seconds('--server-timeout <seconds>', 'for the answer of a pod', 'NARWHAL_SERVER_TIMEOUT', 3))
     .addOption(
       new Option('--log-level <level>', 'least important lines to log')
@@ -342,6 +353,8 @@ function optionsOf(flags: Flags): OperatorOptions {
     steadyMs: flags.statusInterval * 1000,
     numbersMs: flags.numbersInterval * 1000,
     secretsMs: flags.secretsInterval * 1000,
+    tokensMs: flags.tokensInterval * 1000,
+    tokensPerSecond: flags.tokensRate,
     serverTimeoutMs: flags.serverTimeout * 1000,
     logLevel: flags.logLevel,
   };

@@ -40,6 +40,9 @@ export interface OperatorOptions {
   readonly numbersMs: number;
   /** How long what was read of a Secret counts. */
   readonly secretsMs: number;
+  /** In which each Secret of a token is looked at once, and how many a second at most. */
+  readonly tokensMs: number;
+  readonly tokensPerSecond: number;
   readonly serverTimeoutMs: number;
   readonly logLevel: string;
 }

@@ -2,13 +2,13 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { tokenDigits } from '../../crds/index.ts';
+import { hashOfText, tokenDigits } from '../../crds/index.ts';
 import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, routeUrls } from './addresses.ts';
 import { hashesOf } from './config.ts';
 import type { Inputs } from './inputs.ts';
-import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
+import { ADMIN_PORT, CONFIG_FILE, namesOf, PAUSED_ANNOTATION } from './names.ts';
 import { isReady, type Observed, type PublicName, type TokenRefusal } from './observed.ts';
 import { hasLivedBefore } from './plan.ts';
 import * as reasons from './reasons.ts';
@@ -44,6 +44,7 @@ export function findings(facts: Facts): NewCondition[] {
   return [
     condition(reasons.READY, 'everything that the manifest asks for is there and works', first(READY_CHECKS, facts)),
     condition(reasons.AVAILABLE, 'at least one pod answers', first(AVAILABLE_CHECKS, facts)),
+    condition(reasons.CONFIG_CURRENT, 'every pod runs the present manifest', first(CONFIG_CHECKS, facts)),
     condition(reasons.KEYS_READY, 'every Secret is there', first(KEY_CHECKS, facts)),
     condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
     ...exposed(facts),
@@ -258,6 +259,18 @@ const untoldStorages: Check = ({ observed }) =>
 
 const noReadyPod: Check = ({ observed }) =>
   observed.pods.some(isReady) ? undefined : { reason: reasons.PROGRESSING, message: 'no pod is ready' };
+
+/** Where the operator could do nothing, or not all of it. */
+const unwritten: Check = ({ cache, observed, expectedHash }) => {
+  const written = observed.children.get(`ConfigMap/${namesOf(cache).config}`)?.data as
+    | Record<string, string>
+    | undefined;
+  return hashOfText(written?.[CONFIG_FILE] ?? '') === expectedHash
+    ? undefined
+    : { reason: reasons.PROGRESSING, message: 'the manifest of the pods is not written yet' };
+};
+
+const CONFIG_CHECKS: readonly Check[] = [paused, obstacle, unwritten, rejected, confirmed];
 
 const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
 

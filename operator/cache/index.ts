@@ -12,4 +12,5 @@ export { type CacheSettings, Reconciler } from './reconcile.ts';
 export { Secrets } from './secrets.ts';
 export { askPod } from './servers.ts';
 export { cacheKeyOf, Stores } from './stores.ts';
+export { TokenWatch } from './token-watch.ts';
 export { BINARY_CACHE, type Cache } from './types.ts';

@@ -4,6 +4,8 @@
 export const READY = 'Ready';
 /** At least one pod answers. */
 export const AVAILABLE = 'Available';
+/** Every pod has confirmed that it runs the present manifest: tokens that were revoked open nothing any more. */
+export const CONFIG_CURRENT = 'ConfigCurrent';
 /** Every Secret that the cache needs is there and can be used. */
 export const KEYS_READY = 'KeysReady';
 /** Every storage takes part as its mode says. */

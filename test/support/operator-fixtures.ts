@@ -48,6 +48,7 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
     held: NOTHING_HELD,
+    leftovers: [],
     tokenHashes: new Map(),
     served: { httpRoute: true, serviceMonitor: true },
     ...more,
