@@ -15,7 +15,7 @@ export interface Leftover {
 
 /** Whoever may edit the namespace may edit the annotation. */
 const MOST = 256;
-const ENTRY = /^([a-z0-9][-a-z0-9]{0,62})(?:=([-0-9a-fA-F]{1,64}))?$/;
+const ENTRY = /^([a-z0-9][-a-z0-9]{0,62})(?:=([-\w]{1,64}))?$/;
 
 /** Tokens that may have left a Secret behind; with the uid of that Secret once it is known. */
 export function leaving(cache: Cache, config: AnyObj | undefined): ReadonlyMap<string, string | undefined> {

@@ -63,6 +63,7 @@ describe('the conditions of a cache', () => {
 const TYPES = new Set<string>([
   reasons.READY,
   reasons.AVAILABLE,
+  reasons.CONFIG_CURRENT,
   reasons.KEYS_READY,
   reasons.STORAGES_READY,
   reasons.EXPOSED,
