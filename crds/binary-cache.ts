@@ -354,6 +354,32 @@ export const binaryCacheStatus = {
     selector: { type: 'string', maxLength: 1024, description: 'Label selector of the pods, for autoscalers.' },
     url: { type: 'string', maxLength: 512, description: 'URL to pull from.' },
     image: { type: 'string', maxLength: 512, description: 'Image that the pods run.' },
+    lastReconcile: {
+      type: 'string',
+      maxLength: 256,
+      description: 'The annotation `narwhal.dev/reconcile` when the operator last looked at everything for it.',
+    },
+    configHash: { type: 'string', maxLength: 64, description: 'SHA-256 of the manifest that the pods should run.' },
+    pods: {
+      type: 'array',
+      maxItems: 64,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description: 'Which pods run that manifest: its tokens among all else.',
+      items: {
+        type: 'object',
+        required: ['name', 'config', 'since'],
+        properties: {
+          name: { type: 'string', maxLength: 253, description: 'Name of the pod.' },
+          config: {
+            type: 'string',
+            enum: ['Current', 'Outdated', 'Unknown'],
+            description: 'Whether the pod runs the manifest of `configHash`; `Unknown` where it does not answer.',
+          },
+          since: { type: 'string', format: 'date-time', description: 'When that was first seen.' },
+        },
+      },
+    },
     publicKeys: {
       type: 'array',
       maxItems: 32,

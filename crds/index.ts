@@ -15,11 +15,20 @@ export { apiVersion } from './fields.ts';
 export {
   type CacheRoute,
   type GatewayStatus,
+  hashOfShards,
+  hashOfText,
+  headKey,
+  parseRoutingHead,
+  parseRoutingShard,
   parseRoutingTable,
+  type RoutingHead,
+  type RoutingShard,
   type RoutingTable,
   RoutingTableError,
   type RunningRoutes,
   routesKey,
+  shardLabel,
+  shardName,
   tokenDigits,
 } from './gateway.ts';
 export { hostUrls } from './hosts.ts';

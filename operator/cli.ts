@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { HostRule } from './cache/index.ts';
+import { MOST_NAMES, MOST_TOKENS } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import { PlanError, printPlan } from './plan.ts';
 import { runOperator } from './run.ts';
@@ -20,6 +21,10 @@ interface Flags {
   gatewaySelector: string;
   names: string;
   routes: string;
+  namesPerNamespace: number;
+  tokensPerNamespace: number;
+  releaseNamesAfter?: number;
+  releaseTokensAfter: number;
   trustedProxies: string[];
   cacheHosts?: HostRule[];
   ingressAnnotations?: string[];
@@ -35,6 +40,8 @@ interface Flags {
   statusInterval: number;
   numbersInterval: number;
   secretsInterval: number;
+  tokensInterval: number;
+  tokensRate: number;
   serverTimeout: number;
   logLevel: string;
 }
@@ -98,8 +105,54 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         'app.kubernetes.io/name=narwhal,app.kubernetes.io/component=gateway',
       ),
     )
-    .addOption(variable('--names <configmap>', 'that records whose public names are', 'NARWHAL_NAMES', 'narwhal-names'))
-    .addOption(variable('--routes <configmap>', 'with the table of the gateway', 'NARWHAL_ROUTES', 'narwhal-routes'))
+    .addOption(
+      variable(
+        '--names <configmap>',
+        'first word of the ConfigMaps, one a namespace, that record whose public names and tokens are',
+        'NARWHAL_NAMES',
+        'narwhal-names',
+      ),
+    )
+    .addOption(
+      variable(
+        '--routes <configmap>',
+        'with the table of the gateway, and first word of those with the caches of a namespace',
+        'NARWHAL_ROUTES',
+        'narwhal-routes',
+      ),
+    )
+    .addOption(
+      count(
+        '--names-per-namespace <count>',
+        'public names that a namespace may have, those of caches that are gone among them',
+        'NARWHAL_NAMES_PER_NAMESPACE',
+        1000,
+        MOST_NAMES,
+      ),
+    )
+    .addOption(
+      count(
+        '--tokens-per-namespace <count>',
+        'tokens of a namespace that the gateway routes by',
+        'NARWHAL_TOKENS_PER_NAMESPACE',
+        10_000,
+        MOST_TOKENS,
+      ),
+    )
+    .addOption(
+      days(
+        '--release-names-after <days>',
+        'after which a public name that no cache has is free for others',
+        'NARWHAL_RELEASE_NAMES_AFTER',
+      ).default(undefined, 'never'),
+    )
+    .addOption(
+      days(
+        '--release-tokens-after <days>',
+        'after which the digits of a token that no cache has are free for others',
+        'NARWHAL_RELEASE_TOKENS_AFTER',
+      ).default(1),
+    )
     .addOption(variable('--lease <name>', 'by which one replica leads', 'NARWHAL_LEASE', 'narwhal-operator'))
     .addOption(
       seconds('--lease-duration <seconds>', 'after which a silent leader is replaced', 'NARWHAL_LEASE_DURATION', 15),
@@ -153,6 +206,15 @@ export function runCommand(start: (options: OperatorOptions) => Promise<number>)
         300,
       ),
     )
+    .addOption(
+      seconds(
+        '--tokens-interval <seconds>',
+        'in which the Secret of each token is looked at, unless they are too many for the rate',
+        'NARWHAL_TOKENS_INTERVAL',
+        20,
+      ),
+    )
+    .addOption(count('--tokens-rate <count>', 'of these Secrets in a second at most', 'NARWHAL_TOKENS_RATE', 20, 1000))
     .addOption(seconds('--server-timeout <seconds>', 'for the answer of a pod', 'NARWHAL_SERVER_TIMEOUT', 3))
     .addOption(
       new Option('--log-level <level>', 'least important lines to log')
@@ -273,6 +335,25 @@ function seconds(flags: string, description: string, name: string, value: number
   return new Option(flags, description).env(name).argParser(parse).default(value);
 }
 
+function count(flags: string, description: string, name: string, value: number, most: number): Option {
+  const parse = (text: string) => {
+    const number = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(number <= most)) throw new InvalidArgumentError(`expected a whole number from 1 to ${most}`);
+    return number;
+  };
+  return new Option(flags, description).env(name).argParser(parse).default(value);
+}
+
+function days(flags: string, description: string, name: string): Option {
+  return new Option(flags, description).env(name).argParser((text) => {
+    const number = Number(text);
+    if (!(number > 0 && number <= 36_525)) throw new InvalidArgumentError('expected a number of days above 0');
+    return number;
+  });
+}
+
+const DAY_MS = 86_400_000;
+
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
   return Number(text);
@@ -306,6 +387,10 @@ function optionsOf(flags: Flags): OperatorOptions {
     gatewaySelector,
     namesConfigMap: flags.names,
     routesConfigMap: flags.routes,
+    mostNames: flags.namesPerNamespace,
+    mostTokens: flags.tokensPerNamespace,
+    releaseNamesMs: flags.releaseNamesAfter === undefined ? undefined : flags.releaseNamesAfter * DAY_MS,
+    releaseTokensMs: flags.releaseTokensAfter * DAY_MS,
     trustedProxies: flags.trustedProxies,
     cacheHosts: flags.cacheHosts ?? [],
     ingressAnnotations: flags.ingressAnnotations ?? [],
@@ -323,6 +408,8 @@ function optionsOf(flags: Flags): OperatorOptions {
     steadyMs: flags.statusInterval * 1000,
     numbersMs: flags.numbersInterval * 1000,
     secretsMs: flags.secretsInterval * 1000,
+    tokensMs: flags.tokensInterval * 1000,
+    tokensPerSecond: flags.tokensRate,
     serverTimeoutMs: flags.serverTimeout * 1000,
     logLevel: flags.logLevel,
   };

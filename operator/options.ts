@@ -17,6 +17,12 @@ export interface OperatorOptions {
   readonly gatewayNamespaces: readonly string[];
   readonly gatewaySelector: string;
   readonly namesConfigMap: string;
+  /** Public names that a namespace may have, and tokens that the gateway routes by. */
+  readonly mostNames: number;
+  readonly mostTokens: number;
+  /** After which a name, or the digits of a token, that no cache has is free; undefined: never. */
+  readonly releaseNamesMs: number | undefined;
+  readonly releaseTokensMs: number;
   readonly routesConfigMap: string;
   readonly trustedProxies: readonly string[];
   /** Which hosts caches may take by an Ingress or an HTTPRoute. */
@@ -42,6 +48,9 @@ export interface OperatorOptions {
   readonly numbersMs: number;
   /** How long what was read of a Secret counts. */
   readonly secretsMs: number;
+  /** In which each Secret of a token is looked at once, and how many a second at most. */
+  readonly tokensMs: number;
+  readonly tokensPerSecond: number;
   readonly serverTimeoutMs: number;
   readonly logLevel: string;
 }

@@ -144,6 +144,7 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
     trustedProxies: init.trustedProxies.length > 0 ? init.trustedProxies : proxies,
     operatorNamespace: (policy && operatorNamespaceOf(policy)) ?? 'narwhal-system',
     tokenHashes,
+    leftovers: secrets.leftovers,
     // It tells the end of it: servers let go of what they may.
     held: NOTHING_HELD,
     served: { httpRoute: true, serviceMonitor: true },

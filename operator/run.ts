@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
 import { collectDefaultMetrics } from 'prom-client';
 import { schemaHash } from '../crds/index.ts';
-import { type Cache, cacheKeyOf, MANAGER, Reconciler, type RouteRules, Secrets, Stores } from './cache/index.ts';
+import { type Cache, cacheKeyOf, MANAGER, Reconciler, type RouteRules, Secrets, Stores, TokenWatch } from './cache/index.ts';
 import { PublicNames } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import {
@@ -62,10 +62,19 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
         logger,
         metrics,
       });
+      const secrets = new Secrets({ api, ttlMs: options.secretsMs, areTokensWatched: true });
+      const tokens = new TokenWatch({
+        caches: stores.caches,
+        secrets,
+        logger,
+        registry: metrics.registry,
+        roundMs: options.tokensMs,
+        perSecond: options.tokensPerSecond,
+      });
       const reconciler = new Reconciler({
         api,
         stores,
-        secrets: new Secrets({ api, ttlMs: options.secretsMs }),
+        secrets,
         publicNameOf: (cache) => gateway?.names.of(cache),
         serverTimeoutMs: options.serverTimeoutMs,
         settings: { ...options, operatorNamespace: namespace, routes: routeRules(options) },
@@ -73,9 +82,10 @@ export async function runOperator(options: OperatorOptions, env: NodeJS.ProcessE
         logger,
         ...crashHook(env),
       });
-      const controllers = [cacheController(options, stores, reconciler, gateway?.names)];
+      const sources = [tokens.source(), ...(gateway ? [sourceOf(gateway.names)] : [])];
+      const controllers = [cacheController(options, stores, reconciler, sources)];
       if (gateway) controllers.push(gateway.controller);
-      await runControllers(controllers, { logger, metrics }, leading);
+      await Promise.all([runControllers(controllers, { logger, metrics }, leading), tokens.run(leading)]);
     });
     return 0;
   } catch (error) {
@@ -99,7 +109,7 @@ function cacheController(
   { workers, resyncMs, reconcileTimeoutMs }: OperatorOptions,
   stores: Stores,
   reconciler: Reconciler,
-  names: PublicNames | undefined,
+  sources: readonly Source[],
 ): Controller {
   const ofCache = (object: Obj) => cacheKeyOf(object) ?? [];
   return {
@@ -108,7 +118,7 @@ function cacheController(
       watches(stores.caches, (cache) => [keyOf(cache.metadata)], changesWhatIsWanted),
       watches(stores.pods, ofCache, differs),
       ...stores.children.map((informer) => watches(informer, ofCache, differs)),
-      ...(names ? [sourceOf(names)] : []),
+      ...sources,
     ],
     reconcile: (ref, signal) => reconciler.reconcile(ref, signal),
     workers,
@@ -151,7 +161,7 @@ function gatewayParts(
   logger: Logger,
   metrics: Metrics,
 ) {
-  const { namespace, namesConfigMap, routesConfigMap, gatewayNamespaces, gatewaySelector, pollMs } = options;
+  const { namespace, gatewayNamespaces, gatewaySelector } = options;
   const own = { api, logger, metrics, namespaces: [namespace] };
   const gatewayPods = new Informer({ ...own, kind: kinds.Pod, labelSelector: gatewaySelector });
   const records = new Informer({
@@ -161,17 +171,15 @@ function gatewayParts(
   });
   const configMaps = stores.children.find(({ kind }) => kind.kind === 'ConfigMap');
   const names = new PublicNames({
+    ...options,
     api,
     logger,
     apiUrl,
-    namespace,
-    namesConfigMap,
-    routesConfigMap,
     allowed: gatewayNamespaces,
     caches: stores.caches,
     configOf: (ns, name) => configMaps?.get({ namespace: ns, name }) as ConfigMap | undefined,
+    records,
     gatewayPods,
-    pollMs,
     timeoutMs: options.serverTimeoutMs,
   });
   const always = () => ['gateway'];
@@ -186,11 +194,7 @@ function gatewayParts(
         (now, before) => now.metadata.deletionTimestamp !== before.metadata.deletionTimestamp,
       ),
       watches(gatewayPods, always, differs),
-      watches(
-        records,
-        ({ metadata }) => ([namesConfigMap, routesConfigMap].includes(metadata.name) ? ['gateway'] : []),
-        differs,
-      ),
+      watches(records, (object) => (names.isOurs(object) ? ['gateway'] : []), differs),
       ...(configMaps ? [watches(configMaps, always, differs)] : []),
     ],
     reconcile: (_, signal) => names.reconcile(signal),

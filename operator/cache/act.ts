@@ -113,6 +113,7 @@ async function run(
     }
     case 'delete':
       await api.delete(kindOf(step.object), step.object.metadata, { signal });
+      if (step.object.kind === kinds.Secret.kind) secrets.forget(namespace, step.object.metadata.name);
       return { version: step.object.metadata.uid };
     case 'wait':
       return { version: '' };

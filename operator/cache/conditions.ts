@@ -2,13 +2,14 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { hostUrls, redirectTrouble } from '../../crds/index.ts';
+import { hashOfText, hostUrls, redirectTrouble, tokenDigits } from '../../crds/index.ts';
 import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, hostNames } from './addresses.ts';
+import { hashesOf } from './config.ts';
 import type { Inputs } from './inputs.ts';
-import { ADMIN_PORT, PAUSED_ANNOTATION } from './names.ts';
-import { isOfRoutes, isReady, type Observed, type PublicName } from './observed.ts';
+import { ADMIN_PORT, CONFIG_FILE, namesOf, PAUSED_ANNOTATION } from './names.ts';
+import { isOfRoutes, isReady, type Observed, type PublicName, type TokenRefusal } from './observed.ts';
 import { isLost } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
@@ -44,9 +45,11 @@ export function findings(facts: Facts): NewCondition[] {
   return [
     condition(reasons.READY, 'everything that the manifest asks for is there and works', first(READY_CHECKS, facts)),
     condition(reasons.AVAILABLE, 'at least one pod answers', first(AVAILABLE_CHECKS, facts)),
+    condition(reasons.CONFIG_CURRENT, 'every pod runs the present manifest', first(CONFIG_CHECKS, facts)),
     condition(reasons.KEYS_READY, 'every Secret is there', first(KEY_CHECKS, facts)),
     condition(reasons.STORAGES_READY, 'every storage takes part', first(STORAGE_CHECKS, facts)),
     ...exposed(facts),
+    ...tokensRouted(facts),
     ...draining(facts),
     ...redirected(facts),
     ...objectsLost(facts),
@@ -288,6 +291,18 @@ const untoldStorages: Check = ({ observed }) =>
 const noReadyPod: Check = ({ observed }) =>
   observed.pods.some(isReady) ? undefined : { reason: reasons.PROGRESSING, message: 'no pod is ready' };
 
+/** Where the operator could do nothing, or not all of it. */
+const unwritten: Check = ({ cache, observed, expectedHash }) => {
+  const written = observed.children.get(`ConfigMap/${namesOf(cache).config}`)?.data as
+    | Record<string, string>
+    | undefined;
+  return hashOfText(written?.[CONFIG_FILE] ?? '') === expectedHash
+    ? undefined
+    : { reason: reasons.PROGRESSING, message: 'the manifest of the pods is not written yet' };
+};
+
+const CONFIG_CHECKS: readonly Check[] = [paused, obstacle, unwritten, rejected, confirmed];
+
 const AVAILABLE_CHECKS: readonly Check[] = [noReplicas, noReadyPod];
 
 const KEY_CHECKS: readonly Check[] = [secrets, lostKeys];
@@ -328,6 +343,11 @@ function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName
   if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
   if (holder === 'nobody')
     return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
+  if (holder === 'full')
+    return {
+      reason: reasons.TOO_MANY_NAMES,
+      message: `the namespace ${metadata.namespace} has as many public names as it may; those of caches that are gone stay its own until an administrator releases them`,
+    };
   if (holder !== 'this cache')
     return {
       reason: reasons.NAME_TAKEN,
@@ -336,6 +356,27 @@ function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName
   return isServed
     ? undefined
     : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
+}
+
+/** In the order in which they are told. Who the others are is nobody's business. */
+const REFUSALS: readonly (readonly [TokenRefusal, reason: string, why: string])[] = [
+  ['taken', reasons.TOKEN_TAKEN, 'another namespace had a token first whose hash begins alike'],
+  ['doubtful', reasons.TOKEN_TAKEN, 'another namespace asks at the same moment for a token whose hash begins alike'],
+  ['full', reasons.TOO_MANY_TOKENS, 'the gateway routes by as many tokens of this namespace as it may'],
+];
+
+function tokensRouted({ cache, inputs, observed }: Facts): NewCondition[] {
+  const { refused } = observed.publicName ?? {};
+  if (!refused || refused.size === 0) return [];
+  for (const [refusal, reason, why] of REFUSALS) {
+    const names = [...hashesOf(cache, inputs)].flatMap(([name, hash]) =>
+      refused.get(hash.slice(0, tokenDigits)) === refusal ? [name] : [],
+    );
+    if (names.length === 0) continue;
+    const message = `what names no cache in its address is not led here by ${names.length === 1 ? 'the token' : 'the tokens'} ${names.join(', ')}, since ${why}; at its own hosts the cache takes ${names.length === 1 ? 'it' : 'them'}`;
+    return [condition(reasons.TOKENS_ROUTED, '', { reason, message })];
+  }
+  return [];
 }
 
 function draining({ observed }: Facts): NewCondition[] {

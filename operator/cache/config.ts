@@ -4,7 +4,8 @@ import { parse, stringify } from 'yaml';
 import { clusterOnly, processOnly, tokenDigits, without, withoutDefaults } from '../../crds/index.ts';
 import type { ConfigMap, Desired } from '../runtime/index.ts';
 import type { Inputs } from './inputs.ts';
-import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION } from './names.ts';
+import { CONFIG_FILE, namesOf, ownedMetadata, ROUTES_ANNOTATION, TOKEN_SECRETS_ANNOTATION } from './names.ts';
+import { tokenSecretsText } from './token-secrets.ts';
 import type { Cache } from './types.ts';
 
 export function config(cache: Cache, inputs: Inputs): Desired[] {
@@ -14,7 +15,13 @@ export function config(cache: Cache, inputs: Inputs): Desired[] {
     {
       apiVersion: 'v1',
       kind: 'ConfigMap',
-      metadata: { ...metadata, annotations: { [ROUTES_ANNOTATION]: prefixes.sort().join(',') } },
+      metadata: {
+        ...metadata,
+        annotations: {
+          [ROUTES_ANNOTATION]: prefixes.sort().join(','),
+          [TOKEN_SECRETS_ANNOTATION]: tokenSecretsText(cache, inputs.leftovers),
+        },
+      },
       data: { [CONFIG_FILE]: podManifest(cache, inputs) },
     },
   ];
@@ -71,7 +78,7 @@ function podManifest(cache: Cache, inputs: Inputs): string {
 }
 
 /** Hex SHA-256 of each token by its name. */
-function hashesOf({ spec }: Cache, { tokenHashes }: Inputs): ReadonlyMap<string, string> {
+export function hashesOf({ spec }: Cache, { tokenHashes }: Inputs): ReadonlyMap<string, string> {
   return new Map(
     (spec.tokens ?? []).flatMap(({ name, sha256 = tokenHashes.get(name) }) =>
       sha256 === undefined ? [] : [[name, sha256]],

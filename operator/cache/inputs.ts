@@ -1,4 +1,5 @@
 import type { Held } from './held.ts';
+import type { Leftover } from './token-secrets.ts';
 
 /** What the objects of a cache follow from, beside the cache itself. */
 export interface Inputs {
@@ -12,6 +13,8 @@ export interface Inputs {
   readonly operatorNamespace: string;
   /** Hex SHA-256 of each token by its name. A token without one does not exist. */
   readonly tokenHashes: ReadonlyMap<string, string>;
+  /** Secrets of tokens that are to be removed. */
+  readonly leftovers: readonly Leftover[];
   /** What the pods keep mounted for now. */
   readonly held: Held;
   /** Optional kinds that the API server knows. */

@@ -64,6 +64,13 @@ export function secretNeeds(cache: Cache): SecretNeed[] {
   return needs;
 }
 
+/** Names of the Secrets that a cache needs for tokens and for nothing else. */
+export function tokenSecretsOf(cache: Cache): string[] {
+  const needs = secretNeeds(cache);
+  const others = new Set(needs.flatMap(({ use, name }) => (use === 'token' ? [] : [name])));
+  return [...new Set(needs.map(({ name }) => name))].filter((name) => !others.has(name));
+}
+
 export interface MountedSecret {
   readonly name: string;
   /** Whether a pod starts without it. */

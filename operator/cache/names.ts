@@ -10,6 +10,11 @@ export const CACHE_LABEL = 'narwhal.dev/cache';
 export const STORAGE_LABEL = 'narwhal.dev/storage';
 /** Annotation of the ConfigMap: the first 16 hex digits of each token's SHA-256, by which the gateway routes. */
 export const ROUTES_ANNOTATION = 'narwhal.dev/token-prefixes';
+/**
+ * Annotation of the ConfigMap: the tokens that are listed. One that is no longer and has left a Secret behind is written
+ * `name=uid` until that is removed: the operator may list no Secrets, and what it has to remove must outlive it.
+ */
+export const TOKEN_SECRETS_ANNOTATION = 'narwhal.dev/token-secrets';
 /** Annotation of an object: hash of what was applied last. */
 export const APPLIED_ANNOTATION = 'narwhal.dev/applied';
 /** Annotation of a cache: `true` stops everything that the operator does with it. */

@@ -1,6 +1,6 @@
 /** Looks at a cache without watching it: for commands that end. */
 import { type AnyObj, type Api, type Kind, kinds } from '../runtime/index.ts';
-import { CACHE_LABEL } from './names.ts';
+import { CACHE_LABEL, namesOf } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
 import { Secrets, viewOfNothing } from './secrets.ts';
 import { CHILDREN, OPTIONAL } from './stores.ts';
@@ -30,9 +30,8 @@ export async function observeOnce(
   const all = [...CHILDREN, ...OPTIONAL.filter((_, index) => served[index])];
   const children = (await Promise.all(all.map((kind) => list(kind as Kind<AnyObj>)))).flat();
   const pods = (await api.list(kinds.Pod, query, { signal })).items;
-  const secrets = await new Secrets({ api, ttlMs: 0 }).view(cache, true, signal);
-  return {
-    cache,
-    observed: { ...base, children: new Map(children.map((child) => [childKey(child), child])), pods, secrets },
-  };
+  const found = new Map(children.map((child) => [childKey(child), child]));
+  const config = found.get(`ConfigMap/${namesOf(cache).config}`);
+  const secrets = await new Secrets({ api, ttlMs: 0 }).view(cache, config, true, signal);
+  return { cache, observed: { ...base, children: found, pods, secrets } };
 }

@@ -25,8 +25,9 @@ export async function observe(
 ): Promise<Observed> {
   const key = `${cache.metadata.namespace}/${cache.metadata.name}`;
   const pods = init.stores.podsOf(key);
+  const config = init.stores.childrenOf(key).find((child) => childKey(child) === `ConfigMap/${namesOf(cache).config}`);
   const [secrets, reports, obstacles] = await Promise.all([
-    init.secrets.view(cache, isFresh, signal),
+    init.secrets.view(cache, config, isFresh, signal),
     askServers(pods, init.serverTimeoutMs, signal),
     obstaclesOf(init.api, cache, signal),
   ]);

@@ -17,12 +17,20 @@ const OF_ROUTES: ReadonlySet<string> = new Set<RouteReason>(['NotServed', 'HostN
 /** Whether it concerns no more than the hosts of Ingress and HTTPRoute. */
 export const isOfRoutes = ({ reason }: Obstacle): boolean => OF_ROUTES.has(reason);
 
+/**
+ * Why the gateway does not lead to a cache by a token: another namespace had a token first whose hash begins alike, or
+ * asked for it at the same moment, or this namespace has as many as it may.
+ */
+export type TokenRefusal = 'taken' | 'doubtful' | 'full';
+
 /** The public name of a cache, `<cache>.<host of the gateway>`. */
 export interface PublicName {
-  /** Whose it is; undefined: not decided yet. */
-  readonly holder: 'this cache' | { readonly namespace: string } | 'nobody' | undefined;
+  /** Whose it is; `full`: the namespace has as many names as it may; undefined: not decided yet. */
+  readonly holder: 'this cache' | { readonly namespace: string } | 'nobody' | 'full' | undefined;
   /** Whether every gateway pod runs a table with this cache in it. */
   readonly isServed: boolean;
+  /** Beginnings of the hashes of tokens that the gateway does not route by, and why. */
+  readonly refused: ReadonlyMap<string, TokenRefusal>;
 }
 
 export interface Observed {

@@ -45,7 +45,9 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
   if (earlier !== undefined) return [{ do: 'wait', because: earlier }];
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
   const secrets = generateSteps(cache, observed);
-  if (secrets.length > 0) return secrets;
+  // What is revoked stops to work though nothing could be made in its place.
+  if (secrets.length > 0)
+    return [...configSteps(cache, want, observed), ...removalSteps(cache, observed, true), ...secrets];
   const steps = ownSteps(cache, observed);
   for (const object of want) {
     const live = observed.children.get(childKey(object));
@@ -56,7 +58,27 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
     const step = applyStep(object, live);
     if (step) steps.push(step);
   }
-  return [...steps, ...deleteSteps(cache, want, observed)];
+  return [...steps, ...deleteSteps(cache, want, observed), ...removalSteps(cache, observed, false)];
+}
+
+/** The manifest of the servers, where they have one already. */
+function configSteps(cache: Cache, want: readonly Desired[], { children }: Observed): Step[] {
+  const key = `ConfigMap/${namesOf(cache).config}`;
+  const [object, live] = [want.find((it) => childKey(it) === key), children.get(key)];
+  const step = object && live && live.metadata.deletionTimestamp === undefined && applyStep(object, live);
+  return step ? [step] : [];
+}
+
+/** @param isListed those whose token is listed again, and needs the name; otherwise all others */
+function removalSteps({ spec }: Cache, { secrets }: Observed, isListed: boolean): Step[] {
+  const listed = new Set((spec.tokens ?? []).map(({ name }) => name));
+  return secrets.leftovers
+    .filter(({ token }) => listed.has(token) === isListed)
+    .map(({ token, object }) => ({
+      do: 'delete',
+      object: object as AnyObj,
+      because: `the token ${token} was taken out of the manifest`,
+    }));
 }
 
 /**

@@ -4,12 +4,16 @@
 export const READY = 'Ready';
 /** At least one pod answers. */
 export const AVAILABLE = 'Available';
+/** Every pod has confirmed that it runs the present manifest: tokens that were revoked open nothing any more. */
+export const CONFIG_CURRENT = 'ConfigCurrent';
 /** Every Secret that the cache needs is there and can be used. */
 export const KEYS_READY = 'KeysReady';
 /** Every storage takes part as its mode says. */
 export const STORAGES_READY = 'StoragesReady';
 /** The cache answers under its public name. */
 export const EXPOSED = 'Exposed';
+/** The gateway leads to the cache by each of its tokens. Only there where it is not so. */
+export const TOKENS_ROUTED = 'TokensRouted';
 /** A storage is being emptied. Only there while it is. */
 export const DRAINING = 'Draining';
 /** nix would send the cache's token to the S3 service that reads are redirected to. Only there while it is so. */
@@ -69,6 +73,12 @@ export const RESIZING = 'Resizing';
 export const NAME_TAKEN = 'NameTaken';
 /** Caches of this namespace may not have a public name. */
 export const NAMESPACE_NOT_ALLOWED = 'NamespaceNotAllowed';
+/** The namespace has as many public names as it may, those of caches that are gone among them. */
+export const TOO_MANY_NAMES = 'TooManyNames';
+/** Another namespace had a token first whose hash begins like that of a token of this cache. */
+export const TOKEN_TAKEN = 'TokenTaken';
+/** The gateway routes by as many tokens of the namespace as it may. */
+export const TOO_MANY_TOKENS = 'TooManyTokens';
 /** The gateway does not run the routing table with this cache yet. */
 export const GATEWAY_PENDING = 'GatewayPending';
 /** A host of the Ingress or HTTPRoute is not one that caches of this namespace may take. */

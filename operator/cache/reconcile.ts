@@ -81,8 +81,11 @@ export class Reconciler {
     const forced = cache.metadata.annotations?.[RECONCILE_ANNOTATION];
     const generation = cache.metadata.generation ?? 0;
     let isFresh = forced !== known.forced || generation !== known.generation;
-    // Whoever asks wants to see the numbers too.
-    if (forced !== known.forced) known.wroteAt = 0;
+    // Whoever asks wants to see the numbers too, and what is put off done.
+    if (forced !== known.forced) {
+      known.wroteAt = 0;
+      this.#contests.forget(known.uid);
+    }
     known.forced = forced;
     known.generation = generation;
     for (let looks = 1; this.#isThere(cache); looks++) {
@@ -91,7 +94,7 @@ export class Reconciler {
       const inputs = await this.#inputs(cache, observed, signal);
       const outcome = await this.#carryOut(cache, inputs, observed, signal);
       isFresh = false;
-      const isMade = outcome.steps.some(({ do: what }) => what === 'generate');
+      const isMade = outcome.steps.some((step) => step.do === 'generate' || isRemoval(step));
       if (isMade && outcome.error === undefined && looks < MOST_LOOKS) continue;
       // Otherwise a cache whose pods are about to restart would be called ready.
       const children = new Map([...observed.children, ...outcome.applied]);
@@ -155,6 +158,7 @@ export class Reconciler {
       trustedProxies,
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
+      leftovers: secrets.leftovers,
       held: held(cache, observed),
       served: { httpRoute, serviceMonitor },
     };
@@ -258,6 +262,9 @@ export class Reconciler {
     events.record(cache, { type: 'Normal', reason, action: 'Reconcile', note: `${what}: ${step.because}` });
   }
 }
+
+/** The ConfigMap remembers what is to be removed until it is gone. */
+const isRemoval = (step: Step): boolean => step.do === 'delete' && step.object.kind === kinds.Secret.kind;
 
 const WORDS = { generate: 'made', own: 'changed owner', apply: 'applied', delete: 'deleted' } as const;
 const EVENTS = { generate: 'Created', own: 'Updated', apply: 'Updated', delete: 'Deleted' } as const;

@@ -2,6 +2,7 @@
  * Reads the Secrets that a cache needs, and keeps of their content only what may be known: hashes and public keys. The
  * operator may get a Secret by name, never list them, so what it learnt is kept for a while.
  */
+import { isDeepStrictEqual } from 'node:util';
 import {
   certificatesValue,
   connectionKeys,
@@ -15,9 +16,10 @@ import {
   wordValue,
 } from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
-import { type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
-import { type SecretNeed, type SecretUse, secretNeeds } from './keys.ts';
-import { CACHE_LABEL, cachesOwning, isOurs } from './names.ts';
+import { type AnyObj, type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
+import { type SecretNeed, type SecretUse, secretNeeds, tokenSecretsOf } from './keys.ts';
+import { CACHE_LABEL, cachesOwning, isOurs, tokenSecretName } from './names.ts';
+import { type Leftover, leaving, leftoverOf } from './token-secrets.ts';
 import type { Cache } from './types.ts';
 
 /** What is kept of a value. */
@@ -51,12 +53,16 @@ export interface SecretsView {
   readonly tokenHashes: ReadonlyMap<string, string>;
   /** Of the signing keys, in their order. */
   readonly publicKeys: readonly string[];
+  /** Secrets of tokens that are no longer listed, or were not for a while. */
+  readonly leftovers: readonly Leftover[];
 }
 
 export interface SecretsInit {
   readonly api: Api;
   /** How long what was read counts as true. */
   readonly ttlMs: number;
+  /** Whether somebody looks at the Secrets of tokens again and again, by `look`: they need not be read anew then. */
+  readonly areTokensWatched?: boolean;
 }
 
 export class Secrets {
@@ -67,13 +73,39 @@ export class Secrets {
     this.#init = init;
   }
 
-  /** @param isFresh asks again for what is known */
-  async view(cache: Cache, isFresh: boolean, signal: AbortSignal): Promise<SecretsView> {
+  /**
+   * @param config the ConfigMap of the cache, which tells for which tokens Secrets were made
+   * @param isFresh asks again for what is known
+   */
+  async view(cache: Cache, config: AnyObj | undefined, isFresh: boolean, signal: AbortSignal): Promise<SecretsView> {
     const needs = secretNeeds(cache);
     const found = new Map<string, SecretFacts | undefined>();
+    const leftovers: Leftover[] = [];
+    const watched = new Set(this.#init.areTokensWatched ? tokenSecretsOf(cache) : []);
+    for (const [token, uid] of leaving(cache, config)) {
+      const facts = await this.#read(cache.metadata, tokenSecretName(cache, token), true, signal);
+      leftovers.push(...leftoverOf(cache, token, uid, facts?.object));
+    }
     for (const name of new Set(needs.map((need) => need.name)))
-      found.set(name, await this.#read(cache.metadata, name, isFresh, signal));
-    return viewOf(cache, needs, found);
+      found.set(name, await this.#read(cache.metadata, name, isFresh, signal, watched.has(name)));
+    return viewOf(cache, needs, found, leftovers);
+  }
+
+  /**
+   * Asks for a Secret again.
+   * @returns whether it is another one than was known
+   */
+  async look(namespace: string, name: string, signal: AbortSignal): Promise<boolean> {
+    const key = `${namespace}/${name}`;
+    const before = this.#known.get(key);
+    // Whoever needs it reads it soon.
+    if (before === undefined) return false;
+    const secret = await this.#init.api.get(kinds.Secret, { namespace, name }, { signal });
+    // Read meanwhile by somebody else, perhaps later than this answer was given.
+    if (this.#known.get(key) !== before) return true;
+    const facts = secret && factsOf(secret);
+    this.#known.set(key, { facts, until: Date.now() + this.#init.ttlMs });
+    return !isSame(before.facts, facts);
   }
 
   /** Forgets what is known of a Secret, after it was made or changed. */
@@ -86,12 +118,14 @@ export class Secrets {
     name: string,
     isFresh: boolean,
     signal: AbortSignal,
+    isWatched = false,
   ): Promise<SecretFacts | undefined> {
     const key = `${namespace}/${name}`;
     const known = this.#known.get(key);
     // What is missing may come any moment, and what an earlier cache owns goes: only what stays is believed unseen.
     const isGoing = known?.facts && cachesOwning(known.facts.object).some((uid) => uid !== owner);
-    if (!isFresh && !isGoing && known?.facts !== undefined && Date.now() < known.until) return known.facts;
+    const isNew = known !== undefined && (isWatched || Date.now() < known.until);
+    if (!isFresh && !isGoing && isNew && known.facts !== undefined) return known.facts;
     const secret = await this.#init.api.get(kinds.Secret, { namespace, name }, { signal });
     const facts = secret && factsOf(secret);
     this.#known.set(key, { facts, until: Date.now() + this.#init.ttlMs });
@@ -146,9 +180,18 @@ function publicKeyOf(text: string): string | undefined {
   }
 }
 
+/** What became of the values, and whose it is: all that is decided by. */
+function isSame(one: SecretFacts | undefined, other: SecretFacts | undefined): boolean {
+  const of = (facts: SecretFacts | undefined) => {
+    const { uid, labels, ownerReferences } = facts?.object.metadata ?? {};
+    return { uid, labels, ownerReferences, values: facts?.values };
+  };
+  return isDeepStrictEqual(of(one), of(other));
+}
+
 /** Where there is no Secret at all. */
 export function viewOfNothing(cache: Cache): SecretsView {
-  return viewOf(cache, secretNeeds(cache), new Map());
+  return viewOf(cache, secretNeeds(cache), new Map(), []);
 }
 
 /** What the facts say about the needs. Pure. */
@@ -156,13 +199,16 @@ export function viewOf(
   cache: Cache,
   needs: readonly SecretNeed[],
   found: ReadonlyMap<string, SecretFacts | undefined>,
+  leftovers: readonly Leftover[] = [],
 ): SecretsView {
   const problems: SecretProblem[] = [];
   const owners = new Map<SecretNeed, readonly string[]>();
   const tokenHashes = new Map<string, string>();
   const publicKeys: string[] = [];
   for (const need of needs) {
-    const facts = found.get(need.name);
+    // A token that was taken out and is listed again is another one.
+    const isOld = leftovers.some(({ token }) => token === need.token);
+    const facts = isOld && need.isGenerated ? undefined : found.get(need.name);
     const problem = othersProblem(cache, need, facts) ?? problemOf(need, facts);
     if (problem || !facts) {
       if (problem) problems.push({ need, ...problem });
@@ -173,7 +219,7 @@ export function viewOf(
     if (need.use === 'signing' && value?.publicKey) publicKeys.push(value.publicKey);
     if (need.isGenerated && isOurs(cache, facts.object)) owners.set(need, cachesOwning(facts.object));
   }
-  return { problems, owners, tokenHashes, publicKeys };
+  return { problems, owners, tokenHashes, publicKeys, leftovers };
 }
 
 /** `a` with a token `b-token-c` and `a-token-b` with a token `c` would share one: a token that opens both. */

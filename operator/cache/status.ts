@@ -4,10 +4,11 @@ import { type BinaryCacheStatus, without } from '../../crds/index.ts';
 import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
 import type { Outcome } from './act.ts';
 import { bestUrl } from './addresses.ts';
-import { type Facts, findings } from './conditions.ts';
+import { type Facts, findings, isPaused } from './conditions.ts';
 import type { Inputs } from './inputs.ts';
-import { namesOf, selectorOf } from './names.ts';
+import { namesOf, RECONCILE_ANNOTATION, selectorOf } from './names.ts';
 import type { Observed } from './observed.ts';
+import { podStatus } from './pod-status.ts';
 import * as reasons from './reasons.ts';
 import { storageStatus } from './storage-status.ts';
 import type { Cache } from './types.ts';
@@ -26,6 +27,7 @@ export function status(
   const facts: Facts = { cache, inputs, observed, outcome, expectedHash, workload, storages, lacking, now };
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
+  const asked = lastReconcile(cache, outcome);
   const image = workload?.spec.template.spec.containers[0]?.image;
   const whole: BinaryCacheStatus = {
     observedGeneration: generation,
@@ -36,6 +38,9 @@ export function status(
       .join(','),
     url: bestUrl(cache, inputs),
     ...(image !== undefined && { image }),
+    ...(asked !== undefined && { lastReconcile: asked }),
+    configHash: expectedHash,
+    pods: podStatus(cache, observed, expectedHash, now),
     publicKeys: publicKeysOf(cache, observed),
     storages,
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
@@ -54,6 +59,17 @@ export function overdueStatus(
   const overdue = { type: reasons.READY, status: 'Unknown' as const, reason: reasons.RECONCILE_TIMEOUT, message };
   const others = before.filter(({ type }) => type !== reasons.READY);
   return { ...status, conditions: [...mergeConditions(before, [overdue], metadata.generation, now), ...others] };
+}
+
+/** What the CRD takes. */
+const MOST_CHARACTERS = 256;
+
+/** For which value of the annotation all was done that could be: whoever asks may wait for it. */
+function lastReconcile(cache: Cache, { error }: Outcome): string | undefined {
+  const isDone = error === undefined && !isPaused(cache);
+  return isDone
+    ? cache.metadata.annotations?.[RECONCILE_ANNOTATION]?.slice(0, MOST_CHARACTERS)
+    : cache.status?.lastReconcile;
 }
 
 /** What the CRD takes; so many keys sign no cache. */

@@ -10,6 +10,8 @@ export interface Cache extends Obj {
 
 export type StorageStatus = NonNullable<BinaryCacheStatus['storages']>[number];
 
+export type PodStatus = NonNullable<BinaryCacheStatus['pods']>[number];
+
 export const BINARY_CACHE: Kind<Cache> = {
   apiVersion: 'narwhal.dev/v1alpha1',
   kind: 'BinaryCache',

@@ -1,25 +1,20 @@
 /**
- * Gives out public names, writes the gateway's routing table, and knows which routes every gateway pod runs. One for
- * the whole operator: a name can be given once.
+ * Gives out public names and the digits of tokens, writes the gateway's routing table, and knows which routes every
+ * gateway pod runs. One for the whole operator: a name can be given once. A claim is recorded before anything follows
+ * from it, and each namespace has ConfigMaps of its own, so that what hinders one hinders no other.
  */
-import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { type RoutingTable, routesKey } from '../../crds/index.ts';
-import { askPod, type Cache, isReady, MANAGER, type PublicName } from '../cache/index.ts';
-import {
-  type Api,
-  type ConfigMap,
-  Contests,
-  type Informer,
-  keyOf,
-  kinds,
-  type Obj,
-  type Outcome,
-  type Pod,
-} from '../runtime/index.ts';
+import { hashOfText, headKey, type RoutingShard, routesKey } from '../../crds/index.ts';
+import { askPod, type Cache, isReady, namesOf, type PublicName } from '../cache/index.ts';
+import { type Api, type ConfigMap, type Informer, keyOf, type Outcome, type Pod } from '../runtime/index.ts';
+import { formatClaims, type NamespaceClaims, parseClaims } from './claim-texts.ts';
+import { type AllClaims, nextRelease } from './claims.ts';
 import { decideNames, type Holder } from './names.ts';
-import { routingTable } from './table.ts';
+import { withOldRecords } from './old-records.ts';
+import { type Data, HEAD, Shards } from './shards.ts';
+import { routingHead, routingShards } from './table.ts';
+import { decideTokens, digitsIn, type Refusals } from './tokens.ts';
 
 export interface PublicNamesInit {
   readonly api: Api;
@@ -27,33 +22,61 @@ export interface PublicNamesInit {
   readonly apiUrl: string;
   /** Where the operator and the gateway run. */
   readonly namespace: string;
-  /** Name of the ConfigMap that records the holders of names. */
+  /** First word of the names of the ConfigMaps that record the holders of names and tokens. */
   readonly namesConfigMap: string;
-  /** Name of the ConfigMap with the routing table. */
+  /** Name of the ConfigMap with the head of the routing table, and first word of its shards'. */
   readonly routesConfigMap: string;
   /** Namespaces that may have public names; empty: all. */
   readonly allowed: readonly string[];
+  /** Names that a namespace may have, those of caches that are gone among them. */
+  readonly mostNames: number;
+  /** Tokens of a namespace that the gateway routes by. */
+  readonly mostTokens: number;
+  /** After which a name is free that no cache has; undefined: never. */
+  readonly releaseNamesMs: number | undefined;
+  /** After which a token's digits are free that no cache has. */
+  readonly releaseTokensMs: number;
   readonly caches: Informer<Cache>;
   readonly configOf: (namespace: string, name: string) => ConfigMap | undefined;
+  /** Our ConfigMaps beside the operator. */
+  readonly records: Informer<ConfigMap>;
   readonly gatewayPods: Informer<Pod>;
   /** Between two questions to gateway pods that do not run the table yet. */
   readonly pollMs: number;
   readonly timeoutMs: number;
 }
 
-const UNDECIDED: PublicName = { holder: undefined, isServed: false };
+const UNDECIDED: PublicName = { holder: undefined, isServed: false, refused: new Map() };
+
+/** What was decided about all caches, and what follows from it. */
+interface Decision {
+  readonly holders: ReadonlyMap<string, Holder>;
+  readonly refused: ReadonlyMap<string, Refusals>;
+  readonly shards: ReadonlyMap<string, RoutingShard>;
+  /** Namespaces whose claims could not be recorded: nothing follows for them yet. */
+  readonly pending: ReadonlyMap<string, number>;
+  readonly releaseAtMs: number | undefined;
+}
 
 export class PublicNames {
   readonly #init: PublicNamesInit;
   readonly #known = new Map<string, PublicName>();
   readonly #listeners = new Set<(key: string) => void>();
-  /** What was written, by the ConfigMap. */
-  readonly #contests = new Contests();
-  /** Routes that every gateway pod was seen to run. */
-  #served: RoutingTable['caches'] = {};
+  readonly #claims: Shards;
+  readonly #routes: Shards;
+  /** Of each namespace, routes that every gateway pod was seen to run. */
+  #served: ReadonlyMap<string, RoutingShard['caches']> = new Map();
 
   constructor(init: PublicNamesInit) {
     this.#init = init;
+    const { api, logger, namespace: home, records: informer } = init;
+    this.#claims = new Shards({ api, logger, home, informer, name: init.namesConfigMap });
+    this.#routes = new Shards({ api, logger, home, informer, name: init.routesConfigMap });
+  }
+
+  /** Whether a ConfigMap is one of those that are written here. */
+  isOurs(object: ConfigMap): boolean {
+    return this.#claims.shardOf(object) !== undefined || this.#routes.shardOf(object) !== undefined;
   }
 
   /** The public name of a cache, as it was decided last. */
@@ -68,74 +91,107 @@ export class PublicNames {
   }
 
   async reconcile(signal: AbortSignal): Promise<Outcome> {
-    const { api, namespace, caches, gatewayPods, apiUrl, configOf, pollMs } = this.#init;
+    const { caches, gatewayPods, pollMs } = this.#init;
     const all = [...caches.all()].filter(({ metadata }) => metadata.deletionTimestamp === undefined);
-    const { holders, heldMs } = await this.#decide(all, signal);
+    const decision = await this.#decide(all, signal);
     // Told at once: caches wait for it to make their keys.
-    this.#publish(all, holders);
-    const table = routingTable(apiUrl, all, holders, configOf);
-    const text = JSON.stringify(table);
-    const ref = { namespace, name: this.#init.routesConfigMap };
-    const live = await api.get(kinds.ConfigMap, ref, { signal });
-    const isAsWanted = live?.data?.[routesKey] === text;
-    const holdMs = this.#contests.holdMs(ref.name, text);
-    if (!isAsWanted && holdMs === 0) {
-      const metadata = { ...ref, labels: { 'app.kubernetes.io/managed-by': MANAGER } };
-      const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [routesKey]: text } };
-      this.#note(ref.name, text, await api.apply(kinds.ConfigMap, object, { signal }));
-      this.#init.logger.info({ caches: Object.keys(table.caches).length }, 'the routing table has changed');
+    this.#publish(all, decision);
+    const answers = await this.#ask([...gatewayPods.all()], signal);
+    const texts = await this.#texts(decision, answers, signal);
+    const waits = await this.#routes.make(texts, signal);
+    const isRunByAll = this.#noteServed(decision, texts, answers);
+    this.#publish(all, decision);
+    const due = [isRunByAll ? 0 : pollMs, ...waits.values(), ...decision.pending.values()];
+    if (decision.releaseAtMs !== undefined) due.push(Math.max(decision.releaseAtMs - Date.now(), 1000));
+    const next = due.filter((ms) => ms > 0);
+    return next.length > 0 ? { requeueAfterMs: Math.min(...next) } : {};
+  }
+
+  async #decide(all: readonly Cache[], signal: AbortSignal): Promise<Decision> {
+    const { allowed, mostNames, mostTokens, releaseNamesMs, releaseTokensMs, configOf } = this.#init;
+    const found = await this.#claims.all(signal);
+    const before = withOldRecords(recordsOf(found), found.get(HEAD));
+    // Claims are written down in whole seconds.
+    const nowMs = Math.floor(Date.now() / 1000) * 1000;
+    const nameRules = { nowMs, most: mostNames, releaseMs: releaseNamesMs, allowed };
+    const names = decideNames(before.names, all, nameRules);
+    const digits = new Map<Cache, readonly string[]>();
+    for (const cache of all) {
+      // A cache without a ConfigMap has no pods yet.
+      const config = configOf(cache.metadata.namespace ?? '', namesOf(cache).config);
+      if (config && names.holders.get(keyOf(cache.metadata)) === 'this cache') digits.set(cache, digitsIn(config));
     }
-    const isRun = await this.#isRunByAll([...gatewayPods.all()], text, signal);
-    this.#served = isRun ? table.caches : stillServed(this.#served, table.caches);
-    this.#publish(all, holders);
-    const waits = [isRun ? 0 : pollMs, isAsWanted ? 0 : holdMs, heldMs].filter((ms) => ms > 0);
-    return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};
+    const tokenRules = { nowMs, most: mostTokens, releaseMs: releaseTokensMs };
+    const tokens = decideTokens(before.tokens, digits, tokenRules);
+    const pending = await this.#claims.make(dataOf(names.claims, tokens.claims, before.old), signal);
+    const releases = [nextRelease(names.claims, releaseNamesMs), nextRelease(tokens.claims, releaseTokensMs)];
+    const releaseAtMs = Math.min(...releases.filter((ms) => ms !== undefined));
+    return {
+      holders: names.holders,
+      refused: tokens.refused,
+      shards: routingShards(digits, tokens.refused),
+      pending,
+      releaseAtMs: Number.isFinite(releaseAtMs) ? releaseAtMs : undefined,
+    };
   }
 
-  #note(name: string, text: string, { metadata }: Obj): void {
-    this.#contests.done(name, text, metadata.resourceVersion, name);
-    if (this.#contests.notes(name).length > 0)
-      this.#init.logger.warn({ configMap: name }, 'something else undoes each write; writing ever more seldom');
-  }
-
-  /** `heldMs`: after which the records will be written, if others undo them each time. */
-  async #decide(
-    all: readonly Cache[],
+  /** What the ConfigMaps of the table should hold. */
+  async #texts(
+    { shards, pending }: Decision,
+    answers: readonly RunningParts[] | undefined,
     signal: AbortSignal,
-  ): Promise<{ readonly holders: ReadonlyMap<string, Holder>; readonly heldMs: number }> {
-    const { api, namespace, namesConfigMap, allowed } = this.#init;
-    const ref = { namespace, name: namesConfigMap };
-    const live = await api.get(kinds.ConfigMap, ref, { signal });
-    const before = live?.data ?? {};
-    const { records, holders } = decideNames(before, all, allowed);
-    const text = JSON.stringify(records);
-    const heldMs = isDeepStrictEqual(records, before) ? 0 : this.#contests.holdMs(ref.name, text);
-    if (isDeepStrictEqual(records, before) || heldMs > 0) return { holders, heldMs };
-    const labels = { ...live?.metadata.labels, 'app.kubernetes.io/managed-by': MANAGER };
-    const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { ...ref, labels }, data: records };
-    // Not applied: an administrator who removes an entry at this moment must win, and we must look again.
-    const written = live
-      ? await api.replace(kinds.ConfigMap, { ...object, metadata: { ...live.metadata, labels } }, { signal })
-      : await api.create<ConfigMap>(kinds.ConfigMap, object, { signal });
-    if (written === 'exists') return this.#decide(all, signal);
-    this.#note(ref.name, text, written);
-    return { holders, heldMs };
+  ): Promise<ReadonlyMap<string, Data>> {
+    const live = await this.#routes.all(signal);
+    const texts = new Map<string, Data>();
+    for (const [namespace, shard] of shards) texts.set(namespace, { [routesKey]: JSON.stringify(shard) });
+    for (const namespace of pending.keys()) {
+      const data = live.get(namespace)?.data;
+      if (data) texts.set(namespace, data);
+      else texts.delete(namespace);
+    }
+    // A gateway from before there were shards reads the old key, until the last one is gone.
+    const old = live.get(HEAD)?.data?.[routesKey];
+    const isNeeded = old !== undefined && !answers?.every(({ shards: it }) => it !== undefined);
+    const head = { [headKey]: JSON.stringify(routingHead(this.#init.apiUrl)), ...(isNeeded && { [routesKey]: old }) };
+    return texts.set(HEAD, head);
   }
 
-  async #isRunByAll(pods: readonly Pod[], text: string, signal: AbortSignal): Promise<boolean> {
+  /** What each ready pod of the gateway runs; undefined: there is none, or one does not answer. */
+  async #ask(pods: readonly Pod[], signal: AbortSignal): Promise<readonly RunningParts[] | undefined> {
     const ready = pods.filter(isReady);
-    const hash = createHash('sha256').update(text).digest('hex');
     const answers = await Promise.all(ready.map((pod) => askPod(pod, this.#init.timeoutMs, signal)));
-    return ready.length > 0 && answers.every((answer) => hashOf(answer) === hash);
+    const parts = answers.flatMap((answer) => partsOf(answer) ?? []);
+    return ready.length > 0 && parts.length === ready.length ? parts : undefined;
   }
 
-  #publish(all: readonly Cache[], holders: ReadonlyMap<string, Holder>): void {
+  /** Whether every pod runs every shard. */
+  #noteServed(
+    { shards }: Decision,
+    texts: ReadonlyMap<string, Data>,
+    answers: readonly RunningParts[] | undefined,
+  ): boolean {
+    const served = new Map<string, RoutingShard['caches']>();
+    let isRunByAll = answers !== undefined;
+    for (const [namespace, { caches }] of shards) {
+      const hash = hashOfText(texts.get(namespace)?.[routesKey] ?? '');
+      const isRun = answers?.every((parts) => parts.shards?.[namespace] === hash) ?? false;
+      isRunByAll &&= isRun;
+      served.set(namespace, isRun ? caches : stillServed(this.#served.get(namespace) ?? {}, caches));
+    }
+    this.#served = served;
+    return isRunByAll;
+  }
+
+  #publish(all: readonly Cache[], { holders, refused, pending }: Decision): void {
     const keys = new Set(all.map(({ metadata }) => keyOf(metadata)));
     for (const key of this.#known.keys()) if (!keys.has(key)) this.#known.delete(key);
     for (const { metadata } of all) {
+      const { name, namespace = '' } = metadata;
+      if (pending.has(namespace)) continue;
       const key = keyOf(metadata);
       const holder = holders.get(key);
-      const next = { holder, isServed: holder === 'this cache' && Object.hasOwn(this.#served, metadata.name) };
+      const isServed = holder === 'this cache' && Object.hasOwn(this.#served.get(namespace) ?? {}, name);
+      const next: PublicName = { holder, isServed, refused: refused.get(key) ?? new Map() };
       if (isDeepStrictEqual(this.#known.get(key), next)) continue;
       this.#known.set(key, next);
       for (const listener of this.#listeners) listener(key);
@@ -143,11 +199,34 @@ export class PublicNames {
   }
 }
 
-function hashOf(answer: unknown): string | undefined {
-  return (answer as { routes?: { sha256?: string } } | null | undefined)?.routes?.sha256;
+/** What a gateway pod says of the shards that it runs; none of them where it runs a table in one piece. */
+interface RunningParts {
+  readonly shards: Readonly<Record<string, string>> | undefined;
+}
+
+function partsOf(answer: unknown): RunningParts | undefined {
+  if (typeof answer !== 'object' || answer === null) return undefined;
+  return { shards: (answer as { routes?: { shards?: Record<string, string> } | null }).routes?.shards };
 }
 
 /** While some pods run an older table, what stands in both as it is wanted is served. */
-function stillServed(served: RoutingTable['caches'], wanted: RoutingTable['caches']): RoutingTable['caches'] {
+function stillServed(served: RoutingShard['caches'], wanted: RoutingShard['caches']): RoutingShard['caches'] {
   return Object.fromEntries(Object.entries(served).filter(([name, { url }]) => wanted[name]?.url === url));
 }
+
+function recordsOf(found: ReadonlyMap<string, ConfigMap>): ReadonlyMap<string, NamespaceClaims> {
+  const shards = [...found].filter(([namespace]) => namespace !== HEAD);
+  return new Map(shards.map(([namespace, { data }]) => [namespace, parseClaims(data)]));
+}
+
+function dataOf(names: AllClaims, tokens: AllClaims, old: ReadonlySet<string>): ReadonlyMap<string, Data> {
+  const texts = new Map<string, Data>();
+  for (const namespace of [...old, ...names.keys(), ...tokens.keys()]) {
+    const own = { names: names.get(namespace) ?? NONE, tokens: tokens.get(namespace) ?? NONE };
+    const data = formatClaims(own);
+    if (data || old.has(namespace)) texts.set(namespace, data ?? {});
+  }
+  return texts;
+}
+
+const NONE: NamespaceClaims['names'] = new Map();

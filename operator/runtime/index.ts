@@ -14,7 +14,7 @@ export {
   type Source,
   watches,
 } from './controller.ts';
-export { ApiError, type Cause, LeaseLost, TerminalError } from './errors.ts';
+export { ApiError, type Cause, LeaseLost, messageOf, TerminalError } from './errors.ts';
 export { Events, type EventsInit, type Happening } from './events.ts';
 export { type Change, Informer, type InformerInit, withoutManagedFields } from './informer.ts';
 export { type Kind, kinds, metadataOf } from './kinds.ts';

@@ -1,6 +1,6 @@
 /** From an address to the cache that answers it, by the routing table. Pure. */
 import { createHash } from 'node:crypto';
-import { parseRoutingTable, type RoutingTable, tokenDigits } from '../../crds/index.ts';
+import { type RoutingTable, tokenDigits } from '../../crds/index.ts';
 import {
   type Answer,
   cacheOfHost,
@@ -36,9 +36,11 @@ export class Routes {
   readonly #byToken = new Map<string, string>();
   readonly #only: string | undefined;
 
-  /** @throws RoutingTableError, AddressError */
-  constructor(text: string) {
-    const table = parseRoutingTable(text);
+  /**
+   * @param isShared caches of several owners: what names none of them is then nobody's, however many there are now
+   * @throws AddressError
+   */
+  constructor(table: RoutingTable, isShared = false) {
     const api = parseApiUrl(table.apiUrl, 'apiUrl');
     this.table = table;
     this.host = api.url.host;
@@ -47,7 +49,7 @@ export class Routes {
     for (const name of names)
       for (const digits of table.caches[name]?.tokens ?? [])
         if (!this.#byToken.has(digits)) this.#byToken.set(digits, name);
-    this.#only = names.length === 1 ? names[0] : undefined;
+    this.#only = names.length === 1 && !isShared ? names[0] : undefined;
   }
 
   /** The cache that an address means, or what to answer. The texts are those of a server. */

@@ -9,7 +9,7 @@ export function fileTable(file: string, intervalMs: number): TableSource {
     while (!signal.aborted) {
       try {
         const text = await readFile(file, 'utf8');
-        if (text !== last) listener.changed(text);
+        if (text !== last) listener.changed({ whole: text });
         last = text;
       } catch (error) {
         listener.missing(error instanceof Error ? error.message : String(error));

@@ -51,10 +51,18 @@ describeWith('kubernetes', 'a public name', () => {
   /** Both settled, with what has become of the name. */
   const has = (namespace: CacheNamespace, cache: string, reason: string) =>
     namespace.until(cache, 'Exposed', 'False', reason);
-  const routes = async () =>
-    JSON.parse((await home.get(kinds.ConfigMap, 'narwhal-routes')).data?.['routes.json'] ?? '');
-  const record = (cache: string, namespace: string | null) =>
-    home.patch(kinds.ConfigMap, 'narwhal-names', { data: { [cache]: namespace } });
+  /** The routes of a namespace. */
+  const routes = async (of: CacheNamespace) =>
+    JSON.parse(
+      (await home.find(kinds.ConfigMap, `narwhal-routes.${of.name}`))?.data?.['routes.json'] ?? '{"caches":{}}',
+    ).caches;
+  /** The names that are recorded for a namespace. */
+  const recorded = async (of: CacheNamespace) =>
+    Object.keys((await home.find(kinds.ConfigMap, `narwhal-names.${of.name}`))?.data ?? {}).filter(
+      (key) => key !== 'tokens.txt',
+    );
+  const record = (of: CacheNamespace, cache: string, since: string | null) =>
+    home.patch(kinds.ConfigMap, `narwhal-names.${of.name}`, { data: { [cache]: since } });
 
   it('belongs to the older of two caches; the other one signs by the name of its namespace', async () => {
     for (const namespace of [one, two]) await namespace.settled('older');
@@ -66,32 +74,37 @@ describeWith('kubernetes', 'a public name', () => {
     assert.equal(await urlOf(one, 'older'), `http://older.${one.name}.svc`);
     assert.equal(await keyOf(two, 'older'), 'older.cache.example.org-1');
     assert.equal(await keyOf(one, 'older'), `older.${one.name}-1`);
-    assert.deepEqual((await home.get(kinds.ConfigMap, 'narwhal-names')).data, { older: two.name });
+    assert.deepEqual([await recorded(one), await recorded(two)], [[], ['older']]);
   });
 
   it('is in the table of the gateway, with the beginnings of the hashes of tokens and no token', async () => {
     const { data } = await two.get(kinds.Secret, 'older-token-push');
     const token = Buffer.from(data?.token ?? '', 'base64').toString();
     const tokens = [hashToken(token).slice(0, 16), 'ab'.repeat(8)].sort();
-    const caches = { older: { url: `http://older.${two.name}.svc`, tokens } };
-    await until('the table is complete', async () => (await routes()).caches.older?.tokens.length === 2);
-    const { apiUrl, caches: routed } = await routes();
-    assert.deepEqual({ apiUrl, routed }, { apiUrl: 'https://cache.example.org', routed: caches });
-    assert.ok(!JSON.stringify(await home.get(kinds.ConfigMap, 'narwhal-routes')).includes(token));
+    await until('the table is complete', async () => (await routes(two)).older?.tokens.length === 2);
+    assert.deepEqual(await routes(two), { older: { url: `http://older.${two.name}.svc`, tokens } });
+    const { data: head } = await home.get(kinds.ConfigMap, 'narwhal-routes');
+    assert.deepEqual(head, { 'table.json': '{"apiUrl":"https://cache.example.org","aliases":[]}' });
+    assert.ok(!JSON.stringify([...(await home.objects())]).includes(token));
   });
 
   it('stays when the operator is started again, and goes where the administrator says', async () => {
     await operator.restart();
     await operator.untilReconciled(6);
     await has(one, 'older', 'NameTaken');
-    await record('older', one.name);
+    // One without a time is older than all.
+    await home.apply({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: `narwhal-names.${one.name}`, labels: { 'app.kubernetes.io/managed-by': 'narwhal-operator' } },
+      data: { older: '' },
+    });
     await has(two, 'older', 'NameTaken');
     await has(one, 'older', 'GatewayPending');
     assert.equal(await urlOf(one, 'older'), 'https://older.cache.example.org');
-    await until(
-      'the gateway is told',
-      async () => (await routes()).caches.older?.url === `http://older.${one.name}.svc`,
-    );
+    await until('the gateway is told', async () => (await routes(one)).older?.url === `http://older.${one.name}.svc`);
+    await until('nobody else is', async () => (await routes(two)).older === undefined);
+    assert.deepEqual([await recorded(one), await recorded(two)], [['older'], []]);
     // Keys are for ever.
     for (const [namespace, key] of [
       [one, `older.${one.name}-1`],
@@ -106,12 +119,12 @@ describeWith('kubernetes', 'a public name', () => {
     await one.cache('bound');
     await one.settled('bound');
     await one.delete(BINARY_CACHE, 'bound');
-    await until('the gateway is told', async () => (await routes()).caches.bound === undefined);
+    await until('the gateway is told', async () => (await routes(one)).bound === undefined);
     await two.cache('bound');
     await has(two, 'bound', 'NameTaken');
-    await record('bound', null);
+    await record(one, 'bound', null);
     await has(two, 'bound', 'GatewayPending');
-    assert.equal((await home.get(kinds.ConfigMap, 'narwhal-names')).data?.bound, two.name);
+    assert.deepEqual([await recorded(one), await recorded(two)], [['older'], ['bound']]);
   });
 
   it('is for caches of the namespaces that may have one', async () => {
@@ -121,19 +134,33 @@ describeWith('kubernetes', 'a public name', () => {
     await two.settled('barred');
     assert.equal(await keyOf(two, 'barred'), `barred.${two.name}-1`);
     assert.equal(await urlOf(two, 'barred'), `http://barred.${two.name}.svc`);
-    assert.equal((await home.get(kinds.ConfigMap, 'narwhal-names')).data?.barred, undefined);
+    assert.deepEqual(await recorded(two), ['bound']);
     await one.cache('allowed');
     await has(one, 'allowed', 'GatewayPending');
-    await until('the gateway is told', async () => Object.keys((await routes()).caches).join() === 'allowed,older');
+    await until('the gateway is told', async () => Object.keys(await routes(one)).join() === 'allowed,older');
+    // What belongs to a namespace without a route is removed.
+    await until('there are no others', async () => !(await home.objects()).has(`ConfigMap/narwhal-routes.${two.name}`));
+    await operator.restart();
+  });
+
+  it('is free after a time without a cache, where there is a time', async () => {
+    await one.cache('fleeting');
+    await has(one, 'fleeting', 'GatewayPending');
+    await one.delete(BINARY_CACHE, 'fleeting');
+    await two.cache('fleeting');
+    await has(two, 'fleeting', 'NameTaken');
+    await operator.restart({ args: ['--release-names-after', '0.00002'] });
+    await has(two, 'fleeting', 'GatewayPending');
     await operator.restart();
   });
 
   it('is no matter of a fight over the table', async () => {
-    const undo = () => home.patch(kinds.ConfigMap, 'narwhal-routes', { data: { 'routes.json': '{}' } });
+    const name = `narwhal-routes.${one.name}`;
+    const undo = () => home.patch(kinds.ConfigMap, name, { data: { 'routes.json': '{}' } });
     const isOurs = (now?: { data?: Readonly<Record<string, string>> }) => now?.data?.['routes.json'] !== '{}';
-    const tookMs = await home.fight(kinds.ConfigMap, 'narwhal-routes', { isOurs, undo, times: 4 });
+    const tookMs = await home.fight(kinds.ConfigMap, name, { isOurs, undo, times: 4 });
     assert.ok(tookMs > 850, `${tookMs} ms`);
-    const [line] = (await operator.lines()).filter(({ configMap }) => configMap === 'narwhal-routes');
+    const [line] = (await operator.lines()).filter(({ configMap }) => configMap === name);
     assert.match(line?.msg ?? '', /something else undoes each write/);
   });
 });

@@ -6,6 +6,7 @@ import { generateSecret, type SecretNeed, secretNeeds } from '../../operator/cac
 import { labelsOf } from '../../operator/cache/names.ts';
 import type { Observed } from '../../operator/cache/observed.ts';
 import { factsOf, type SecretsView, viewOf } from '../../operator/cache/secrets.ts';
+import type { Leftover } from '../../operator/cache/token-secrets.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { Desired, Metadata, Pod, Secret } from '../../operator/runtime/index.ts';
 import { generateSecretKey } from '../../server/nix/index.ts';
@@ -48,6 +49,7 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
     held: NOTHING_HELD,
+    leftovers: [],
     tokenHashes: new Map(),
     served: { httpRoute: true, serviceMonitor: true },
     ...more,
@@ -62,15 +64,19 @@ export function observedOf(cache: Cache, more: Partial<Observed> = {}): Observed
     secrets: secretsView(cache, []),
     reports: new Map(),
     obstacles: [],
-    publicName: { holder: 'this cache', isServed: true },
+    publicName: { holder: 'this cache', isServed: true, refused: new Map() },
     ...more,
   };
 }
 
 /** What the operator keeps of Secrets. */
-export function secretsView(cache: Cache, secrets: readonly Secret[]): SecretsView {
+export function secretsView(
+  cache: Cache,
+  secrets: readonly Secret[],
+  leftovers: readonly Leftover[] = [],
+): SecretsView {
   const found = new Map(secrets.map((secret) => [secret.metadata.name, factsOf(secret)]));
-  return viewOf(cache, secretNeeds(cache), found);
+  return viewOf(cache, secretNeeds(cache), found, leftovers);
 }
 
 /** Every Secret that a cache needs, with something real in it. */

@@ -7,8 +7,10 @@ import { configHash } from '../../operator/cache/config.ts';
 import { desired } from '../../operator/cache/desired.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
 import { generateSecret, ownership, secretNeeds } from '../../operator/cache/keys.ts';
+import { namesOf, tokenSecretName } from '../../operator/cache/names.ts';
 import { childKey, type Observed } from '../../operator/cache/observed.ts';
 import { plan, type Step } from '../../operator/cache/plan.ts';
+import { leaving, leftoverOf } from '../../operator/cache/token-secrets.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { AnyObj, Desired, Secret } from '../../operator/runtime/index.ts';
 import { liveOf } from './live-object.ts';
@@ -43,12 +45,17 @@ export class World {
 
   plan(cache: Cache, more: Partial<Inputs> = {}, seen: Partial<Observed> = {}): Step[] {
     const observed = this.observe(cache, seen);
-    const inputs = inputsOf({ ...more, tokenHashes: observed.secrets.tokenHashes });
+    const { tokenHashes, leftovers } = observed.secrets;
+    const inputs = inputsOf({ ...more, tokenHashes, leftovers });
     return plan(cache, desired(cache, inputs), observed);
   }
 
   observe(cache: Cache, more: Partial<Observed> = {}): Observed {
-    const secrets = secretsView(cache, [...this.secrets.values()]);
+    const config = this.children.get(`ConfigMap/${namesOf(cache).config}`);
+    const leftovers = [...leaving(cache, config)].flatMap(([token, uid]) =>
+      leftoverOf(cache, token, uid, this.secrets.get(tokenSecretName(cache, token))),
+    );
+    const secrets = secretsView(cache, [...this.secrets.values()], leftovers);
     return observedOf(cache, { children: new Map(this.children), secrets, ...more });
   }
 
@@ -65,13 +72,20 @@ export class World {
 
   #take(step: Step, cache: Cache, inputs: Inputs, publicKeys: readonly string[]): void {
     if (step.do === 'generate' && !this.secrets.has(step.need.name))
-      this.secrets.set(step.need.name, stored(generateSecret(step.need, cache, inputs, publicKeys)));
+      this.#make(stored(generateSecret(step.need, cache, inputs, publicKeys)));
     if (step.do === 'own') this.#own(step.need.name, ownership(step.need, cache));
     if (step.do === 'apply') {
       const key = childKey(step.object);
       this.children.set(key, liveOf(step.object, this.children.get(key), this.#changes++));
     }
     if (step.do === 'delete') this.children.delete(childKey(step.object));
+    if (step.do === 'delete' && step.object.kind === 'Secret') this.secrets.delete(step.object.metadata.name);
+  }
+
+  /** Each one that is made is another object. */
+  #make({ metadata, ...secret }: Secret): void {
+    const uid = `${metadata.uid}-${this.#changes++}`;
+    this.secrets.set(metadata.name, { ...secret, metadata: { ...metadata, uid } });
   }
 
   #own(name: string, { metadata: { ownerReferences = [] } }: Desired): void {

@@ -2,18 +2,8 @@
 import { withSpec } from '../support/live-object.ts';
 import { storageReport } from '../support/operator-fixtures.ts';
 import { disk, storage, told, where } from '../support/operator-scenes.ts';
-import { DONE, type Scene } from '../support/operator-world.ts';
-
-/** Status, reason, and what the message says; nothing where there is no such condition. */
-export type Expected = readonly ['True' | 'False' | 'Unknown', string, RegExp] | undefined;
-
-export interface Row {
-  readonly title: string;
-  readonly scene: () => Scene;
-  readonly expected: Readonly<Record<string, Expected>>;
-}
-
-export const fine: Expected = ['True', 'Ready', /./];
+import { DONE } from '../support/operator-world.ts';
+import { fine, type Row } from './conditions-row.ts';
 
 export const STORAGE_ROWS: readonly Row[] = [
   {

@@ -1,6 +1,5 @@
 /** What may be wrong with a cache, and what its conditions say then. */
 import { StepError } from '../../operator/cache/act.ts';
-import type { Obstacle } from '../../operator/cache/observed.ts';
 import { ApiError, type Pod } from '../../operator/runtime/index.ts';
 import type { Value } from '../support/manifests.ts';
 import { cacheOf, podOf } from '../support/operator-fixtures.ts';
@@ -12,21 +11,17 @@ import {
   hindered,
   holding,
   lacking,
-  named,
   pod,
   rolling,
   SHARED,
   told,
-  unnamed,
   where,
 } from '../support/operator-scenes.ts';
 import { DONE, wellOf } from '../support/operator-world.ts';
-import { fine, type Row, STORAGE_ROWS } from './conditions-storages.ts';
+import { EXPOSURE } from './conditions-exposure.ts';
+import { fine, type Row } from './conditions-row.ts';
+import { STORAGE_ROWS } from './conditions-storages.ts';
 
-const NO_ROUTES: Obstacle = { reason: 'NotServed', message: 'this cluster knows no HTTPRoute' };
-const route: Value = {
-  httpRoute: { hostnames: ['nix.example.org', '*.nix.example.org'], parentRefs: [{ name: 'gw' }] },
-};
 const monitored: Value = { monitoring: { serviceMonitor: { enabled: true } } };
 
 export const ROWS: readonly Row[] = [
@@ -340,60 +335,7 @@ export const ROWS: readonly Row[] = [
     expected: { Ready: ['Unknown', 'Progressing', /main-1 does not tell its state/], StoragesReady: fine },
   },
   ...STORAGE_ROWS,
-  {
-    title: 'the public name is not decided',
-    scene: named({ holder: undefined, isServed: false }),
-    expected: { Exposed: ['False', 'GatewayPending', /not decided/] },
-  },
-  {
-    title: 'the namespace may have no public names',
-    scene: named({ holder: 'nobody', isServed: false }),
-    expected: { Ready: fine, Exposed: ['False', 'NamespaceNotAllowed', /this namespace/] },
-  },
-  {
-    title: 'another namespace has the public name',
-    scene: named({ holder: { namespace: 'other' }, isServed: false }),
-    expected: { Ready: fine, Exposed: ['False', 'NameTaken', /main belongs to the namespace other; rename/] },
-  },
-  {
-    title: 'the gateway does not serve it yet',
-    scene: named({ holder: 'this cache', isServed: false }),
-    expected: { Exposed: ['False', 'GatewayPending', /taken over the route/] },
-  },
-  {
-    title: 'an HTTPRoute is asked for beside the gateway, in a cluster that knows none',
-    scene: but(() => ({ obstacles: [NO_ROUTES] }), route),
-    expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
-  },
-  {
-    title: 'an HTTPRoute is asked for without a gateway, in a cluster that knows none',
-    scene: unnamed(route, { obstacles: [NO_ROUTES] }),
-    expected: { Ready: fine, Exposed: ['False', 'NotServed', /no HTTPRoute/] },
-  },
-  {
-    title: 'a host is refused, and the gateway leads to the cache all the same',
-    scene: but(() => ({ obstacles: [{ reason: 'HostNotAllowed', message: 'host bank.example.org is not allowed' }] })),
-    expected: { Ready: fine, Exposed: ['False', 'HostNotAllowed', /^host bank\.example\.org is not allowed$/] },
-  },
-  {
-    title: 'an annotation is refused',
-    scene: unnamed(
-      {},
-      { obstacles: [{ reason: 'AnnotationNotAllowed', message: 'the annotation a/b is not allowed' }] },
-    ),
-    expected: { Ready: fine, Exposed: ['False', 'AnnotationNotAllowed', /^the annotation a\/b/] },
-  },
-  { title: 'nothing exposes it', scene: unnamed({}), expected: { Ready: fine, Exposed: undefined } },
-  {
-    title: 'an Ingress exposes it',
-    scene: unnamed({ ingress: { host: 'nix.example.org', tlsSecretName: 'tls' } }),
-    expected: { Exposed: ['True', 'Ready', /^pulls at https:\/\/nix\.example\.org$/] },
-  },
-  {
-    title: 'an HTTPRoute exposes it',
-    scene: unnamed(route),
-    expected: { Exposed: ['True', 'Ready', /^pulls at https:\/\/nix\.example\.org$/] },
-  },
+  ...EXPOSURE,
   {
     title: 'it is monitored',
     scene: () => wellOf(cacheOf(monitored)),

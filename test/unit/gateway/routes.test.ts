@@ -6,8 +6,8 @@ import { Routes } from '../../../server/gateway/routes.ts';
 
 const digits = (token: string) => createHash('sha256').update(token).digest('hex').slice(0, 16);
 const cache = (...tokens: readonly string[]) => ({ url: 'http://x.team.svc:80', tokens: tokens.map(digits) });
-const routesOf = (caches: object, more: object = {}) =>
-  new Routes(JSON.stringify({ apiUrl: 'https://cache.example.org', caches, ...more }));
+const routesOf = (caches: object, more: object = {}, isShared = false) =>
+  new Routes(parseRoutingTable(JSON.stringify({ apiUrl: 'https://cache.example.org', caches, ...more })), isShared);
 
 describe('the routes of a gateway', () => {
   const two = routesOf(
@@ -70,6 +70,14 @@ describe('the routes of a gateway', () => {
     assert.deepEqual(ask(two, 'main.cache.example.org', '/a/../b'), { status: 404, text: 'not found' });
     for (const name of ['__proto__', 'constructor', 'toString', ''])
       assert.deepEqual(ask(two, 'x', `/api/v1/cache/${name}/x`), stranger, name);
+  });
+
+  it('lead what names no cache nowhere, where caches have several owners: the only one now may be a stranger', () => {
+    const shared = routesOf({ main: cache('push') }, {}, true);
+    for (const host of ['evil.example', undefined, 'gone.cache.example.org', 'cache.example.org'])
+      assert.deepEqual(ask(shared, host, '/x'), { status: 404, text: 'no such cache' });
+    assert.equal(ask(shared, 'main.cache.example.org', '/x'), 'main');
+    assert.equal(ask(shared, 'x', '/ws', 'push'), 'main');
   });
 
   it('lead to a cache of the table or nowhere, whatever is asked', () => {

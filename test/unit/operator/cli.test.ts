@@ -210,6 +210,8 @@ describe('narwhal-operator', () => {
   });
 });
 
+const DAY = 86_400_000;
+
 describe('the flags of narwhal-operator run', () => {
   it('have defaults that work', async () => {
     const { identity, ...options } = await parse();
@@ -223,6 +225,10 @@ describe('the flags of narwhal-operator run', () => {
       gatewaySelector: 'app.kubernetes.io/name=narwhal,app.kubernetes.io/component=gateway',
       namesConfigMap: 'narwhal-names',
       routesConfigMap: 'narwhal-routes',
+      mostNames: 1000,
+      mostTokens: 10_000,
+      releaseNamesMs: undefined,
+      releaseTokensMs: 86_400_000,
       trustedProxies: [],
       cacheHosts: [],
       ingressAnnotations: [],
@@ -235,6 +241,8 @@ describe('the flags of narwhal-operator run', () => {
       steadyMs: 60_000,
       numbersMs: 15_000,
       secretsMs: 300_000,
+      tokensMs: 20_000,
+      tokensPerSecond: 20,
       serverTimeoutMs: 3000,
       logLevel: 'info',
     });
@@ -263,6 +271,12 @@ describe('the flags of narwhal-operator run', () => {
     [['--listen', ':0'], { listen: { host: undefined, port: 0 } }],
     [['--poll', '0.2'], { pollMs: 200 }],
     [['--workers', '16'], { workers: 16 }],
+    [['--names-per-namespace', '2000', '--tokens-per-namespace', '1'], { mostNames: 2000, mostTokens: 1 }],
+    [
+      ['--release-names-after', '30', '--release-tokens-after', '0.5'],
+      { releaseNamesMs: 30 * DAY, releaseTokensMs: DAY / 2 },
+    ],
+    [['--tokens-interval', '5', '--tokens-rate', '50'], { tokensMs: 5000, tokensPerSecond: 50 }],
     [
       ['--lease-duration', '3', '--renew-deadline', '2', '--lease-retry', '0.5', '--lease', 'l'],
       { lease: { name: 'l', leaseMs: 3000, renewMs: 2000, retryMs: 500 } },
@@ -283,6 +297,10 @@ describe('the flags of narwhal-operator run', () => {
     // A timer of so long a time would not wait at all.
     [['--resync', 'Infinity'], /at most 86400/],
     [['--resync', '1e9'], /at most 86400/],
+    [['--names-per-namespace', '2001'], /expected a whole number from 1 to 2000/],
+    [['--tokens-per-namespace', '0'], /expected a whole number from 1 to 10000/],
+    [['--release-names-after', '0'], /expected a number of days above 0/],
+    [['--release-tokens-after', 'never'], /expected a number of days above 0/],
     [['--api-url', 'cache.example.org'], /expected http:\/\/host or https:\/\/host, without a path/],
     [['--api-url', 'https://cache.example.org/nix'], /without a path/],
     [['--api-url', 'https://cache.example.org?a=b'], /without a path/],

@@ -63,9 +63,11 @@ describe('the conditions of a cache', () => {
 const TYPES = new Set<string>([
   reasons.READY,
   reasons.AVAILABLE,
+  reasons.CONFIG_CURRENT,
   reasons.KEYS_READY,
   reasons.STORAGES_READY,
   reasons.EXPOSED,
+  reasons.TOKENS_ROUTED,
   reasons.DRAINING,
   reasons.TOKEN_FOLLOWS_REDIRECTS,
   reasons.OBJECTS_LOST,

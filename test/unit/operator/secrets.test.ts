@@ -180,7 +180,7 @@ describe('what is known of Secrets', () => {
         problems.map(({ need, reason }) => [need.name, reason]),
         secretNeeds(cache).map((need) => [need.name, 'SecretMissing']),
       );
-      assert.deepEqual(rest, { owners: new Map(), tokenHashes: new Map(), publicKeys: [] });
+      assert.deepEqual(rest, { owners: new Map(), tokenHashes: new Map(), publicKeys: [], leftovers: [] });
     }
   });
 });
