@@ -165,13 +165,12 @@ export async function readWhole(
   limits: WholeLimits,
 ): Promise<Buffer> {
   const { maxBytes, look } = limits;
-  const tooLarge = () => new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
-  if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge();
+  if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge(maxBytes);
   const pieces: Uint8Array[] = [];
   let size = 0;
   for await (const piece of bodyOf(request, response, limits)) {
     size += piece.length;
-    if (size > maxBytes) throw tooLarge();
+    if (size > maxBytes) throw tooLarge(maxBytes);
     look?.(piece);
     pieces.push(piece);
   }
@@ -203,7 +202,18 @@ export async function readJson(
   }
 }
 
-/** Reads and forgets what is left of a body, so that the client hears our answer instead of a reset. */
-export async function drain(body: Body): Promise<void> {
-  for await (const _ of body);
+/**
+ * Reads and forgets what is left of a body, so that the client hears our answer instead of a reset. @throws CacheError TooLarge
+ * where more comes than could have been meant
+ */
+export async function drain(body: Body, maxBytes: number): Promise<void> {
+  let size = 0;
+  for await (const piece of body) {
+    size += piece.length;
+    if (size > maxBytes) throw tooLarge(maxBytes);
+  }
+}
+
+function tooLarge(maxBytes: number): CacheError {
+  return new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
 }

@@ -94,7 +94,7 @@ describe('a body that cannot be right', () => {
   let server: TestServer;
   let auth: Record<string, string>;
   before(async () => {
-    server = await TestServer.start();
+    server = await TestServer.start({ manifest: cacheManifest('main', `${standardSpec}limits:\n  maxNarSize: 1Mi\n`) });
     auth = await server.auth();
   });
   after(() => server.remove());
@@ -128,6 +128,14 @@ describe('a body that cannot be right', () => {
       assert.match(reply, text);
       socket.destroy();
     });
+
+  it('is read no further than a NAR may go, where that NAR is here already', async () => {
+    const path = nixPath();
+    assert.equal((await put(server.api(), `/push/${path.url}`, path.file, auth)).status, 200);
+    const endless = { ...auth, 'transfer-encoding': 'chunked' };
+    const reply = await put(server.api(), `/push/${path.url}`, Buffer.alloc(MIB + 1), endless);
+    assertRefused(reply, 413, /^larger than the limit of 1048576 bytes/);
+  });
 
   for (const [route, make] of Object.entries(CACHIX))
     it(`is not even asked for in a Content-Encoding: ${route}`, async () => {
