@@ -25,6 +25,8 @@ export interface BodyLimits {
   readonly turns?: Turns | undefined;
   /** Time for the whole of a small body: a byte now and then must not keep a connection for ever. */
   readonly totalMs?: number | undefined;
+  /** The same for a body of any size that is encoded: it holds a decoder, perhaps a program. */
+  readonly encodedMs: number;
   /** Whether a Content-Encoding is refused: no Cachix client sends one. */
   readonly isPlain?: boolean;
 }
@@ -40,6 +42,7 @@ export interface Limits {
 export function bodyLimits({ metrics, timeouts, turns }: Doors): Limits {
   const every: BodyLimits = {
     idleMs: timeouts.idleBodyMs,
+    encodedMs: timeouts.smallBodyMs,
     received(bytes) {
       metrics.bytesReceived += bytes;
     },
@@ -112,7 +115,8 @@ export function bodyOf(
       'Unsupported',
       `Content-Encoding ${encoding} is not possible here: neither client nor proxy may encode this body`,
     );
-  const raw = rawBody(request, response, limits);
+  const totalMs = encoding === undefined ? limits.totalMs : limits.encodedMs;
+  const raw = rawBody(request, response, { ...limits, totalMs });
   const body = encoding === undefined ? raw : decodeBody(encoding, raw, { ...limits, signal: goneSignal(request) });
   begun.set(request, body[Symbol.asyncIterator]());
   return body;

@@ -72,6 +72,20 @@ describe('a small body', () => {
       }
     });
 
+  it('has so long as well where it is encoded, whatever it is', async () => {
+    // A frame of 1 MiB to be skipped: bytes that are right, and give nothing.
+    const start = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0x10, 0]);
+    const headers = { ...auth, 'content-encoding': 'zstd' };
+    const { socket, answer } = begin(server.port, chunked('PUT', `/push/log/${DRV}`, headers), start);
+    const trickle = setInterval(() => socket.write(chunk('x')), 50);
+    try {
+      assert.match(await answer, /^HTTP\/1\.1 408 /);
+    } finally {
+      clearInterval(trickle);
+      socket.destroy();
+    }
+  });
+
   it('is not what a log is, which may take as long as it likes', async () => {
     const { socket, answer } = begin(server.port, chunked('PUT', `/push/log/${DRV}`, auth), 'x');
     const end = performance.now() + 1500;
