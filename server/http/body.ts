@@ -25,6 +25,8 @@ export interface BodyLimits {
   readonly turns?: Turns | undefined;
   /** Time for the whole of a small body: a byte now and then must not keep a connection for ever. */
   readonly totalMs?: number | undefined;
+  /** The same for a body of any size that is encoded: it holds a decoder, perhaps a program. */
+  readonly encodedMs: number;
   /** Whether a Content-Encoding is refused: no Cachix client sends one. */
   readonly isPlain?: boolean;
 }
@@ -40,6 +42,7 @@ export interface Limits {
 export function bodyLimits({ metrics, timeouts, turns }: Doors): Limits {
   const every: BodyLimits = {
     idleMs: timeouts.idleBodyMs,
+    encodedMs: timeouts.smallBodyMs,
     received(bytes) {
       metrics.bytesReceived += bytes;
     },
@@ -112,7 +115,8 @@ export function bodyOf(
       'Unsupported',
       `Content-Encoding ${encoding} is not possible here: neither client nor proxy may encode this body`,
     );
-  const raw = rawBody(request, response, limits);
+  const totalMs = encoding === undefined ? limits.totalMs : limits.encodedMs;
+  const raw = rawBody(request, response, { ...limits, totalMs });
   const body = encoding === undefined ? raw : decodeBody(encoding, raw, { ...limits, signal: goneSignal(request) });
   begun.set(request, body[Symbol.asyncIterator]());
   return body;
@@ -165,13 +169,12 @@ export async function readWhole(
   limits: WholeLimits,
 ): Promise<Buffer> {
   const { maxBytes, look } = limits;
-  const tooLarge = () => new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
-  if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge();
+  if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge(maxBytes);
   const pieces: Uint8Array[] = [];
   let size = 0;
   for await (const piece of bodyOf(request, response, limits)) {
     size += piece.length;
-    if (size > maxBytes) throw tooLarge();
+    if (size > maxBytes) throw tooLarge(maxBytes);
     look?.(piece);
     pieces.push(piece);
   }
@@ -203,7 +206,18 @@ export async function readJson(
   }
 }
 
-/** Reads and forgets what is left of a body, so that the client hears our answer instead of a reset. */
-export async function drain(body: Body): Promise<void> {
-  for await (const _ of body);
+/**
+ * Reads and forgets what is left of a body, so that the client hears our answer instead of a reset. @throws CacheError TooLarge
+ * where more comes than could have been meant
+ */
+export async function drain(body: Body, maxBytes: number): Promise<void> {
+  let size = 0;
+  for await (const piece of body) {
+    size += piece.length;
+    if (size > maxBytes) throw tooLarge(maxBytes);
+  }
+}
+
+function tooLarge(maxBytes: number): CacheError {
+  return new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
 }

@@ -69,7 +69,7 @@ export function nixRoutes(doors: Doors): Route[] {
       const body = bodyOf(ctx.req, ctx.res, push);
       await cache.nars.put(file, body, declaredBytes(ctx.req));
       // Where the NAR was here already its bytes were not looked at.
-      await drain(body);
+      await drain(body, cache.plan.settings.maxNarBytes);
       ctx.body = '';
     },
   });

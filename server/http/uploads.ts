@@ -92,7 +92,7 @@ export function uploadRoutes(doors: Doors): Route[] {
       const size = arrivingBytes(ctx.req);
       const body = bodyOf(ctx.req, ctx.res, push);
       const etag = await cache.uploads.putPart(id, uploadId, { number: grant.part, size, md5: grant.md5 }, body);
-      await drain(body);
+      await drain(body, cache.plan.settings.maxPartBytes);
       ctx.set('ETag', `"${etag}"`);
       ctx.body = '';
     },

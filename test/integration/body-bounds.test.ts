@@ -72,6 +72,20 @@ describe('a small body', () => {
       }
     });
 
+  it('has so long as well where it is encoded, whatever it is', async () => {
+    // A frame of 1 MiB to be skipped: bytes that are right, and give nothing.
+    const start = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0x10, 0]);
+    const headers = { ...auth, 'content-encoding': 'zstd' };
+    const { socket, answer } = begin(server.port, chunked('PUT', `/push/log/${DRV}`, headers), start);
+    const trickle = setInterval(() => socket.write(chunk('x')), 50);
+    try {
+      assert.match(await answer, /^HTTP\/1\.1 408 /);
+    } finally {
+      clearInterval(trickle);
+      socket.destroy();
+    }
+  });
+
   it('is not what a log is, which may take as long as it likes', async () => {
     const { socket, answer } = begin(server.port, chunked('PUT', `/push/log/${DRV}`, auth), 'x');
     const end = performance.now() + 1500;
@@ -94,7 +108,7 @@ describe('a body that cannot be right', () => {
   let server: TestServer;
   let auth: Record<string, string>;
   before(async () => {
-    server = await TestServer.start();
+    server = await TestServer.start({ manifest: cacheManifest('main', `${standardSpec}limits:\n  maxNarSize: 1Mi\n`) });
     auth = await server.auth();
   });
   after(() => server.remove());
@@ -128,6 +142,14 @@ describe('a body that cannot be right', () => {
       assert.match(reply, text);
       socket.destroy();
     });
+
+  it('is read no further than a NAR may go, where that NAR is here already', async () => {
+    const path = nixPath();
+    assert.equal((await put(server.api(), `/push/${path.url}`, path.file, auth)).status, 200);
+    const endless = { ...auth, 'transfer-encoding': 'chunked' };
+    const reply = await put(server.api(), `/push/${path.url}`, Buffer.alloc(MIB + 1), endless);
+    assertRefused(reply, 413, /^larger than the limit of 1048576 bytes/);
+  });
 
   for (const [route, make] of Object.entries(CACHIX))
     it(`is not even asked for in a Content-Encoding: ${route}`, async () => {

@@ -23,6 +23,7 @@ const FLAGS = [
   'log-level',
   'log-format',
   'headers-timeout',
+  'body-timeout',
   'idle-timeout',
   'response-timeout',
   'keep-alive-timeout',

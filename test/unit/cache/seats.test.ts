@@ -7,7 +7,11 @@ describe('seats', () => {
     const order: string[] = [];
     const first = await seats.take();
     await seats.take();
-    const waiting = ['a', 'b'].map((name) => seats.take().then((leave) => (order.push(name), leave)));
+    const waiting = ['a', 'b'].map(async (name) => {
+      const leave = await seats.take();
+      order.push(name);
+      return leave;
+    });
     await new Promise(setImmediate);
     assert.deepEqual([order, seats.taken], [[], 2]);
     first();
