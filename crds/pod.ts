@@ -161,10 +161,13 @@ export const ingress = {
     'One more host to pull from. In a cluster by an Ingress, whose controller must allow bodies of any size for pushes; a process answers at it.',
   required: ['host'],
   properties: {
-    host: { ...hostname, description: 'Host name.' },
+    host: { ...hostname, description: 'Host name, in a cluster one that its administrator allows to the namespace.' },
     className: { ...objectName, description: 'IngressClass. Absent: the default class.' },
     tlsSecretName: { ...objectName, description: 'Secret with the certificate. Absent: no TLS.' },
-    annotations: { ...stringMap, description: 'Annotations of the Ingress, for its controller.' },
+    annotations: {
+      ...stringMap,
+      description: 'Annotations of the Ingress, for its controller: those that the administrator allows.',
+    },
   },
 } as const satisfies Schema;
 
@@ -179,7 +182,7 @@ export const httpRoute = {
       maxItems: 16,
       'x-kubernetes-list-type': 'set',
       items: hostname,
-      description: 'Host names.',
+      description: 'Host names, in a cluster those that its administrator allows to the namespace.',
     },
     parentRefs: {
       type: 'array',

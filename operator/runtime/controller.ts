@@ -139,11 +139,8 @@ async function work(
 }
 
 /** What comes of a reconcile; fails with a {@link ReconcileTimeout} if it takes too long, whether it heeds its signal or not. */
-async function inTime(
-  { reconcile, timeoutMs = 300_000 }: Controller,
-  ref: Ref,
-  signal: AbortSignal,
-): Promise<Outcome | undefined> {
+async function inTime(controller: Controller, ref: Ref, signal: AbortSignal): Promise<Outcome | undefined> {
+  const { timeoutMs = 300_000 } = controller;
   const { promise: late, reject } = Promise.withResolvers<never>();
   // What goes on all the same can write nothing: each of its requests has this signal.
   const deadline = new Deadline(signal, timeoutMs, () => {
@@ -152,7 +149,7 @@ async function inTime(
     return error;
   });
   try {
-    return await Promise.race([reconcile(ref, deadline.signal), late]);
+    return await Promise.race([controller.reconcile(ref, deadline.signal), late]);
   } finally {
     deadline.clear();
   }

@@ -7,6 +7,7 @@ import { secretText, type Value } from '../support/manifests.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { describeWith } from '../support/needs.ts';
 import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
+import { send } from '../support/raw-http.ts';
 import { until } from '../support/server.ts';
 import { sharedCluster } from '../support/shared-cluster.ts';
 
@@ -98,6 +99,16 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       assert.match(await (await fetch(`${cache.api()}/nix-cache-info`)).text(), /^Priority: 30$/m);
     });
 
+    it('a host of its own', async () => {
+      const uriAt = async (host: string) =>
+        JSON.parse((await send(cache.url, '/api/v1/cache/main', { headers: { host } })).text).uri;
+      for (const host of ['nix.example.org', 'new.example.org']) {
+        await reload({ ingress: { host, tlsSecretName: 'tls' } });
+        assert.equal(await uriAt(host), `https://${host}`);
+      }
+      assert.notEqual(await uriAt('nix.example.org'), 'https://nix.example.org');
+    });
+
     it('where new objects go', async () => {
       await pushByPut(cache, makePath());
       assert.equal(await usedBy('second'), 0);
@@ -113,8 +124,13 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       assert.equal(await usedBy('first'), first);
       assert.ok((await usedBy('second')) > second);
       assert.ok(await isServed(cache, published));
-      await reload({ storages: disks({ name: 'first', mode: 'ReadOnly' }, { name: 'second', capacity: 1 }) });
+      const before = await cache.life();
+      await cache.apply({ storages: disks({ name: 'first', mode: 'ReadOnly' }, { name: 'second', capacity: 1 }) });
+      const { message } = await cache.until('Ready', 'False', 'StorageFull');
+      assert.match(message, /^storage second has no room: pushes are refused, pulls go on/);
       await assert.rejects(pushByPut(cache, makePath()), { status: 413 });
+      assert.ok(await isServed(cache, published));
+      assert.deepEqual(await cache.life(), before);
     });
 
     it('its limits', async () => {

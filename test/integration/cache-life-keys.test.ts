@@ -127,6 +127,22 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: its keys', () => {
       assert.ok(await isTrusted(after, old));
     });
 
+    it('are one of its own once it is no more up to those who push', async function () {
+      this.timeout(120_000);
+      const own = await LivingCache.start(await sharedCluster(), { storages, signing: { mode: 'SelfSigned' } });
+      try {
+        await own.applied({ storages });
+        const [key = ''] = (await own.object()).status?.publicKeys ?? [];
+        const it = makePath();
+        await pushByPut(own, it);
+        const text = await (await fetch(`${own.api()}/${it.hashPart}.narinfo`)).text();
+        assert.match(text, new RegExp(`^Sig: ${key.split(':')[0]}:`, 'm'));
+        assert.equal((await own.condition('KeysReady'))?.status, 'True');
+      } finally {
+        await own.remove();
+      }
+    });
+
     it('are refused when they are none', async () => {
       await cache.cluster.apply(cache.namespace, secretText('broken', { 'signing-key': 'not a key' }));
       await cache.apply({ storages, signing: { secretRefs: [{ name: 'main-signing-key' }, { name: 'broken' }] } });

@@ -123,6 +123,7 @@ const TROUBLES = [
   'Progressing: a server runs what was before',
   'ExpansionNotAllowed',
   'StorageUnavailable',
+  'StorageFull',
   'Ready',
 ] as const;
 
@@ -141,7 +142,7 @@ function troubled(mended: number): Scene {
     ...(has('ConfigRejected') && { error: 'wrong' }),
     ...(has('SecretMissing: a server has lost a key') && { keysLost: 'gone' }),
     ...(has('DatabaseUnavailable') && { databaseError: 'away' }),
-    storages: [storageReport('disk', has('StorageUnavailable') ? illness : {})],
+    storages: [storageReport('disk', { ...(has('StorageUnavailable') ? illness : {}), full: has('StorageFull') })],
   });
   const waiting = { reason: 'CrashLoopBackOff' };
   const status = {
