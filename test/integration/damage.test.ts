@@ -4,6 +4,7 @@ import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFil
 import os from 'node:os';
 import path from 'node:path';
 import { explained } from '../../server/explain.ts';
+import { runMigrate } from '../../server/migrate.ts';
 import type { Running } from '../../server/serve.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { makePath, narInfoCreate, type TestPath } from '../support/nars.ts';
@@ -180,6 +181,17 @@ describe('a damaged file', () => {
         // Whoever brings the file back finds the rest as it was.
         assert.deepEqual(await tree(copy.folder), before);
       });
+
+  it('refuses a migration in one line: the database, empty', async () => {
+    const copy = await copied(stopped);
+    const file = path.join(copy.cache, 'db.sqlite');
+    await DAMAGE.empty(file);
+    const options = { files: [copy.manifest], data: copy.data, secrets: undefined, waitMs: 1000 };
+    await assert.rejects(runMigrate(options), (error) => {
+      assertLine(explained(error), file, /^cache main: .* is empty, and keys or storages beside it/);
+      return true;
+    });
+  });
 
   it('refuses the start in one line: a log whose database was emptied or is gone', async () => {
     for (const damage of [DAMAGE.empty, (file: string) => rm(file)]) {
