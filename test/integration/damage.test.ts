@@ -364,6 +364,52 @@ describe('a damaged file', () => {
           assert.equal(await reload(), undefined);
         });
 
+    it('refuses the change in one line and goes on as it was: a value of a mounted Secret', async () => {
+      const other = await copied(stopped);
+      const mounted = path.join(other.folder, 'secrets');
+      const file = path.join(mounted, 'mine/token');
+      await mkdir(path.dirname(file), { recursive: true });
+      const token = secrets[1] ?? '';
+      await writeFile(file, `${token}\n`);
+      const given = (text: string) => text.replace('[Write]}', '[Write], secretRef: {name: mine, key: token}}');
+      await writeFile(other.manifest, given(manifestOf(other)));
+      const said: string[] = [];
+      const server = await startInProcess(
+        { files: [other.manifest], data: other.data, secrets: mounted },
+        (line) => void said.push(line),
+      );
+      const user = async () =>
+        (
+          await fetch(`http://${server.addresses[0]}/api/v1/user`, {
+            headers: { authorization: `Bearer ${token}` },
+          })
+        ).status;
+      try {
+        assert.equal(await user(), 200);
+        const damages: readonly (readonly [Damage, RegExp])[] = [
+          ['empty', /key "token" is empty; correct the Secret/],
+          ['half', /key "token" is a token of Narwhal .* something is missing or changed; correct the Secret/],
+          ['garbage', /key "token" is not text \(UTF-8\); correct the Secret/],
+        ];
+        for (const [kind, words] of damages) {
+          said.length = 0;
+          await writeFile(file, `${token}\n`);
+          await DAMAGE[kind](file);
+          await server.reload();
+          const { reason } = said.map((line) => JSON.parse(line)).find(({ level }) => level >= 50) ?? {};
+          assertLine(reason, 'Secret "mine"', new RegExp(`^cache main: .*${words.source}`));
+          assert.equal(await user(), 200);
+        }
+        // A Secret without a key is none.
+        await DAMAGE.folder(file);
+        said.length = 0;
+        await server.reload();
+        assert.match(said.join(), /cache\.yaml:\d+: spec\.tokens\[0\]\.secretRef: there is no Secret \\"mine\\"/);
+      } finally {
+        await server.stop();
+      }
+    });
+
     it('is told of, and what is in memory is served on: the database', async () => {
       const other = await copied(stopped);
       const server = await start(other);
