@@ -21,6 +21,7 @@ import { planDatabase } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import { CACHE_ID, COPYING, claimSchema, readMeta } from './meta.ts';
 import { naming } from './naming.ts';
+import { mayBegin } from './open-database.ts';
 
 export interface CopyDatabaseInit {
   /** Names the PostgreSQL database. */
@@ -57,7 +58,7 @@ async function copyOne(init: CopyDatabaseInit): Promise<CopyReport> {
     throw new CacheError('NotFound', `${file} is not there; --data names the folder that holds ${name}/db.sqlite`);
   const lock = await lockFolder(folder);
   try {
-    const from = await SqliteDatabase.open({ file, version });
+    const from = await SqliteDatabase.open({ file, version, mayBegin: await mayBegin(folder, file) });
     try {
       const { target, schema } = plan;
       const to = await openPostgres({ target, schema, version, logger, waitMs: init.waitMs });

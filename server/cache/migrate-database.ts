@@ -6,6 +6,7 @@ import type { Documents, BinaryCache as Manifest } from '../../crds/index.ts';
 import { lockFolder, migratePostgresSchema, SqliteDatabase } from '../metadata/index.ts';
 import { planDatabase } from './database-plan.ts';
 import { naming } from './naming.ts';
+import { mayBegin } from './open-database.ts';
 
 export interface MigrateInit {
   readonly manifest: Manifest;
@@ -43,7 +44,7 @@ async function migrateOne(init: MigrateInit): Promise<Migrated> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const lock = await lockFolder(folder);
   try {
-    const database = await SqliteDatabase.open({ file, version });
+    const database = await SqliteDatabase.open({ file, version, mayBegin: await mayBegin(folder, file) });
     const { applied } = database;
     await database.close();
     return { database: file, applied };

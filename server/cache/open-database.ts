@@ -69,7 +69,7 @@ const LATER = ['root.key', 'signing', 'tokens', 'storages'];
  * file that is gone: a cache that has lived would begin anew without a word. Where the file is missing altogether a
  * person may want just that, with keys out of a backup. @throws DatabaseError Damaged
  */
-async function mayBegin(folder: string, file: string): Promise<boolean> {
+export async function mayBegin(folder: string, file: string): Promise<boolean> {
   const sizeOf = async (name: string) => (await stat(name).catch(() => undefined))?.size;
   const size = await sizeOf(file);
   if (!size && ((await sizeOf(`${file}-wal`)) ?? 0) > 0)

@@ -20,7 +20,7 @@ export class TlsFilesError extends Error {
 
 /** @throws errors of the operating system; TlsFilesError, where the two are not what they should be together */
 export async function readPair({ cert, key }: TlsFiles): Promise<TlsPair> {
-  const [certBytes, keyBytes] = await Promise.all([readFile(cert), readFile(key)]);
+  const [certBytes, keyBytes] = await Promise.all([readNamed(cert), readNamed(key)]);
   const pair = { cert: certBytes, key: keyBytes };
   try {
     createSecureContext(pair);
@@ -32,6 +32,16 @@ export async function readPair({ cert, key }: TlsFiles): Promise<TlsPair> {
     });
   }
   return pair;
+}
+
+/** Of a folder the system says only that it is one. */
+async function readNamed(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    if (error instanceof Error && !error.message.includes(file)) error.message = `${file}: ${error.message}`;
+    throw error;
+  }
 }
 
 /** Looks at the files every now and then; `use` gets a pair that is another one and sound. The function ends it. */

@@ -106,6 +106,14 @@ describe('the command line', () => {
     [['--routes', 'file:x', '--listen', 'nonsense'], /^narwhal-server: nonsense: expected host:port/],
     [['--routes', 'file:x', '--trusted-proxies', 'x'], /^narwhal-server: --trusted-proxies: expected an address/],
     [['--routes', 'file:x', '--shutdown-delay', '-1'], /expected a number of seconds/],
+    [
+      ['--routes', 'file:x', '--tls-cert', 'package.json', '--tls-key', 'LICENSE'],
+      /^narwhal-server: package\.json and LICENSE must be a certificate and its key, both in PEM \(.*\)\n$/,
+    ],
+    [
+      ['--routes', 'file:x', '--tls-cert', 'docs', '--tls-key', 'LICENSE'],
+      /^narwhal-server: docs: EISDIR: .*; a folder is where a file should be: move it away\n$/,
+    ],
   ];
   for (const [args, text] of gatewayMistakes) {
     it(`says in one line what is wrong with gateway ${args.join(' ')}`, async () => {

@@ -4,6 +4,7 @@ import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFil
 import os from 'node:os';
 import path from 'node:path';
 import { explained } from '../../server/explain.ts';
+import { runMigrate } from '../../server/migrate.ts';
 import type { Running } from '../../server/serve.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { makePath, narInfoCreate, type TestPath } from '../support/nars.ts';
@@ -181,6 +182,17 @@ describe('a damaged file', () => {
         assert.deepEqual(await tree(copy.folder), before);
       });
 
+  it('refuses a migration in one line: the database, empty', async () => {
+    const copy = await copied(stopped);
+    const file = path.join(copy.cache, 'db.sqlite');
+    await DAMAGE.empty(file);
+    const options = { files: [copy.manifest], data: copy.data, secrets: undefined, waitMs: 1000 };
+    await assert.rejects(runMigrate(options), (error) => {
+      assertLine(explained(error), file, /^cache main: .* is empty, and keys or storages beside it/);
+      return true;
+    });
+  });
+
   it('refuses the start in one line: a log whose database was emptied or is gone', async () => {
     for (const damage of [DAMAGE.empty, (file: string) => rm(file)]) {
       const copy = await copied(killed);
@@ -351,6 +363,52 @@ describe('a damaged file', () => {
           await rename(path.join(copy.folder, 'kept'), file);
           assert.equal(await reload(), undefined);
         });
+
+    it('refuses the change in one line and goes on as it was: a value of a mounted Secret', async () => {
+      const other = await copied(stopped);
+      const mounted = path.join(other.folder, 'secrets');
+      const file = path.join(mounted, 'mine/token');
+      await mkdir(path.dirname(file), { recursive: true });
+      const token = secrets[1] ?? '';
+      await writeFile(file, `${token}\n`);
+      const given = (text: string) => text.replace('[Write]}', '[Write], secretRef: {name: mine, key: token}}');
+      await writeFile(other.manifest, given(manifestOf(other)));
+      const said: string[] = [];
+      const server = await startInProcess(
+        { files: [other.manifest], data: other.data, secrets: mounted },
+        (line) => void said.push(line),
+      );
+      const user = async () =>
+        (
+          await fetch(`http://${server.addresses[0]}/api/v1/user`, {
+            headers: { authorization: `Bearer ${token}` },
+          })
+        ).status;
+      try {
+        assert.equal(await user(), 200);
+        const damages: readonly (readonly [Damage, RegExp])[] = [
+          ['empty', /key "token" is empty; correct the Secret/],
+          ['half', /key "token" is a token of Narwhal .* something is missing or changed; correct the Secret/],
+          ['garbage', /key "token" is not text \(UTF-8\); correct the Secret/],
+        ];
+        for (const [kind, words] of damages) {
+          said.length = 0;
+          await writeFile(file, `${token}\n`);
+          await DAMAGE[kind](file);
+          await server.reload();
+          const { reason } = said.map((line) => JSON.parse(line)).find(({ level }) => level >= 50) ?? {};
+          assertLine(reason, 'Secret "mine"', new RegExp(`^cache main: .*${words.source}`));
+          assert.equal(await user(), 200);
+        }
+        // A Secret without a key is none.
+        await DAMAGE.folder(file);
+        said.length = 0;
+        await server.reload();
+        assert.match(said.join(), /cache\.yaml:\d+: spec\.tokens\[0\]\.secretRef: there is no Secret \\"mine\\"/);
+      } finally {
+        await server.stop();
+      }
+    });
 
     it('is told of, and what is in memory is served on: the database', async () => {
       const other = await copied(stopped);
