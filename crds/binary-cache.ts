@@ -2,7 +2,6 @@ import {
   bytes,
   conditions,
   dnsLabel,
-  duration,
   expiresAt,
   httpUrl,
   objectName,
@@ -15,6 +14,7 @@ import {
 import { limits } from './limits.ts';
 import { autoscaling, httpRoute, ingress, monitoring, networkPolicy, podTemplate } from './pod.ts';
 import type { Of, Schema } from './schema.ts';
+import { scrub } from './scrub.ts';
 import { storage } from './storage.ts';
 
 const token = {
@@ -257,23 +257,7 @@ export const binaryCacheSpec = {
       required: ['maxSize'],
       properties: { maxSize: { ...bytes, description: 'Pushes beyond this size are refused.' } },
     },
-    scrub: {
-      type: 'object',
-      description:
-        'Look at all objects in the background, so that lost ones are known before somebody needs them: at their sizes daily, at their contents every `every`. Absent: off. Needs reads of the whole cache.',
-      properties: {
-        every: {
-          ...duration,
-          default: '30d',
-          description: 'Time between two looks at all contents. Sizes are looked at daily, or as often as contents.',
-        },
-        rate: {
-          ...bytes,
-          default: '32Mi',
-          description: 'Bytes per second that are read at most; 0: as fast as it goes.',
-        },
-      },
-    },
+    scrub,
     limits,
     upstreams: {
       type: 'array',

@@ -1,6 +1,6 @@
 /** What a process knows of each storage of a cache, and the room in it that writes under way hold. */
 import type { StorageStatus } from '../../crds/index.ts';
-import type { Storage, StorageHealth, StorageUsage } from '../storage/index.ts';
+import { type Storage, StorageFullError, type StorageHealth, type StorageUsage } from '../storage/index.ts';
 import type { StoragePlan } from './storage-plan.ts';
 
 export interface Entry {
@@ -97,4 +97,9 @@ function isOutOfRoom(entry: Entry, usage: StorageUsage | undefined): boolean {
   const { capacityBytes = Infinity } = plan;
   const room = Math.min(capacityBytes - usedBytes, usage?.freeBytes ?? Infinity);
   return room < LEAST_ROOM_BYTES || fullUntil > Date.now();
+}
+
+/** The two errors of a full medium look alike to a client. */
+export function isFull(error: unknown): error is StorageFullError {
+  return error instanceof StorageFullError;
 }

@@ -5,7 +5,6 @@ import {
   hasRoom,
   place,
   type Storage,
-  StorageFullError,
   type StorageHealth,
   StorageUnavailableError,
   type StrategyName,
@@ -39,7 +38,7 @@ export interface StoragesInit extends StorageParts {
   readonly settle: (storage: Storage) => Promise<void>;
 }
 
-export type { Placement, StorageFacts } from './storage-entry.ts';
+export { isFull, type Placement, type StorageFacts } from './storage-entry.ts';
 
 export class Storages {
   readonly #init: StoragesInit;
@@ -396,9 +395,4 @@ export class Storages {
       weight: plan.weight,
     };
   }
-}
-
-/** The two errors of a full medium look alike to a client. */
-export function isFull(error: unknown): error is StorageFullError {
-  return error instanceof StorageFullError;
 }

@@ -199,7 +199,7 @@ describe('a storage that is drained', () => {
     const status = await storageOf(server, 'first');
     assert.deepEqual([status?.objects, status?.lostObjects, status?.failedObjects], [0, 2, 0]);
     assert.match(await readyz(), /^\[\+\] cache main storage first: drained: .*; 2 of its objects lost$/m);
-    assert.match(server.output, /storage is drained, but for 2 lost objects/);
+    await until('the log says so too', () => server.output.includes('storage is drained, but for 2 lost objects'));
     for (const it of lost) assert.ok(server.output.includes(`"paths":["${it.hashPart}"]`));
     // It need not be given up: nothing can be had back from it.
     await applyManifest(server, manifest({ second: '' }));

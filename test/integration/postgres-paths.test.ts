@@ -237,8 +237,7 @@ describe('paths of servers that share a database', () => {
       assert.deepEqual(rows, [{ state: 'verified', n: 1 }]);
       await soon('it is served', path, (text) => text !== undefined, 500);
     }
-    const lost = await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`);
-    assert.deepEqual(lost, []);
+    assert.deepEqual(await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`), []);
   });
 
   it('are not remembered by a look-up that began before a change', async () => {
@@ -351,8 +350,7 @@ describe('paths of servers that share a database', () => {
     inside.open();
     await marking;
     assert.deepEqual(await publishing, { kind: 'no-nar' });
-    const paths = await databases[0].query('SELECT hash_part FROM paths');
-    assert.deepEqual(paths, [{ hash_part: old.hashPart }]);
+    assert.deepEqual(await databases[0].query('SELECT hash_part FROM paths'), [{ hash_part: old.hashPart }]);
   });
 
   it('keep one object a key, however many servers replace it', async () => {

@@ -1,6 +1,8 @@
 /** No query that requests wait for reads a whole table: asked of the planner, with a million paths. */
 import assert from 'node:assert/strict';
 import { ORPHANS_QUERY } from '../../server/cache/housekeeping.ts';
+import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/lost-rows.ts';
+import { OBJECTS_QUERY } from '../../server/cache/object-rows.ts';
 import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects.ts';
 import { PathCount } from '../../server/cache/path-count.ts';
 import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths.ts';
@@ -18,7 +20,7 @@ const UPLOADS = 200_000;
 const FILL = [
   `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
    SELECT CASE WHEN i % 2000 <> 1 THEN 'nar/' || hash || hash || '.nar.zst' END, 'disk', 'objects/2026010100/' || hash, 1000,
-     CASE WHEN i % 2000 = 1 THEN 'tombstoned' ELSE 'verified' END, 1700000000000 + i, 'zstd', 'sha256:' || hash, 'sha256:' || hash,
+     CASE WHEN i % 2000 = 1 THEN 'tombstoned' WHEN i % 2000 = 2 THEN 'lost' ELSE 'verified' END, 1700000000000 + i, 'zstd', 'sha256:' || hash, 'sha256:' || hash,
      i, CASE WHEN i % 1000 = 0 THEN 1700000000000 + i END
    FROM (SELECT i, lpad(i::text, 32, '0') AS hash FROM generate_series(1, ${PATHS}) AS i) AS numbers`,
   `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at)
@@ -66,6 +68,9 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
     'the search for bytes to remove',
     (database) => [tombstonesQuery(database), Date.now(), database.list(['disk', 'cloud'])],
   ],
+  ['the count of lost objects', () => [LOST_COUNTS_QUERY]],
+  ['the search for paths whose NAR is lost', () => [LOST_PATHS_QUERY]],
+  ['a page of all objects', () => [OBJECTS_QUERY, 500_000]],
   ['the search for open uploads', () => [OPEN_UPLOADS_QUERY]],
   ['the look-up of an upload', () => [UPLOAD_QUERY, 'x']],
   ['the search for parts of an upload', () => [PARTS_QUERY, 'x']],
@@ -91,7 +96,7 @@ describe('with a million paths in PostgreSQL', () => {
     database = await openSchema(postgres.url(), { timeoutMs: 120_000 });
     for (const text of FILL) await database.script([[text]]);
     await database.query('ANALYZE');
-  }).timeout(120_000);
+  }).timeout(600_000);
   after(async () => {
     await database.close();
     await postgres.remove();
