@@ -90,14 +90,14 @@ export function nixRoutes(doors: Doors): Route[] {
             ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
             : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
-      if (await isEcho(ctx, auxiliary, push)) {
+      if (await isEcho(ctx, auxiliary, idle)) {
         ctx.body = '';
         return;
       }
       const cache = demandWrite(ctx, doors);
       const maxBytes = auxiliary.limit(cache.plan.settings);
       if (realisation !== undefined)
-        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, { ...push, maxBytes }));
+        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, { ...idle, maxBytes }));
       else {
         const body = bodyOf(ctx.req, ctx.res, push);
         const limits = { maxBytes, declaredBytes: declaredBytes(ctx.req) };
