@@ -188,6 +188,12 @@ describe('decoding xz', () => {
       assert.ok((await decode('xz', pipe(['xz', '-c', `--check=${check}`, '-0'], nar))).equals(nar));
     });
   }
+
+  (hasProgram('xz') ? it : it.skip)('refuses a file of countless empty streams', async () => {
+    const empty = pipe(['xz', '-c'], Buffer.alloc(0));
+    const streams = Buffer.concat(Array.from({ length: 2 ** 18 + 1 }, () => empty));
+    assert.equal(await refusal('xz', streams), 'the xz data has more than 262144 streams');
+  });
 });
 
 describe('decoding by a program', () => {
