@@ -57,6 +57,7 @@ interface ServeFlags {
   maxDownloads: number;
   maxPushBodies: number;
   s3BufferSize: number;
+  decoderMemory: number;
 }
 
 export function serveCommand(env: NodeJS.ProcessEnv): Command {
@@ -202,6 +203,12 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         .argParser(wholeNumber),
     )
     .addOption(
+      new Option('--decoder-memory <bytes>', 'memory for decoders in each verify thread; what does not fit waits')
+        .env('NARWHAL_DECODER_MEMORY')
+        .argParser(wholeNumber)
+        .default(192 * 2 ** 20),
+    )
+    .addOption(
       new Option('--max-downloads <count>', 'files that are sent at one time; further reads are answered with 503')
         .env('NARWHAL_MAX_DOWNLOADS')
         .argParser(wholeNumber)
@@ -279,6 +286,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     reloadMs: flags.reloadInterval * 1000,
     verifyThreads: flags.verifyThreads,
     maxVerifications: flags.maxVerifications,
+    decoderBytes: flags.decoderMemory,
     maxDownloads: flags.maxDownloads,
     maxPushBodies: flags.maxPushBodies,
     s3BufferBytes: flags.s3BufferSize,

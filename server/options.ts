@@ -29,6 +29,8 @@ export interface ServeOptions {
   readonly reloadMs: number;
   readonly verifyThreads: number | undefined;
   readonly maxVerifications: number | undefined;
+  /** Memory for the decoders of each thread. */
+  readonly decoderBytes: number;
   /** Files that are sent at one time; further reads are answered with 503. */
   readonly maxDownloads: number;
   /** Bodies of pushes that are received at one time; further ones wait. */

@@ -46,6 +46,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const metrics = new Metrics(logger);
   const verifier = new Verifier({
     onVerdict: (milliseconds) => metrics.verified(milliseconds),
+    decoderBytes: options.decoderBytes,
     ...(options.verifyThreads !== undefined && { threads: options.verifyThreads }),
     ...(options.maxVerifications !== undefined && { maxConcurrent: options.maxVerifications }),
   });

@@ -98,7 +98,7 @@ export function nixRoutes(doors: Doors): Route[] {
       // A log may be as long as a build takes.
       const timed = { ...push, maxBytes, totalMs: auxiliary.route === 'log' ? undefined : small.totalMs };
       if (realisation !== undefined)
-        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, timed));
+        await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, { ...small, maxBytes }));
       else {
         const body = bodyOf(ctx.req, ctx.res, timed);
         const limits = { maxBytes, declaredBytes: declaredBytes(ctx.req) };

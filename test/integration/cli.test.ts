@@ -39,6 +39,7 @@ const FLAGS = [
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
+  'decoder-memory',
   'max-downloads',
   'max-push-bodies',
   's3-buffer-size',

@@ -158,7 +158,7 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
   });
 
   it('every compression that this nix can write is taken', async () => {
-    const names = ['xz', 'none', 'gzip', 'bzip2', 'br'];
+    const names = ['xz', 'none', 'gzip', 'bzip2', 'br', ...(isAtLeast(nix, '2.26') ? ['lzma'] : [])];
     const paths: string[] = [];
     for (const compression of names) {
       const tree = { entries: { file: randomBytes(30_000), run: { executable: `#!/bin/sh\n# ${compression}\n` } } };

@@ -148,6 +148,23 @@ describe('realisations', () => {
     assert.equal((await read(older)).text, text);
   });
 
+  it('that no nix could read, stored by a server that did not look, are not there: one would end a build', async () => {
+    const { basename } = nixPath();
+    assert.equal((await write(older, OLDER(id, basename))).status, 200);
+    const folder = path.join(server.data, 'main');
+    const names = await fs.readdir(folder, { recursive: true });
+    for (const name of names.filter((it) => it.includes('objects'))) {
+      const file = path.join(folder, name);
+      if (!(await fs.stat(file)).isFile()) continue;
+      const text = await fs.readFile(file, 'latin1');
+      if (text.includes(basename)) await fs.writeFile(file, 'x'.repeat(text.length));
+    }
+    assert.equal((await read(older)).status, 404);
+    assert.equal((await send(server.api(), older, { method: 'HEAD' })).status, 404);
+    assert.equal((await write(older, OLDER(id, basename))).status, 200);
+    assert.equal((await read(older)).status, 200);
+  });
+
   it('are not signed by a self-signed cache, which refuses false signatures by its keys too', async () => {
     const plain = nixPath();
     const body = OLDER(id, plain.basename);

@@ -15,13 +15,14 @@ export type Decoder = (source: AsyncIterable<Buffer>, memory?: MemoryShare) => A
 
 type SharingDecoder = (source: AsyncIterable<Buffer>, memory: MemoryShare) => AsyncIterable<Buffer>;
 
-const KIB = 1024;
-const GZIP: ZlibDecoder = { open: () => zlib.createGunzip(STREAM_OPTIONS), format: 'gzip', bytes: 64 * KIB };
+const MIB = 2 ** 20;
+// Nearly all of it are buffers for the output.
+const GZIP: ZlibDecoder = { open: () => zlib.createGunzip(STREAM_OPTIONS), format: 'gzip', bytes: 2 * MIB };
 // Its window is 16 MiB at most, and known only inside.
 const BR: ZlibDecoder = {
   open: () => zlib.createBrotliDecompress(STREAM_OPTIONS),
   format: 'br',
-  bytes: 18 * KIB * KIB,
+  bytes: 18 * MIB,
 };
 const BZIP2 = { program: 'bzip2', args: ['-dc'], refusedWarning: /trailing garbage/ };
 const LZ4 = { program: 'lz4', args: ['-dc'] };

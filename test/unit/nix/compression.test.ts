@@ -13,12 +13,14 @@ import {
 } from '../../../server/nix/index.ts';
 
 const nar = writeNar({ type: 'regular', contents: 'hello' });
+/** The header that liblzma writes with `-6`, and the first bytes behind it. */
+const LZMA = Buffer.from('5d00008000ffffffffffffffff000681a1c4', 'hex');
 
 describe('compressions', () => {
   it('have the suffixes that Nix writes', () => {
     assert.deepEqual(
       COMPRESSION_NAMES.map((name) => `${name}${compressionSuffix(name)}`),
-      ['none', 'xz.xz', 'bzip2.bz2', 'zstd.zst', 'lz4.lz4', 'br.br', 'gzip'],
+      ['none', 'xz.xz', 'bzip2.bz2', 'zstd.zst', 'lz4.lz4', 'br.br', 'gzip', 'lzma'],
     );
     assert.equal(compressionOfSuffix('.zst'), 'zstd');
     assert.equal(compressionOfSuffix(''), undefined);
@@ -42,6 +44,10 @@ describe('compressions', () => {
     ['xz', Buffer.from('fd377a585a000004', 'hex'), '', 'xz'],
     ['bzip2', Buffer.from('BZh91AY'), '.bz2', 'bzip2'],
     ['lz4', Buffer.from('04224d186440', 'hex'), '', 'lz4'],
+    ['lzma', LZMA, '', 'lzma'],
+    ['lzma by nothing where a suffix promises something else', LZMA, '.xz', undefined],
+    ['what is shorter than the header of lzma', LZMA.subarray(0, 13), '', undefined],
+    ['no lzma in text', Buffer.from('a text of more than 24 bytes'), '', undefined],
     ['HTML', Buffer.from('<html>'), '.xz', undefined],
     ['nothing', Buffer.alloc(0), '', undefined],
   ];

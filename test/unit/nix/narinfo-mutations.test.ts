@@ -113,12 +113,12 @@ const REFUSED: [name: string, edit: Edit, message: string][] = [
   [
     'an unknown Compression',
     replaced('n: xz', 'n: foo'),
-    "Compression: 'foo' is not known; expected one of none, xz, bzip2, zstd, lz4, br, gzip",
+    "Compression: 'foo' is not known; expected one of none, xz, bzip2, zstd, lz4, br, gzip, lzma",
   ],
   [
     'a Compression that nothing here decodes',
     replaced('n: xz', 'n: lzip'),
-    "Compression: 'lzip' is not supported by this server; expected one of none, xz, bzip2, zstd, lz4, br, gzip",
+    "Compression: 'lzip' is not supported by this server; expected one of none, xz, bzip2, zstd, lz4, br, gzip, lzma",
   ],
   [
     'Deriver garbage',

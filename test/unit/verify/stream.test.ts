@@ -4,7 +4,7 @@ import { COMPRESSION_NAMES, compressionSuffix } from '../../../server/nix/index.
 import { compress, factsOf, hasProgram, narOf } from './support.ts';
 
 const MAX = 2 ** 40;
-const NEEDS: Record<string, string> = { bzip2: 'bzip2', lz4: 'lz4', xz: 'xz' };
+const NEEDS: Record<string, string> = { bzip2: 'bzip2', lz4: 'lz4', lzma: 'xz', xz: 'xz' };
 
 describe('the verifier, of bytes that are sent to it', () => {
   let verifier: Verifier;

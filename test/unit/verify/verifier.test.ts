@@ -5,11 +5,17 @@ import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import * as zlib from 'node:zlib';
 import { type Facts, Verifier, type VerifyRequest } from '../../../server/cache/verify/index.ts';
-import { COMPRESSION_NAMES, compressionSuffix, narChunks, writeNar } from '../../../server/nix/index.ts';
+import {
+  COMPRESSION_NAMES,
+  type Compression,
+  compressionSuffix,
+  narChunks,
+  writeNar,
+} from '../../../server/nix/index.ts';
 import { compress, Folder, factsOf, hasProgram, narOf } from './support.ts';
 
 const MAX = 2 ** 40;
-const NEEDS: Record<string, string> = { bzip2: 'bzip2', lz4: 'lz4', xz: 'xz' };
+const NEEDS: Record<string, string> = { bzip2: 'bzip2', lz4: 'lz4', lzma: 'xz', xz: 'xz' };
 
 describe('the verifier', () => {
   const folder = new Folder();
@@ -86,8 +92,30 @@ describe('the verifier', () => {
       code: 'unsupported',
       message: 'the file is neither a NAR nor compressed in a form known here',
     });
-    await assert.rejects(verify(Buffer.alloc(0)), { code: 'unsupported' });
+    await assert.rejects(verify(Buffer.alloc(0)), {
+      code: 'corrupt',
+      message: 'the file is empty: no byte of a NAR has arrived',
+    });
   });
+
+  it('says so too where a file might be lzma and holds no NAR', async () => {
+    const header = Buffer.from('5d00008000ffffffffffffffff00', 'hex');
+    const text = compressed('lzma', Buffer.from('no NAR'));
+    for (const file of [Buffer.alloc(1000), Buffer.concat([header, crypto.randomBytes(500_000)]), header, text]) {
+      if (file === undefined) continue;
+      await assert.rejects(verify(file), {
+        code: 'unsupported',
+        message: 'the file is neither a NAR nor compressed in a form known here',
+      });
+    }
+    const nar = narOf(500_000);
+    const cut = compressed('lzma', nar)?.subarray(0, -100_000);
+    if (cut !== undefined)
+      await assert.rejects(verify(cut), { code: 'corrupt', message: 'the lzma data is truncated' });
+  });
+
+  const compressed = (compression: Compression, data: Buffer) =>
+    hasProgram('xz') ? compress(compression, data) : undefined;
 
   it('reports a missing file as its own failure, not as a fault of the sender', async () => {
     const missing = verifier.open({ file: path.join(folder.path, 'missing'), maxNarSize: MAX });

@@ -19,7 +19,7 @@ const INPUT_BYTES = 64 * 1024;
 const OUTPUT_BYTES = 256 * 1024;
 /** What a decoder takes beside that for which the data asks: buffers, and the library's own heap. */
 const OVERHEAD_BYTES = 1024 * 1024;
-/** Each stream costs a decoder: a file of tiny ones would keep a thread busy for hours. `pixz` and the like make one. */
+/** Each stream costs a decoder: a file of tiny ones would keep a thread busy for hours. xz itself makes one. */
 const MAX_STREAMS = 2 ** 18;
 
 /** `xz`, or `.lzma`: the form of old, without a magic number, a checksum or more than one stream. */

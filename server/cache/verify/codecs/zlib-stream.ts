@@ -21,10 +21,7 @@ export interface ZlibDecoder {
   readonly bytes: number;
 }
 
-/**
- * Runs `source` through one zlib decoder in the thread pool, once there are `bytes` of memory for it. Node stops without a word where the data ends by its own
- * account: bytes behind that are found by counting. `format` is what errors call the data.
- */
+/** Runs `source` through one zlib decoder in the thread pool, once there is memory for it. */
 export async function* throughZlib(
   source: AsyncIterable<Buffer>,
   { open, format, bytes }: ZlibDecoder,
@@ -46,6 +43,7 @@ function opened(open: () => ZlibStream, format: string): ZlibStream {
   }
 }
 
+/** Node stops without a word where the data ends by its own account: bytes behind that are found by counting. */
 async function* throughStream(
   source: AsyncIterable<Buffer>,
   stream: ZlibStream,
