@@ -3,7 +3,7 @@
  * check that finds something gives the reason. Pure.
  */
 import { hashOfText, hostUrls, redirectTrouble, tokenDigits } from '../../crds/index.ts';
-import type { Finding as NewCondition, Pod, StatefulSet } from '../runtime/index.ts';
+import { messageOf, type Finding as NewCondition, type Pod, type StatefulSet } from '../runtime/index.ts';
 import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, hostNames } from './addresses.ts';
 import { hashesOf } from './config.ts';
@@ -91,7 +91,7 @@ const paused: Check = ({ cache }) =>
 
 const obstacle: Check = ({ observed }) => observed.obstacles.find((it) => !isOfRoutes(it));
 
-const secrets: Check = ({ cache, observed }) => {
+const secrets: Check = ({ cache, observed, outcome }) => {
   const { problems } = observed.secrets;
   const problem = problems.find(({ need }) => !need.isGenerated) ?? problems[0];
   if (!problem) return undefined;
@@ -103,13 +103,16 @@ const secrets: Check = ({ cache, observed }) => {
       reason,
       message: `${message} and is not generated again, since clients trust the old key: restore it from a backup, or name another with spec.${need.use === 'root' ? 'rootSecretRef' : 'signing.secretRefs'}`,
     };
+  const { error } = outcome;
+  if (error !== undefined)
+    return { reason: reasons.APPLY_FAILED, message: `Secret ${need.name} is missing: ${messageOf(error)}` };
   return { reason: reasons.PROGRESSING, message: `Secret ${need.name} is being made` };
 };
 
 const failedStep: Check = ({ outcome: { error } }) => {
   if (error === undefined) return undefined;
   if (error instanceof StepError) return { reason: error.reason, message: error.message };
-  return { reason: reasons.APPLY_FAILED, message: error instanceof Error ? error.message : String(error) };
+  return { reason: reasons.APPLY_FAILED, message: messageOf(error) };
 };
 
 const outdated: Check = ({ lacking }) =>

@@ -36,11 +36,11 @@ export interface PublicNamesInit {
   readonly releaseNamesMs: number | undefined;
   /** After which a token's digits are free that no cache has. */
   readonly releaseTokensMs: number;
-  readonly caches: Informer<Cache>;
+  readonly caches: Pick<Informer<Cache>, 'all'>;
   readonly configOf: (namespace: string, name: string) => ConfigMap | undefined;
   /** Our ConfigMaps beside the operator. */
   readonly records: Informer<ConfigMap>;
-  readonly gatewayPods: Informer<Pod>;
+  readonly gatewayPods: Pick<Informer<Pod>, 'all'>;
   /** Between two questions to gateway pods that do not run the table yet. */
   readonly pollMs: number;
   readonly timeoutMs: number;

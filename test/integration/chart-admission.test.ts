@@ -14,6 +14,8 @@ const TEAM = 'team';
 const LABELS = { 'app.kubernetes.io/managed-by': 'narwhal-operator', 'narwhal.dev/cache': 'main' };
 const NOT_OURS = /narwhal-operator may write and remove only what carries its labels/;
 
+const ONLY_TOKENS = /narwhal-operator may delete only Secrets of tokens/;
+
 type Body = Readonly<Record<string, unknown>>;
 
 const selector = { matchLabels: { app: 'a' } };
@@ -25,10 +27,11 @@ function statefulSet(pod: Body = {}): Body {
   return { spec: { serviceName: 'a', selector, template } };
 }
 
-/** Each kind that caches consist of, with as much as an API server wants of it, and whether the operator may remove it. */
-const KINDS: readonly (readonly [Kind<Obj>, Body, removes: boolean])[] = [
+/** Each kind that caches consist of, with as much as an API server wants of it, and whether the operator may remove it, or what is
+ * said of most of them. */
+const KINDS: readonly (readonly [Kind<Obj>, Body, removes: boolean | RegExp])[] = [
   [kinds.ConfigMap, { data: { a: 'b' } }, false],
-  [kinds.Secret, { stringData: { token: 'a' } }, false],
+  [kinds.Secret, { stringData: { token: 'a' } }, ONLY_TOKENS],
   [kinds.Service, { spec: { ports: [{ port: 80 }] } }, false],
   [kinds.ServiceAccount, { automountServiceAccountToken: false }, true],
   [
@@ -143,12 +146,25 @@ describeWithOwnKubernetes('the operator’s account', () => {
           assertRefused(await merge(kind, 'made', { metadata: { labels: { [label]: null } } }), NOT_OURS);
       });
 
-      it(removes ? 'removes what is its own, and nothing else' : 'removes nothing', async () => {
-        assertRefused(await remove(kind, 'foreign'), removes ? NOT_OURS : /cannot delete resource/);
-        if (removes) assertDone(await remove(kind, 'made'));
-        else assertRefused(await remove(kind, 'made'), /cannot delete resource/);
+      it(removes === true ? 'removes what is its own, and nothing else' : 'removes nothing', async () => {
+        assertRefused(await remove(kind, 'foreign'), removes === false ? /cannot delete resource/ : NOT_OURS);
+        if (removes === true) assertDone(await remove(kind, 'made'));
+        else assertRefused(await remove(kind, 'made'), removes || /cannot delete resource/);
       });
     });
+
+  it('removes Secrets of tokens, and no key, none of others, and none of another cache’s tokens', async () => {
+    const body = { stringData: { token: 'a' } };
+    const token = 'main-token-gone';
+    assertDone(await create(operator, kinds.Secret, token, body, { labels: LABELS }));
+    assertDone(await remove(kinds.Secret, token));
+    for (const name of ['main-signing-key', 'other-token-push']) {
+      assertDone(await create(operator, kinds.Secret, name, body, { labels: LABELS }));
+      assertRefused(await remove(kinds.Secret, name), ONLY_TOKENS);
+    }
+    assertDone(await create(kubernetes, kinds.Secret, 'main-token-foreign', body));
+    assertRefused(await remove(kinds.Secret, 'main-token-foreign'), NOT_OURS);
+  });
 
   it('patches no ConfigMap that a cluster runs by', async () => {
     for (const name of ['coredns', 'aws-auth']) {

@@ -190,6 +190,8 @@ describeWith('kubernetes', 'the chart', () => {
     assert.equal(operator.NARWHAL_TRUSTED_PROXIES, '10.244.0.0/16');
     assert.equal(operator.NARWHAL_ROUTES, 'narwhal-routes');
     assert.equal(operator.NARWHAL_NAMES, 'narwhal-names');
+    assert.deepEqual([operator.NARWHAL_NAMES_PER_NAMESPACE, operator.NARWHAL_TOKENS_PER_NAMESPACE], ['1000', '10000']);
+    assert.deepEqual([operator.NARWHAL_RELEASE_NAMES_AFTER, operator.NARWHAL_RELEASE_TOKENS_AFTER], [undefined, '1']);
     const gateway = find(manifests, 'Deployment', 'narwhal-gateway');
     const { labels } = (gateway.spec as { template: { metadata: { labels: Record<string, string> } } }).template
       .metadata;

@@ -126,6 +126,11 @@ describeWithOwnKubernetes('an operator with the rights of the chart', () => {
     await namespace.cache('fleet', fleet);
     const config = async () => (await namespace.get(kinds.ConfigMap, 'disk-config')).data?.['cache.yaml'] ?? '';
     await until('the servers are told', async () => !(await config()).includes('fast'));
+    // A token that is no longer listed leaves no Secret behind.
+    await namespace.cache('quiet', { tokens: [{ name: 'ci', permissions: ['Read'] }] });
+    await namespace.settled('quiet');
+    await namespace.cache('quiet', { tokens: [] });
+    await until('its Secret is gone', async () => !(await namespace.find(kinds.Secret, 'quiet-token-ci')));
     // Not in the middle of a plan, which would make the set anew with what it has seen before.
     await namespace.settled('disk');
     // Servers keep a storage until they say that it is empty. There are none here, and with the set they need not be asked.
@@ -144,12 +149,12 @@ describeWithOwnKubernetes('an operator with the rights of the chart', () => {
       return isLeaving && gone.every((key) => !objects.has(key));
     });
     // What happens twice is one event that counts, unless there were many events before.
-    await namespace.cache('quiet');
-    await namespace.settled('quiet');
     const isOurs = (budget?: Found) => budget?.spec?.maxUnavailable === 1;
     const undo = () => namespace.patch(kinds.PodDisruptionBudget, 'quiet', { spec: { maxUnavailable: 2 } });
     await namespace.fight(kinds.PodDisruptionBudget, 'quiet', { isOurs, undo, times: 2 });
     for (const name of ['disk', 'fleet', 'quiet']) await namespace.delete(BINARY_CACHE, name);
+    const routes = `/api/v1/namespaces/${SYSTEM}/configmaps/narwhal-routes.${namespace.name}`;
+    await until('no route is left', async () => (await kubernetes.request(routes)).status === 404);
     await until('an event counts', async () =>
       (await audited()).some(({ verb, objectRef }) => verb === 'patch' && objectRef?.resource === 'events'),
     );

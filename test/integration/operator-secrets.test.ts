@@ -90,7 +90,9 @@ describeWith('kubernetes', 'the keys and tokens of a cache', () => {
     const kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'secrets');
-    operator = await namespace.operator({ args: ['--status-interval', '0.5', '--secrets-interval', '0.5'] });
+    operator = await namespace.operator({
+      args: ['--status-interval', '0.5', '--secrets-interval', '0.5', '--tokens-interval', '0.5'],
+    });
   });
   after(() => namespace?.remove());
 

@@ -28,6 +28,7 @@ export function startInProcess(
     // Looked at when the test says so.
     reloadMs: 3600_000,
     verifyThreads: 1,
+    decoderBytes: 128 * 2 ** 20,
     maxVerifications: undefined,
     maxDownloads: 100,
     maxPushBodies: 100,
