@@ -36,9 +36,14 @@ interface Known {
 export type Identity =
   | { readonly kind: 'anonymous' }
   | { readonly kind: 'token'; readonly name: string; readonly permission: Permission }
+  /** A credential that is no token of this cache: perhaps one of another. */
+  | { readonly kind: 'unknown' }
+  /** A token of this cache that no longer opens it. */
   | { readonly kind: 'refused'; readonly reason: string };
 
 export class Tokens {
+  /** Of a cache that does not exist. */
+  static readonly none = new Tokens([]);
   readonly #known: ReadonlyMap<string, Known>;
 
   private constructor(known: readonly Known[]) {
@@ -65,13 +70,12 @@ export class Tokens {
     );
   }
 
-  /** @param token as found in the request; undefined or empty: no credential */
+  /** @param token as found in the request; undefined: no credential; empty: one without a token in it */
   identify(token: string | undefined, now = new Date()): Identity {
-    if (token === undefined || token === '') return { kind: 'anonymous' };
+    if (token === undefined) return { kind: 'anonymous' };
     const digest = digestOf(token);
     const known = this.#known.get(digest.toString('hex'));
-    if (known === undefined || !timingSafeEqual(known.digest, digest))
-      return { kind: 'refused', reason: 'this token is not known here' };
+    if (known === undefined || !timingSafeEqual(known.digest, digest)) return { kind: 'unknown' };
     if (known.expiresAt !== undefined && known.expiresAt <= now) {
       return { kind: 'refused', reason: `token ${known.name} expired on ${known.expiresAt.toISOString()}` };
     }

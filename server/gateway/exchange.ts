@@ -188,12 +188,12 @@ export class Exchange {
   }
 
   #relay(answer: IncomingMessage): void {
-    const { request, response, idleMs } = this.#init;
+    const { request, response, requestId, idleMs } = this.#init;
     answer.on('error', () => {});
     if (this.#isOver) return;
     this.#isAnswered = true;
     const isChunkable = request.httpVersion !== '1.0';
-    const headers = answerHeaders(answer, isChunkable);
+    const headers = answerHeaders(answer, requestId, isChunkable);
     if (this.#init.isStopping()) response.shouldKeepAlive = false;
     const isDelimited = isChunkable || answer.headers['content-length'] !== undefined;
     if (isDelimited) outlive(request, response);

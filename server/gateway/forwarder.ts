@@ -2,7 +2,14 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { type Answer, hasBody, linger, requestIdOf, sendText, type TrustedProxies } from '../wire/index.ts';
+import {
+  hasBody,
+  linger,
+  requestIdOf,
+  type StrangerAnswer,
+  sendToStranger,
+  type TrustedProxies,
+} from '../wire/index.ts';
 import { busy, foreignCoding, starting, twoHosts } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { countOf } from './headers.ts';
@@ -72,8 +79,11 @@ export class Forwarder {
     this.#watch(request, response, cache, requestId);
     if (!('cache' in target)) {
       response.setHeader('X-Request-Id', requestId);
-      sendText(request, response, target);
-      linger(request, response);
+      // Once a small body is here, as where a server answers: how the connection goes on must not tell the two apart.
+      setImmediate(() => {
+        sendToStranger(request, response, target);
+        linger(request, response);
+      });
       return undefined;
     }
     const traffic = metrics.traffic(cache);
@@ -94,7 +104,7 @@ export class Forwarder {
     return undefined;
   }
 
-  #target(request: IncomingMessage): Target | Answer {
+  #target(request: IncomingMessage): Target | StrangerAnswer {
     const routes = this.#init.routes();
     if (routes === undefined) return starting;
     const { method = '', url = '/', headers, rawHeaders } = request;

@@ -25,9 +25,8 @@ export function nixRoutes(doors: Doors): Route[] {
     handle: async (ctx) => {
       const { cache } = ctx.state.target;
       if (isRead(ctx)) {
-        // Always there, for strangers too: a 401 or 404 here would switch the substituter off. A wrong credential is told.
         if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-        if (ctx.get('authorization') !== '' && !cache.isPublic) demandUnlessAnonymous(ctx);
+        if (!cache.isPublic) demand(cache, ctx.req, 'Read');
         ctx.type = 'text/x-nix-cache-info';
         ctx.body = renderCacheInfo({ priority: cache.plan.priority });
         return;
@@ -117,21 +116,13 @@ function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>
   serve(cache);
 }
 
-function demandUnlessAnonymous(ctx: Context): void {
-  try {
-    demand(ctx.state.target.cache, ctx.req, 'Read', true);
-  } catch (error) {
-    if (!(error instanceof CacheError) || error.code !== 'NotFound') throw error;
-  }
-}
-
 /** Everything about a write that needs no body. @throws CacheError */
 function demandWrite(ctx: Context, doors: Doors): NonNullable<State['target']['cache']> {
   const { cache, path } = ctx.state.target;
   if (ctx.method !== 'PUT')
     throw new CacheError('WrongMethod', `${ctx.method} is not possible here; nix uses GET, HEAD and PUT`);
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-  demand(cache, ctx.req, 'Write', false);
+  demand(cache, ctx.req, 'Write');
   if (!path.startsWith(`${PUSH}/`)) {
     const url = `${doors.urls.cache(cache.name, ...arrival(doors, ctx))}${PUSH}?compression=zstd`;
     throw new CacheError('WrongMethod', `this URL is for pulling only; push with: nix copy --to '${url}' PATH`);

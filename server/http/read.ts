@@ -6,8 +6,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
-import { type Answer, sendMiss, sendText } from '../wire/index.ts';
-import { accessOf } from './access.ts';
+import { type Answer, NO_ACCESS, sendMiss, sendText } from '../wire/index.ts';
+import { readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
@@ -42,9 +42,10 @@ export class Reader {
     return this.#downloads;
   }
 
-  /** Answers for one narinfo. */
-  narinfo(cache: BinaryCache, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
-    if (!this.#admit(cache, request, response)) return;
+  /** Answers for one narinfo. @param place the cache; undefined for a name that none has, which only strangers ask for */
+  narinfo(place: BinaryCache | undefined, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
+    const cache = this.#admit(place, request, response);
+    if (cache === undefined) return;
     const known = cache.paths.peek(hashPart);
     if (known !== undefined) {
       this.#answerNarinfo(cache, known, request, response);
@@ -58,14 +59,15 @@ export class Reader {
 
   /** Answers for an object that is served as it came: NARs, logs, listings and the rest. */
   object(
-    cache: BinaryCache,
+    place: BinaryCache | undefined,
     key: string,
     route: ReadRoute,
     contentType: string,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    if (!this.#admit(cache, request, response)) return;
+    const cache = this.#admit(place, request, response);
+    if (cache === undefined) return;
     this.#serve(cache, key, route, contentType, request, response).catch((error: unknown) =>
       this.fail(error, route, request, response),
     );
@@ -85,13 +87,15 @@ export class Reader {
     this.#metrics.answered(route, response.statusCode);
   }
 
-  #admit(cache: BinaryCache, request: IncomingMessage, response: ServerResponse): boolean {
-    const access = accessOf(cache, request, 'Read');
-    if (access.allowed) return true;
+  /** The cache, if the request may read it; else it is answered. */
+  #admit(cache: BinaryCache | undefined, request: IncomingMessage, response: ServerResponse): BinaryCache | undefined {
+    const access = readAccess(cache, request);
+    if (access.allowed) return cache;
     if (access.why === 'anonymous') sendMiss(request, response);
-    else sendText(request, response, { status: 401, text: `cache ${cache.name}: ${access.text}` });
+    else if (access.why === 'unknown') sendText(request, response, NO_ACCESS);
+    else sendText(request, response, { status: 401, text: `cache ${cache?.name}: ${access.text}` });
     this.#metrics.answered('read', response.statusCode);
-    return false;
+    return undefined;
   }
 
   #answerNarinfo(

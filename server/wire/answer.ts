@@ -28,7 +28,7 @@ export function sendText(request: IncomingMessage, response: ServerResponse, ans
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-/** What every miss looks like; made once, since misses outnumber hits. */
+/** What every miss looks like, to the byte as `sendText` would have it; made once, since misses outnumber hits. */
 const NOT_FOUND = Buffer.from('not found\n');
 const NOT_FOUND_HEADERS = [
   'Content-Type',
@@ -37,6 +37,8 @@ const NOT_FOUND_HEADERS = [
   String(NOT_FOUND.length),
   'Cache-Control',
   'no-store',
+  'X-Content-Type-Options',
+  'nosniff',
 ];
 
 export function sendMiss(request: IncomingMessage, response: ServerResponse): void {

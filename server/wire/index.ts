@@ -10,11 +10,12 @@ export {
   rawPath,
 } from './address.ts';
 export { type Answer, hasBody, linger, outlive, sendMiss, sendText } from './answer.ts';
-export { tokenOf } from './credentials.ts';
+export { credentialOf, tokenOf } from './credentials.ts';
 export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, refuse, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
 export { plainAddress, type Scheme, TrustedProxies } from './proxies.ts';
 export { requestIdOf } from './request-id.ts';
+export { NO_ACCESS, type StrangerAnswer, sendToStranger, strangerAnswer } from './strangers.ts';
 export { Turns } from './turns.ts';
