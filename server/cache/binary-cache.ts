@@ -26,7 +26,7 @@ import type { Settings } from './settings.ts';
 import { reportStorages } from './storage-report.ts';
 import { StorageWork } from './storage-work.ts';
 import { Storages } from './storages.ts';
-import { Tokens } from './tokens.ts';
+import { removeOldTokens, Tokens } from './tokens.ts';
 import { Uploads } from './uploads.ts';
 import type { Verifier } from './verify/index.ts';
 
@@ -166,6 +166,7 @@ export class BinaryCache {
       await useStorages();
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
+      if (!init.inspecting) await cache.#forgetTokens();
       cache.#start();
       return cache;
     } catch (error) {
@@ -185,6 +186,19 @@ export class BinaryCache {
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
       if (this.#stopping.signal.aborted) return;
       logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
+    });
+  }
+
+  /** Texts of tokens that the manifest no longer asks for. The tokens themselves are refused already. */
+  async #forgetTokens(): Promise<void> {
+    const folder = tokensFolder(this.#init, this.database);
+    if (folder === undefined) return;
+    await removeOldTokens(this.#plan.tokens, folder).catch((error: unknown) => {
+      const cache = this.name;
+      this.#init.logger.warn(
+        { err: error, cache },
+        'old tokens could not be removed: listed again, they would be valid',
+      );
     });
   }
 
@@ -220,6 +234,7 @@ export class BinaryCache {
       Object.assign(this.#settings, plan.settings);
       this.#tokens = tokens;
       this.#useKeys(keys);
+      await this.#forgetTokens();
       this.#work.wake();
     };
   }
@@ -321,5 +336,10 @@ function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): P
 }
 
 function loadTokens(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Tokens> {
-  return Tokens.load(plan.tokens, database.isShared ? undefined : path.join(init.folder, 'tokens'));
+  return Tokens.load(plan.tokens, tokensFolder(init, database));
+}
+
+/** Where generated tokens lie; undefined where none may be made. */
+function tokensFolder(init: BinaryCacheInit, database: Database): string | undefined {
+  return database.isShared ? undefined : path.join(init.folder, 'tokens');
 }

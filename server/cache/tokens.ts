@@ -3,7 +3,7 @@
  * not exist, so rotation is an edit. Nothing in here ever returns or logs a token, save the file that hands it over.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { generateToken } from '../../crds/index.ts';
 import { CacheError } from './errors.ts';
@@ -105,4 +105,26 @@ async function generated(folder: string | undefined, name: string): Promise<stri
   const file = path.join(folder, name);
   await createSecretFile(file, () => `${generateToken()}\n`);
   return (await readFile(file, 'utf8')).trim();
+}
+
+/** Names of tokens are DNS labels: what else lies in their folder is somebody's own. */
+const TOKEN_FILE = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
+
+/**
+ * Removes the files of tokens that are no longer generated, because they left the manifest or are given there: a name that
+ * is listed again later must not bring an old token back.
+ */
+export async function removeOldTokens(plans: readonly TokenPlan[], folder: string): Promise<void> {
+  const kept = new Set(
+    plans.filter((plan) => plan.sha256 === undefined && plan.secret === undefined).map((plan) => plan.name),
+  );
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
+    if (entry.isFile() && TOKEN_FILE.test(entry.name) && !kept.has(entry.name))
+      await rm(path.join(folder, entry.name), { force: true });
+  }
+}
+
+function noFolder(error: unknown): [] {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+  throw error;
 }
