@@ -76,7 +76,7 @@ describe('a token that may do nothing any more', () => {
     }
   });
 
-  it('stops none of nix's reads there', async () => {
+  it('stops nothing that nix reads there', async () => {
     const files = ['/nix-cache-info', `/${path.hashPart}.narinfo`, `/%30${HASH.slice(1)}.narinfo`, `/${path.narUrl}`];
     for (const base of [server.url, `${server.url}${API}`])
       for (const file of files) {
