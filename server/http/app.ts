@@ -1,6 +1,7 @@
 /** The koa application: every route but the hot ones. */
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
+import { asCaller } from '../shares/index.ts';
 import { decodePath, linger, rawPath, requestIdOf, sendText, sendToStranger } from '../wire/index.ts';
 import { answerToStranger, isStranger } from './access.ts';
 import { closeBody } from './body.ts';
@@ -11,6 +12,7 @@ import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
 import { trace } from './request-log.ts';
 import { dispatch } from './routes.ts';
+import { callerOf } from './share.ts';
 import { isPart, uploadRoutes } from './uploads.ts';
 
 export function createApp(doors: Doors, front: Front): Koa<State> {
@@ -69,7 +71,9 @@ function route(doors: Doors, front: Front): Koa.Middleware<State> {
     // A cache that leaves the manifests closes only after its requests.
     const release = target.cache?.enter();
     try {
-      if (!(await dispatch(target.api ? inCache : nix, ctx, target.path))) nothing(ctx);
+      const caller = callerOf(ctx.req, target.cache?.name, doors.proxies);
+      const work = () => dispatch(target.api ? inCache : nix, ctx, target.path);
+      if (!(await asCaller(caller, work))) nothing(ctx);
     } finally {
       release?.();
     }

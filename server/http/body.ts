@@ -5,8 +5,11 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
-import type { Turns } from '../wire/index.ts';
+import { type Budget, sends } from '../shares/index.ts';
 import type { Doors } from './context.ts';
+import { Gathered } from './gathered.ts';
+import { Pace, type PaceLimits } from './pace.ts';
+import { shareOf } from './share.ts';
 
 /** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
 const waiting = new WeakSet<IncomingMessage>();
@@ -20,14 +23,19 @@ export interface BodyLimits {
   readonly idleMs: number;
   /** Hears of the bytes as they come. */
   readonly received: (bytes: number) => void;
-  /** Where the body has to wait until there is room for it in memory; its client sends nothing meanwhile. */
-  readonly turns?: Turns | undefined;
+  readonly pace: PaceLimits;
+  /** Memory for bodies that are read as a whole. */
+  readonly memory: Budget;
+  /** Places for bodies that stream; its client sends nothing until it has one. */
+  readonly places?: Budget | undefined;
 }
 
-/** The limits of every body. Those of pushes wait for their turn too, which nobody without a token may take. */
-export function bodyLimits({ metrics, timeouts }: Doors): BodyLimits {
+/** The limits of every body. Those of pushes wait for a place too, which nobody without a token may take. */
+export function bodyLimits({ metrics, timeouts, pace, bodyMemory }: Doors): BodyLimits {
   return {
     idleMs: timeouts.idleBodyMs,
+    pace,
+    memory: bodyMemory,
     received(bytes) {
       metrics.bytesReceived += bytes;
     },
@@ -40,13 +48,19 @@ async function* rawBody(
   response: ServerResponse,
   limits: BodyLimits,
 ): AsyncGenerator<Buffer> {
-  const endTurn = await limits.turns?.take();
-  // A reader that is left in the middle ends with its request.
-  if (endTurn !== undefined) request.once('close', endTurn);
+  // A reader that is left in the middle gives its place back when its answer is out.
+  const place = limits.places && (await shareOf(limits.places, response));
   if (waiting.delete(request)) response.writeContinue();
   let timer: NodeJS.Timeout | undefined;
   let late = false;
+  let isRevoked = false;
+  const pace = new Pace(limits.pace, () => {
+    isRevoked = true;
+    request.destroy();
+  });
+  sends(pace);
   const restart = () => {
+    pace.waits();
     clearTimeout(timer);
     timer = setTimeout(() => {
       late = true;
@@ -60,15 +74,18 @@ async function* rawBody(
     for await (const piece of request.iterator({ destroyOnReturn: false })) {
       clearTimeout(timer);
       limits.received(piece.length);
+      pace.came(piece.length);
       yield piece;
       restart();
     }
   } catch (error) {
+    if (error instanceof CacheError) throw error;
+    if (isRevoked) throw new CacheError('TimedOut', 'the body stood still while others waited');
     if (late) throw new CacheError('TimedOut', `no data for ${Math.round(limits.idleMs / 1000)} seconds`);
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
     clearTimeout(timer);
-    endTurn?.();
+    place?.release();
   }
 }
 
@@ -115,14 +132,12 @@ export async function readWhole(
   const { maxBytes } = limits;
   const tooLarge = () => new CacheError('TooLarge', `larger than the limit of ${maxBytes} bytes`);
   if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge();
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of bodyOf(request, response, limits)) {
-    size += piece.length;
-    if (size > maxBytes) throw tooLarge();
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces, size);
+  const most = declaredBytes(request) ?? maxBytes;
+  const memory = await shareOf(limits.memory, response, most);
+  const gathered = new Gathered(most);
+  for await (const piece of bodyOf(request, response, limits)) if (!gathered.add(piece)) throw tooLarge();
+  memory.shrink(gathered.bytes.length);
+  return gathered.bytes;
 }
 
 /** JSON, whatever Content-Type says. @throws CacheError Invalid */

@@ -17,7 +17,7 @@ const SMALL_JSON_BYTES = 4 * 1024 * 1024;
 export function cachixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
   const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const push = { ...idle, places: doors.pushBodies };
 
   routes.push({
     name: 'cache-info',

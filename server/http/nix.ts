@@ -16,7 +16,7 @@ const PUSH = '/push';
 export function nixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
   const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const push = { ...idle, places: doors.pushBodies };
 
   routes.push({
     name: 'nix-cache-info',

@@ -6,11 +6,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
-import { type Answer, NO_ACCESS, sendMiss, sendText } from '../wire/index.ts';
+import type { Budget } from '../shares/index.ts';
+import { type Answer, NO_ACCESS, sendMiss, sendText, type TrustedProxies } from '../wire/index.ts';
 import { readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
+import { callerOf, placeFor } from './share.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
 const NARINFO_AGE = 'max-age=3600';
@@ -21,25 +23,27 @@ export type ReadRoute = 'narinfo' | 'nar' | 'aux';
 const BUSY: Answer = { status: 503, text: 'temporarily unavailable', retryAfterSeconds: 5 };
 
 export interface ReadLimits {
-  /** Files that are sent at one time. */
-  readonly maxDownloads: number;
-  /** A client that takes no byte for this long is cut off. */
+  /** Places for files that are sent at one time. */
+  readonly downloads: Budget;
+  /** How long a read waits for one. */
+  readonly waitMs: number;
+  /** A client that takes no byte for this long is cut off, whether others wait or not. */
   readonly idleMs: number;
+  readonly proxies: TrustedProxies;
 }
 
 export class Reader {
   readonly #metrics: Metrics;
   readonly #limits: ReadLimits;
-  #downloads = 0;
 
   constructor(metrics: Metrics, limits: ReadLimits) {
     this.#metrics = metrics;
     this.#limits = limits;
   }
 
-  /** Files that are being sent now. */
-  get downloads(): number {
-    return this.#downloads;
+  /** Places for files that are sent. */
+  get downloads(): Budget {
+    return this.#limits.downloads;
   }
 
   /** Answers for one narinfo. @param place the cache; undefined for a name that none has, which only strangers ask for */
@@ -173,15 +177,16 @@ export class Reader {
       this.#metrics.answered(route, status);
       return;
     }
-    if (this.#downloads >= this.#limits.maxDownloads) {
-      sendText(request, response, BUSY);
-      this.#metrics.readsShed++;
-      this.#metrics.answered(route, BUSY.status);
-      return;
-    }
+    const { downloads, waitMs, proxies } = this.#limits;
     const release = cache.enter();
-    this.#downloads++;
+    const place = await placeFor(downloads, callerOf(request, cache.name, proxies), response, waitMs);
     try {
+      if (place === undefined) {
+        sendText(request, response, BUSY);
+        this.#metrics.readsShed++;
+        this.#metrics.answered(route, BUSY.status);
+        return;
+      }
       const body = await cache.objects.read(object, { start, end });
       response.writeHead(status, head);
       this.#metrics.answered(route, status);
@@ -199,7 +204,7 @@ export class Reader {
         });
       });
     } finally {
-      this.#downloads--;
+      place?.release();
       release();
     }
   }

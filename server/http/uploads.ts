@@ -30,7 +30,7 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export function uploadRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
   const idle = bodyLimits(doors);
-  const push = { ...idle, turns: doors.turns };
+  const push = { ...idle, places: doors.pushBodies };
 
   routes.push({
     name: 'upload-create',

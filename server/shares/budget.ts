@@ -16,6 +16,11 @@ export interface BudgetInit {
   readonly stallMs?: number;
   /** Bytes a second that are progress. */
   readonly leastRate?: number;
+  /**
+   * Whether small claims go before large ones of those who hold as little. They are over soon, and a line of large ones
+   * that nobody makes use of must not keep them out.
+   */
+  readonly isSmallFirst?: boolean;
   /** Milliseconds, for tests. */
   readonly now?: () => number;
 }
@@ -55,6 +60,7 @@ interface Turn {
 
 export class Budget {
   readonly #units: number;
+  readonly #isSmallFirst: boolean;
   readonly #stallMs: number;
   readonly #leastBytes: number;
   readonly #now: () => number;
@@ -66,8 +72,9 @@ export class Budget {
   #revoked = 0;
   #watch: NodeJS.Timeout | undefined;
 
-  constructor({ units, stallMs = Number.POSITIVE_INFINITY, leastRate = 0, now }: BudgetInit) {
+  constructor({ units, stallMs = Number.POSITIVE_INFINITY, leastRate = 0, isSmallFirst = false, now }: BudgetInit) {
     this.#units = units;
+    this.#isSmallFirst = isSmallFirst;
     this.#stallMs = stallMs;
     this.#leastBytes = Math.max(1, (leastRate * stallMs) / 1000);
     this.#now = now ?? (() => performance.now());
@@ -101,8 +108,9 @@ export class Budget {
     if (lease !== undefined) return lease;
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Lease>();
-    const turn: Turn = { claim, units: this.#unitsOf(claim), grant: resolve };
-    const waiter: Waiter<Turn> = { caller: claim.caller, item: turn };
+    const units = this.#unitsOf(claim);
+    const turn: Turn = { claim, units, grant: resolve };
+    const waiter: Waiter<Turn> = { caller: claim.caller, item: turn, wanted: this.#isSmallFirst ? units : 0 };
     const leave = () => {
       const at = this.#goingOn.indexOf(turn);
       if (at >= 0) this.#goingOn.splice(at, 1);

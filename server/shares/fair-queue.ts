@@ -1,21 +1,27 @@
 /**
  * Who is next where many want a share of one thing: first a cache, then one of its clients, each time the one that holds
- * the least. Where nobody else waits, one client may hold everything. Pure: what is shared out, and when, is its user's.
+ * the least; of several the one that was served longest ago. Where nobody else waits, one client may hold everything. Pure:
+ * what is shared out, and when, is its user's.
  */
 import type { Caller } from './caller.ts';
 
 export interface Waiter<T> {
   readonly caller: Pick<Caller, 'cache' | 'client'>;
+  /** Counted as if it were held already: of those who hold the same, the one who wants less goes first. */
+  readonly wanted?: number;
   readonly item: T;
 }
 
 interface Client<T> {
   held: number;
+  /** When it was served last, counted in servings. */
+  servedAt: number;
   readonly waiting: Waiter<T>[];
 }
 
 interface Group<T> {
   held: number;
+  servedAt: number;
   /** Waiters of all its clients. */
   waiting: number;
   readonly clients: Map<string, Client<T>>;
@@ -26,6 +32,7 @@ export class FairQueue<T> {
   /** Order of arrival, for those who hold the same. */
   readonly #arrival = new WeakMap<Waiter<T>, number>();
   #arrivals = 0;
+  #servings = 0;
   #size = 0;
 
   /** Waiters. */
@@ -65,6 +72,7 @@ export class FairQueue<T> {
     const { group, client } = this.#of(caller);
     group.held += units;
     client.held += units;
+    if (units > 0) group.servedAt = client.servedAt = ++this.#servings;
     this.#tidy(caller);
   }
 
@@ -77,7 +85,9 @@ export class FairQueue<T> {
       for (const client of group.clients.values()) {
         const waiter = client.waiting[0];
         if (waiter === undefined) continue;
-        const rank = [group.held, client.held, this.#arrival.get(waiter) ?? 0];
+        const { wanted = 0 } = waiter;
+        const arrival = this.#arrival.get(waiter) ?? 0;
+        const rank = [group.held + wanted, group.servedAt, client.held + wanted, client.servedAt, arrival];
         if (best === undefined || isBefore(rank, bestRank)) [best, bestRank] = [waiter, rank];
       }
     }
@@ -86,9 +96,10 @@ export class FairQueue<T> {
 
   #of({ cache, client: name }: Waiter<T>['caller']): { group: Group<T>; client: Client<T> } {
     let group = this.#groups.get(cache);
-    if (group === undefined) this.#groups.set(cache, (group = { held: 0, waiting: 0, clients: new Map() }));
+    if (group === undefined)
+      this.#groups.set(cache, (group = { held: 0, servedAt: 0, waiting: 0, clients: new Map() }));
     let client = group.clients.get(name);
-    if (client === undefined) group.clients.set(name, (client = { held: 0, waiting: [] }));
+    if (client === undefined) group.clients.set(name, (client = { held: 0, servedAt: 0, waiting: [] }));
     return { group, client };
   }
 

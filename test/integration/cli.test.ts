@@ -38,7 +38,12 @@ const FLAGS = [
   'verify-threads',
   'max-verifications',
   'max-downloads',
+  'download-wait',
   'max-push-bodies',
+  'min-body-rate',
+  'body-rate-time',
+  'stall-time',
+  'body-memory',
   's3-buffer-size',
 ];
 

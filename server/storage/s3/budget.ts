@@ -16,6 +16,11 @@ export class ByteBudget {
     return this.#budget.held;
   }
 
+  /** How often somebody who stood still has lost bytes to others. */
+  get revoked(): number {
+    return this.#budget.revoked;
+  }
+
   /**
    * Resolves when `bytes` are there, with what gives them back. More than all counts as all.
    * @param goesOn for a body of which a part is on its way already

@@ -74,6 +74,23 @@ describe('a budget that many share', () => {
     assert.deepEqual(order, ['large', 'small']);
   });
 
+  it('serves small claims before large ones where it is told to, unless their client holds much', async () => {
+    const budget = new Budget({ units: 10, isSmallFirst: true });
+    const first = await budget.take({ caller: caller('a', 'greedy'), units: 10 });
+    const order: string[] = [];
+    const waiting = [
+      waitFor(budget, order, 'large', caller('a', 'x'), 5),
+      waitFor(budget, order, 'greedy', caller('a', 'greedy'), 1),
+      waitFor(budget, order, 'small', caller('a', 'y'), 1),
+    ];
+    first.shrink(9);
+    await settled();
+    assert.deepEqual(order, ['small']);
+    first.release();
+    await Promise.all(waiting);
+    assert.equal(budget.held, 7);
+  });
+
   it('gives all that it has to who wants more, and takes back what is not needed', async () => {
     const budget = new Budget({ units: 10 });
     const lease = await budget.take({ caller: caller('a'), units: 1000 });
