@@ -25,7 +25,7 @@ const ROOMS = [
   { name: SHARES, may: [], product: true },
   { name: 'server/storage', may: [...FORMATS, SHARES], product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
-  { name: 'server/wire', may: [], product: true },
+  { name: 'server/wire', may: [SHARES], product: true },
   { name: 'server/cache', may: [...FORMATS, SHARES, 'server/storage', 'server/metadata'], product: true },
   { name: 'server/http', may: BELOW_HTTP, product: true },
   { name: 'server/gateway', may: ['crds', 'operator/runtime', SHARES, 'server/wire'], product: true },

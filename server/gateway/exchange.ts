@@ -1,6 +1,7 @@
 /** One request on its way to a server, and the answer on its way back. Neither is ever held here as a whole. */
 import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Lease } from '../shares/index.ts';
 import { type Answer, linger, outlive, sendText, type TrustedProxies } from '../wire/index.ts';
 import { broken, unreachable } from './answers.ts';
 import { answerHeaders, requestHeaders } from './headers.ts';
@@ -12,6 +13,8 @@ export interface ExchangeInit {
   readonly response: ServerResponse;
   readonly cache: string;
   readonly upstream: Upstream;
+  /** Its place among the requests to this cache; undefined where it is only refused. */
+  readonly place: Lease | undefined;
   readonly requestId: string;
   /** Host of the API, for a request that names none. */
   readonly host: string;
@@ -38,12 +41,11 @@ export class Exchange {
 
   constructor(init: ExchangeInit) {
     this.#init = init;
-    const { request, response, upstream } = init;
-    upstream.active++;
+    const { request, response, place } = init;
     // Its end is told by the response as well.
     request.on('error', () => {});
     response.once('close', () => {
-      upstream.active--;
+      place?.release();
       if (response.writableFinished) return;
       this.#waiting?.abort(new Error('the client has gone'));
       this.#onward?.destroy();

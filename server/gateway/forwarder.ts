@@ -3,8 +3,10 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import {
+  clientNetwork,
   hasBody,
   linger,
+  placeFor,
   requestIdOf,
   type StrangerAnswer,
   sendToStranger,
@@ -29,8 +31,8 @@ export interface ForwarderInit {
   readonly logger: Logger;
   readonly connectWaitMs: number;
   readonly idleMs: number;
-  /** To one cache at one time; further reads are sent away. */
-  readonly maxRequests: number;
+  /** How long a read waits for a place among the requests to its cache. */
+  readonly requestWaitMs: number;
   /** Whether connections are to end with the answer that they get. */
   readonly isStopping: () => boolean;
 }
@@ -48,11 +50,11 @@ export class Forwarder {
     this.#init = init;
   }
 
-  request(request: IncomingMessage, response: ServerResponse): void {
-    const exchange = this.#begin(request, response);
+  async request(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const exchange = await this.#begin(request, response);
     if (exchange === undefined) return;
     if (isRead(request)) exchange.read();
-    else void exchange.write();
+    else await exchange.write();
   }
 
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -62,7 +64,7 @@ export class Forwarder {
     response.assignSocket(request.socket);
     response.once('finish', () => request.socket.destroySoon());
     socket.on('error', () => {});
-    const exchange = this.#begin(request, response);
+    const exchange = await this.#begin(request, response);
     const opened = await exchange?.upgrade();
     // The response goes unused and ends with its connection.
     if (opened === undefined) return;
@@ -71,7 +73,7 @@ export class Forwarder {
   }
 
   /** Undefined: it is answered already. */
-  #begin(request: IncomingMessage, response: ServerResponse): Exchange | undefined {
+  async #begin(request: IncomingMessage, response: ServerResponse): Promise<Exchange | undefined> {
     const { proxies, connectWaitMs, idleMs, metrics, logger, isStopping } = this.#init;
     const requestId = requestIdOf(request);
     const target = this.#target(request);
@@ -88,9 +90,13 @@ export class Forwarder {
     }
     const traffic = metrics.traffic(cache);
     const { upstream, host } = target;
-    const isBusy = upstream.active >= this.#init.maxRequests && isRead(request);
+    const caller = { cache, client: clientNetwork(proxies.remoteOf(request)) };
+    // Clients repeat a read by themselves; a push they may not be able to, which is why it never waits here.
+    const place = isRead(request)
+      ? await placeFor(upstream.requests, caller, response, this.#init.requestWaitMs)
+      : upstream.requests.force({ caller });
     const exchange = new Exchange({
-      ...{ request, response, cache, upstream, requestId, host, proxies, connectWaitMs, idleMs, isStopping },
+      ...{ request, response, cache, upstream, place, requestId, host, proxies, connectWaitMs, idleMs, isStopping },
       received: (bytes) => {
         traffic.received += bytes;
       },
@@ -99,7 +105,7 @@ export class Forwarder {
       },
       onFailure: (error) => logger.warn({ err: error, cache, requestId, path: pathOf(request) }, 'no answer'),
     });
-    if (!isBusy) return exchange;
+    if (place !== undefined) return exchange;
     exchange.refuse(busy(cache));
     return undefined;
   }

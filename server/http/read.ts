@@ -7,12 +7,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import type { Budget } from '../shares/index.ts';
-import { type Answer, NO_ACCESS, sendMiss, sendText, type TrustedProxies } from '../wire/index.ts';
+import { type Answer, NO_ACCESS, placeFor, sendMiss, sendText, type TrustedProxies } from '../wire/index.ts';
 import { readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
-import { callerOf, placeFor } from './share.ts';
+import { callerOf } from './share.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
 const NARINFO_AGE = 'max-age=3600';

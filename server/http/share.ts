@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CacheError } from '../cache/index.ts';
-import { type Budget, type Caller, type Claim, currentCaller, type Lease, type Moving } from '../shares/index.ts';
-import { clientNetwork, type TrustedProxies } from '../wire/index.ts';
+import { type Budget, type Caller, type Claim, currentCaller, type Lease } from '../shares/index.ts';
+import { ClientGoneError, clientNetwork, type TrustedProxies, untilClosed } from '../wire/index.ts';
 
 /** In whose name a request takes shares. */
 export function callerOf(request: IncomingMessage, cache: string | undefined, proxies: TrustedProxies): Caller {
@@ -14,55 +14,14 @@ export function callerOf(request: IncomingMessage, cache: string | undefined, pr
  */
 export async function shareOf(budget: Budget, response: ServerResponse, units = 1): Promise<Lease> {
   const claim: Claim = { caller: currentCaller(), units };
-  const lease = budget.tryTake(claim) ?? (await untilClosed(response, (signal) => budget.take(claim, signal)));
-  response.once('close', lease.release);
-  if (!response.closed) return lease;
-  lease.release();
-  throw gone();
-}
-
-/** A share for what a client is sent. Undefined where none came free within `waitMs`, or the client left. */
-export async function placeFor(
-  budget: Budget,
-  caller: Caller,
-  response: ServerResponse,
-  waitMs: number,
-): Promise<Lease | undefined> {
-  const claim: Claim = { caller, moving: movingTo(response) };
-  const lease = budget.tryTake(claim);
-  if (lease !== undefined) return lease;
   try {
-    return await untilClosed(response, (signal) =>
-      budget.take(claim, AbortSignal.any([signal, AbortSignal.timeout(waitMs)])),
-    );
-  } catch {
-    return undefined;
+    const lease = budget.tryTake(claim) ?? (await untilClosed(response, (signal) => budget.take(claim, signal)));
+    response.once('close', lease.release);
+    if (!response.closed) return lease;
+    lease.release();
+    throw new ClientGoneError('the client has gone');
+  } catch (error) {
+    if (!(error instanceof ClientGoneError)) throw error;
+    throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   }
-}
-
-/** What has left for the client; undefined while it is our side that has nothing to send. */
-function movingTo(response: ServerResponse): Moving {
-  return {
-    progress: () => {
-      const { socket } = response;
-      if (socket === null || (socket.writableLength === 0 && !response.writableNeedDrain)) return undefined;
-      return socket.bytesWritten - socket.writableLength;
-    },
-    revoke: () => response.destroy(),
-  };
-}
-
-async function untilClosed<T>(response: ServerResponse, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const leaving = new AbortController();
-  const leave = () => leaving.abort(gone());
-  response.once('close', leave);
-  try {
-    return await work(leaving.signal);
-  } finally {
-    response.off('close', leave);
-  }
-}
-
-function gone(): CacheError {
-  return new CacheError('Incomplete', 'the connection was lost before the whole body had arrived');
 }

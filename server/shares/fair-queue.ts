@@ -72,7 +72,11 @@ export class FairQueue<T> {
     const { group, client } = this.#of(caller);
     group.held += units;
     client.held += units;
-    if (units > 0) group.servedAt = client.servedAt = ++this.#servings;
+    if (units > 0) {
+      this.#servings++;
+      group.servedAt = this.#servings;
+      client.servedAt = this.#servings;
+    }
     this.#tidy(caller);
   }
 
@@ -95,11 +99,10 @@ export class FairQueue<T> {
   }
 
   #of({ cache, client: name }: Waiter<T>['caller']): { group: Group<T>; client: Client<T> } {
-    let group = this.#groups.get(cache);
-    if (group === undefined)
-      this.#groups.set(cache, (group = { held: 0, servedAt: 0, waiting: 0, clients: new Map() }));
-    let client = group.clients.get(name);
-    if (client === undefined) group.clients.set(name, (client = { held: 0, servedAt: 0, waiting: [] }));
+    const group = this.#groups.get(cache) ?? { held: 0, servedAt: 0, waiting: 0, clients: new Map() };
+    const client = group.clients.get(name) ?? { held: 0, servedAt: 0, waiting: [] };
+    this.#groups.set(cache, group);
+    group.clients.set(name, client);
     return { group, client };
   }
 

@@ -58,6 +58,8 @@ const GATEWAY_FLAGS = [
   'connect-timeout',
   'connect-wait',
   'max-requests',
+  'request-wait',
+  'stall-time',
   'headers-timeout',
   'response-timeout',
   'keep-alive-timeout',

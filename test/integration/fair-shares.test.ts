@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
+import { GatewayPair } from '../support/gateway-pair.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { isServed, pushByCachix, pushByPut } from '../support/push.ts';
 import { send } from '../support/raw-http.ts';
@@ -124,7 +125,10 @@ describe('a body that comes too slowly', () => {
       clearInterval(trickle);
       slow.close();
     }
-    assert.match(slow.text, /^HTTP\/1\.1 408 [^]*\r\n\r\nthe body comes too slowly: fewer than 1000 bytes a second\n$/);
+    assert.match(
+      slow.text,
+      /^HTTP\/1\.1 408 [\s\S]*\r\n\r\nthe body comes too slowly: fewer than 1000 bytes a second\n$/,
+    );
   });
 });
 
@@ -149,6 +153,30 @@ describe('downloads that stand still', () => {
     assert.equal(body.length, big.file.length);
     assert.equal(await metric(server, 'narwhal_stalled_total{place="download"}'), 1);
     assert.equal(await metric(server, 'narwhal_downloads_shed_total'), 0);
+  });
+});
+
+describe('downloads that stand still at a gateway', () => {
+  let pair: GatewayPair;
+  let stalled: Stalled[];
+  before(async () => {
+    pair = await GatewayPair.start({ args: [...CLIENTS, '--max-requests', '3', '--stall-time', '1'] });
+    await pushByPut(pair.main, big);
+    stalled = [1, 2, 3].map(() => stalledPull(pair.gateway.port, '192.0.2.1', big));
+    const active = 'narwhal_gateway_active_requests{cache="main"}';
+    await until('they run', async () => (await pair.gateway.metric(active)) === 3);
+  });
+  after(async () => {
+    for (const it of stalled) it.close();
+    await pair.remove();
+  });
+
+  it('do not block a stranger', async () => {
+    const headers = { host: 'main.localhost', 'x-forwarded-for': '192.0.2.2' };
+    const { status, body } = await send(pair.gateway.url, `/${big.narUrl}`, { headers });
+    assert.equal(status, 200);
+    assert.equal(body.length, big.file.length);
+    assert.equal(await pair.gateway.metric('narwhal_gateway_stalled_requests{cache="main"}'), 1);
   });
 });
 
