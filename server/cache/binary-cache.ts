@@ -109,7 +109,10 @@ export class BinaryCache {
       },
     });
     this.objects = new Objects({ database, storages: this.storages, intents, logger });
-    this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
+    this.paths = new Paths({
+      ...{ database, keys, cacheBytes: settings.narinfoCacheBytes },
+      maxNarInfoBytes: () => this.#plan.limits.maxNarInfoBytes,
+    });
     const onPublished = (published: NewPath) => {
       init.metrics.published(plan.name);
       logger.info({ storePath: `${published.hashPart}-${published.name}`, narSize: published.narSize }, 'published');
@@ -257,12 +260,22 @@ export class BinaryCache {
     } catch (error) {
       throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes', { cause: error });
     }
-    await this.database.write((sql) =>
-      sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
+    const { maxRegisteredKeys } = this.#plan.limits;
+    const isRegistered = await this.database.write(async (sql) => {
+      const known = await sql.query<{ public_key: string }>('SELECT public_key FROM registered_keys');
+      if (known.some((row) => row.public_key === text)) return true;
+      if (known.length >= maxRegisteredKeys) return false;
+      await sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
         text,
         Date.now(),
-      ]),
-    );
+      ]);
+      return true;
+    });
+    if (!isRegistered)
+      throw new CacheError(
+        'Conflict',
+        `this cache has ${maxRegisteredKeys} registered keys, and takes no more; use one of them, or raise spec.limits.maxRegisteredKeys`,
+      );
     this.#useKeys(await loadKeys(this.#init, this.database, this.#plan));
   }
 

@@ -21,6 +21,8 @@ import {
   splitWords,
 } from './publish.ts';
 import { RecentMisses } from './recent-misses.ts';
+import { keyNameOf, roomForOthers, type Weighed, weighSignatures } from './signature-room.ts';
+import { knownKeyOf } from './signing.ts';
 
 export { type NarFacts, type NarSource, type NewPath, type PublishOutcome, storeNar } from './publish.ts';
 
@@ -43,7 +45,11 @@ export interface PathsInit {
   readonly database: Database;
   readonly keys: () => Keys;
   readonly cacheBytes: number;
+  /** Largest narinfo that is taken, which bounds the signatures. Default: that of a manifest. */
+  readonly maxNarInfoBytes?: () => number;
 }
+
+const DEFAULT_NARINFO_BYTES = 64 * 1024;
 
 /** What a look-up reads; its plan is tested. */
 export const NARINFO_QUERY = `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
@@ -174,9 +180,11 @@ export class Paths {
    */
   async publish(path: NewPath, source: NarSource, also: readonly Statement[] = []): Promise<PublishOutcome> {
     crashPoint('before-publish');
+    const { kept, leftOut } = this.#weigh(path, [], path.signatures);
+    const fitting = leftOut.length === 0 ? path : { ...path, signatures: kept };
     const publishing = this.#all?.has(path.hashPart)
-      ? this.#publishKnown(path, source, also)
-      : this.#publishNew(path, source, also);
+      ? this.#publishKnown(fitting, path.signatures, source, also)
+      : this.#publishNew(fitting, path.signatures, source, also);
     const outcome = await publishing.catch(async (error: unknown) => {
       // A commit that failed may have reached the disk all the same.
       this.#forget(path.hashPart);
@@ -186,24 +194,59 @@ export class Paths {
     if (outcome.kind === 'published') this.#all?.add(path.hashPart);
     this.#forget(path.hashPart);
     crashPoint('after-publish');
-    return outcome;
+    return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
   }
 
-  async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+  /** Which signatures a path keeps. */
+  #weigh(
+    path: Pick<NewPath, 'hashPart' | 'name' | 'references' | 'narHash' | 'narSize'>,
+    stored: readonly string[],
+    offered: readonly string[],
+  ): Weighed {
+    const { keys, maxNarInfoBytes = () => DEFAULT_NARINFO_BYTES } = this.#init;
+    const { references } = path;
+    const referencesBytes = references.reduce((sum, reference) => sum + reference.length + 1, 0);
+    let text: string | undefined;
+    const keyOf = (signature: string) => {
+      text ??= fingerprint({
+        storePath: parseStorePath(`${STORE_DIR}/${path.hashPart}-${path.name}`).path,
+        narHash: parseHash(path.narHash),
+        narSize: path.narSize,
+        references,
+      });
+      return knownKeyOf(keys(), text, signature);
+    };
+    const otherBytes = roomForOthers(maxNarInfoBytes(), referencesBytes);
+    return weighSignatures(stored, offered, { knownKeyOf: keyOf, otherBytes });
+  }
+
+  async #publishNew(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<PublishOutcome> {
     const { database } = this.#init;
     try {
       await database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]);
       return { kind: 'published', isNewNar: 'object' in source };
     } catch (error) {
       if (!isConstraint(error)) throw error;
-      return this.#publishKnown(path, source, also);
+      return this.#publishKnown(path, offered, source, also);
     }
   }
 
-  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<PublishOutcome> {
+  /** @param offered all signatures that came, of which `path` has those that fit where it is new */
+  #publishKnown(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<PublishOutcome> {
     const { database } = this.#init;
     return database.write(async (sql) => {
-      const result = await insertPath(sql, path, source);
+      const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
+      const result = await insertPath(sql, path, source, merge);
       await sql.run([...also, ...database.announce([path.hashPart])]);
       return result;
     });
@@ -240,9 +283,15 @@ export class Paths {
     const { path: storePath } = parseStorePath(`${STORE_DIR}/${row.hash_part}-${row.name}`);
     const narHash = parseHash(row.nar_hash);
     const references = splitWords(row.refs);
-    const stored = splitWords(row.signatures);
+    const known = {
+      ...{ hashPart: row.hash_part, name: row.name, references },
+      narHash: row.nar_hash,
+      narSize: row.nar_size,
+    };
+    // A row may hold more than there is room for now.
+    const stored = this.#weigh(known, splitWords(row.signatures), []).kept;
     // A key that was added after the path was published signs it here, so that rotation needs no rewrite of rows.
-    const names = new Set(stored.map((signature) => signature.slice(0, signature.indexOf(':'))));
+    const names = new Set(stored.map(keyNameOf));
     const text = fingerprint({ storePath, narHash, narSize: row.nar_size, references });
     const added = this.#init
       .keys()

@@ -33,7 +33,11 @@ export interface CachePlan {
   /** Sentences about Secrets with keys of the cache that are not there. */
   readonly missingKeys: readonly string[];
   readonly settings: Settings;
-  readonly limits: { readonly maxNarInfoBytes: number; readonly maxQueryHashes: number };
+  readonly limits: {
+    readonly maxNarInfoBytes: number;
+    readonly maxQueryHashes: number;
+    readonly maxRegisteredKeys: number;
+  };
 }
 
 export interface PlanPlaces {
@@ -101,11 +105,16 @@ export function planCache(
         ownKey('signing.secretRefs', ref)?.toString('utf8').trim(),
       ),
       publicKeys: spec.signing.publicKeys ?? [],
+      upstreamKeys: (spec.upstreams ?? []).flatMap((upstream) => upstream.publicKeys ?? []),
     },
     rootSecret: spec.rootSecretRef === undefined ? 'generated' : root === undefined ? 'missing' : rootKey(root),
     missingKeys,
     settings: settingsOf(spec.limits, overrides),
-    limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
+    limits: {
+      maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize),
+      maxQueryHashes: spec.limits.maxQueryHashes,
+      maxRegisteredKeys: spec.limits.maxRegisteredKeys,
+    },
   };
 }
 

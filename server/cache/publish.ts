@@ -6,6 +6,7 @@
 import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { isConstraint } from '../metadata/index.ts';
 import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
+import type { Weighed } from './signature-room.ts';
 
 /** What verified bytes are, in the forms that rows hold. */
 export interface NarFacts {
@@ -34,10 +35,13 @@ export interface NewPath {
 export type NarSource = { readonly key: string } | { readonly object: NewObject; readonly facts: NarFacts };
 
 export type PublishOutcome =
-  /** `isNewNar`: its NAR is the object that came with it, not one that was there. */
-  | { readonly kind: 'published'; readonly isNewNar: boolean }
+  /**
+   * `isNewNar`: its NAR is the object that came with it, not one that was there. `leftOut`: signatures that found no room,
+   * where there were such.
+   */
+  | { readonly kind: 'published'; readonly isNewNar: boolean; readonly leftOut?: readonly string[] }
   /** It was there with the same NAR and references; signatures were merged. */
-  | { readonly kind: 'present' }
+  | { readonly kind: 'present'; readonly leftOut?: readonly string[] }
   /** It was there with other content, which stays. */
   | { readonly kind: 'differs'; readonly narHash: string }
   /** The NAR that it should point at is gone. */
@@ -88,8 +92,16 @@ function pathStatement(path: NewPath, key: string): Statement {
   ];
 }
 
-/** Publishes step by step, where the path or its NAR may be there already: the old row decides then. */
-export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<PublishOutcome> {
+/**
+ * Publishes step by step, where the path or its NAR may be there already: the old row decides then.
+ * @param merge weighs the signatures of the row and those of the path
+ */
+export async function insertPath(
+  sql: Sql,
+  path: NewPath,
+  source: NarSource,
+  merge: (stored: readonly string[]) => Weighed,
+): Promise<PublishOutcome> {
   const nar =
     'object' in source
       ? await insertNar(sql, source.object, source.facts, null)
@@ -107,10 +119,11 @@ export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Pr
   const row = rows[0];
   if (row === undefined) throw new Error('a path was there and is gone within one transaction');
   if (!same(row, path)) return { kind: 'differs', narHash: row.nar_hash };
-  const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
+  const { kept, leftOut } = merge(splitWords(row.signatures));
+  const merged = kept.join(' ');
   if (merged !== row.signatures)
     await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
-  return { kind: 'present' };
+  return leftOut.length === 0 ? { kind: 'present' } : { kind: 'present', leftOut };
 }
 
 function same(row: PathRow, path: NewPath): boolean {

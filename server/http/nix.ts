@@ -49,8 +49,8 @@ export function nixRoutes(doors: Doors): Route[] {
       if (!isHashPart(hashPart))
         throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
       const body = await readWhole(ctx.req, ctx.res, { ...idle, maxBytes: cache.plan.limits.maxNarInfoBytes });
-      await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
-      ctx.body = '';
+      const leftOut = await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
+      ctx.body = leftOut.length === 0 ? '' : toldOf(leftOut);
     },
   });
 
@@ -97,6 +97,15 @@ export function nixRoutes(doors: Doors): Route[] {
 
   return routes;
 }
+
+/** What a client hears of a success that is not whole: nix shows it to nobody, a person with curl reads it. */
+function toldOf(leftOut: readonly string[]): string {
+  const names = [...new Set(leftOut.map((signature) => signature.slice(0, signature.indexOf(':'))))];
+  const shown = names.slice(0, SHOWN_NAMES).map((name) => name.slice(0, 60));
+  return `published; ${leftOut.length} signatures by keys that this cache does not know found no room: ${shown.join(', ')}${names.length > shown.length ? ', ...' : ''}\n`;
+}
+
+const SHOWN_NAMES = 10;
 
 function isRead(ctx: Context): boolean {
   return ctx.method === 'GET' || ctx.method === 'HEAD';
