@@ -58,11 +58,18 @@ interface Door {
 }
 
 /** All that a client can see of an answer but its time. */
-async function ask(port: number, method: string, host: string, path: string, authorization?: string): Promise<string> {
+async function ask(
+  port: number,
+  method: string,
+  host: string,
+  path: string,
+  authorization?: string,
+  connection = 'close',
+): Promise<string> {
   const body = method === 'PUT' || method === 'POST' ? '{}' : '';
   const lines = [
     `${method} ${path} HTTP/1.1`,
-    ...[`Host: ${host}`, 'Connection: close', 'X-Request-Id: same'],
+    ...[`Host: ${host}`, `Connection: ${connection}`, 'X-Request-Id: same'],
     ...(authorization === undefined ? [] : [`Authorization: ${authorization}`]),
     ...(body === '' ? [] : [`Content-Length: ${body.length}`]),
   ];
@@ -92,6 +99,17 @@ function tellsNothing(title: string, door: () => Promise<Door>): void {
         }
       });
     }
+
+    it('opens no WebSocket to either', async () => {
+      const { port, names } = await door();
+      const upgrade = 'Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13';
+      for (const path of ['', '/nix-cache-info', `/${HASH}.narinfo`, '/nonsense']) {
+        const [one, other] = await Promise.all(
+          names.map((name) => ask(port, 'GET', 'localhost', `/api/v1/cache/${name}${path}`, undefined, upgrade)),
+        );
+        assert.equal(one, other, path);
+      }
+    });
 
     it('lets nix go on without a credential, and tells one that is wrong', async () => {
       const { port, names, credentials } = await door();
