@@ -39,7 +39,20 @@ export const limits = {
       default: 65536,
       description: 'Hashes in one query for missing paths.',
     },
-    maxNarInfoSize: { ...bytes, default: '64Ki', description: 'Largest narinfo.' },
+    maxRegisteredKeys: {
+      type: 'integer',
+      format: 'int32',
+      minimum: 1,
+      maximum: 1000,
+      default: 32,
+      description: 'Public keys that clients of a self-signed cache can register.',
+    },
+    maxNarInfoSize: {
+      ...bytes,
+      default: '64Ki',
+      description:
+        'Largest narinfo. Signatures by keys that the cache does not know are kept up to three quarters of it.',
+    },
     maxNarSize: { ...bytes, default: '256Gi', description: 'Largest NAR, decompressed.' },
     maxPartSize: { ...bytes, default: '5Gi', description: 'Largest part of an upload.' },
     maxListingSize: { ...bytes, default: '64Mi', description: 'Largest listing (`.ls`).' },

@@ -3,7 +3,8 @@ import { isBuiltin } from 'node:module';
 import path from 'node:path';
 
 const FORMATS = ['crds', 'server/nix'];
-const BELOW_HTTP = [...FORMATS, 'server/storage', 'server/metadata', 'server/cache', 'server/wire'];
+const SHARES = 'server/shares';
+const BELOW_HTTP = [...FORMATS, SHARES, 'server/storage', 'server/metadata', 'server/cache', 'server/wire'];
 const SERVER = ['server/http', 'server/gateway', 'server'];
 const OPERATOR = ['operator/runtime', 'operator/cache', 'operator/gateway', 'operator'];
 const PRODUCT = [...BELOW_HTTP, ...SERVER, ...OPERATOR];
@@ -21,12 +22,13 @@ const ROOMS = [
     packages: [],
     product: true,
   },
-  { name: 'server/storage', may: FORMATS, product: true },
+  { name: SHARES, may: [], product: true },
+  { name: 'server/storage', may: [...FORMATS, SHARES], product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
-  { name: 'server/wire', may: [], product: true },
-  { name: 'server/cache', may: [...FORMATS, 'server/storage', 'server/metadata'], product: true },
+  { name: 'server/wire', may: [SHARES], product: true },
+  { name: 'server/cache', may: [...FORMATS, SHARES, 'server/storage', 'server/metadata'], product: true },
   { name: 'server/http', may: BELOW_HTTP, product: true },
-  { name: 'server/gateway', may: ['crds', 'operator/runtime', 'server/wire'], product: true },
+  { name: 'server/gateway', may: ['crds', 'operator/runtime', SHARES, 'server/wire'], product: true },
   // main.ts, convert.ts and what else lies beside the rooms: the wiring.
   { name: 'server', may: [...BELOW_HTTP, ...SERVER], product: true, filesOnly: true },
   // Knows Kubernetes, not caches: it could be a package of its own.

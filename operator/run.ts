@@ -5,7 +5,16 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Logger, pino } from 'pino';
 import { collectDefaultMetrics } from 'prom-client';
 import { schemaHash } from '../crds/index.ts';
-import { type Cache, cacheKeyOf, MANAGER, Reconciler, type RouteRules, Secrets, Stores, TokenWatch } from './cache/index.ts';
+import {
+  type Cache,
+  cacheKeyOf,
+  MANAGER,
+  Reconciler,
+  type RouteRules,
+  Secrets,
+  Stores,
+  TokenWatch,
+} from './cache/index.ts';
 import { PublicNames } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import {

@@ -6,6 +6,7 @@ import {
   logFormatOption,
   logLevelOption,
   responseTimeoutOption,
+  stallTimeOption,
 } from './cli-listener.ts';
 import { list, seconds, wholeNumber } from './cli-values.ts';
 import type { TableSource } from './gateway/index.ts';
@@ -27,6 +28,8 @@ interface GatewayFlags {
   connectTimeout: number;
   connectWait: number;
   maxRequests: number;
+  requestWait: number;
+  stallTime: number;
   headersTimeout: number;
   keepAliveTimeout: number;
   responseTimeout: number;
@@ -88,11 +91,13 @@ export function gatewayCommand(): Command {
       ),
     )
     .addOption(
-      new Option('--max-requests <count>', 'to one cache at one time; further reads are answered with 503')
+      new Option('--max-requests <count>', 'to one cache at one time; further reads wait, then hear 503')
         .env('NARWHAL_MAX_REQUESTS')
         .argParser(wholeNumber)
         .default(4000),
     )
+    .addOption(seconds('--request-wait <seconds>', 'for which a read waits for its turn', 'NARWHAL_REQUEST_WAIT', 40))
+    .addOption(stallTimeOption())
     .addOption(headersTimeoutOption())
     .addOption(responseTimeoutOption())
     .addOption(keepAliveTimeoutOption())
@@ -144,6 +149,8 @@ async function runGatewayOf(flags: GatewayFlags): Promise<void> {
           connectTimeoutMs: flags.connectTimeout * 1000,
           connectWaitMs: flags.connectWait * 1000,
           maxRequests: flags.maxRequests,
+          requestWaitMs: flags.requestWait * 1000,
+          stallMs: flags.stallTime * 1000,
           reloadMs,
           shutdownDelayMs,
           shutdownGraceMs,

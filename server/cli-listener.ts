@@ -21,6 +21,15 @@ export function responseTimeoutOption(): Option {
   );
 }
 
+export function stallTimeOption(): Option {
+  return seconds(
+    '--stall-time <seconds>',
+    'with hardly a byte from or to a client, after which it loses its place to others who wait',
+    'NARWHAL_STALL_TIME',
+    30,
+  );
+}
+
 export function keepAliveTimeoutOption(): Option {
   return seconds(
     '--keep-alive-timeout <seconds>',

@@ -8,6 +8,7 @@ import {
   logFormatOption,
   logLevelOption,
   responseTimeoutOption,
+  stallTimeOption,
 } from './cli-listener.ts';
 import {
   databaseWaitOption,
@@ -55,7 +56,12 @@ interface ServeFlags {
   verifyThreads?: number;
   maxVerifications?: number;
   maxDownloads: number;
+  downloadWait: number;
   maxPushBodies: number;
+  minBodyRate: number;
+  bodyRateTime: number;
+  stallTime: number;
+  bodyMemory: number;
   s3BufferSize: number;
   decoderMemory: number;
 }
@@ -209,16 +215,33 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         .default(192 * 2 ** 20),
     )
     .addOption(
-      new Option('--max-downloads <count>', 'files that are sent at one time; further reads are answered with 503')
+      new Option('--max-downloads <count>', 'files that are sent at one time; further reads wait, then hear 503')
         .env('NARWHAL_MAX_DOWNLOADS')
         .argParser(wholeNumber)
         .default(1000),
     )
+    .addOption(seconds('--download-wait <seconds>', 'for which a read waits for its turn', 'NARWHAL_DOWNLOAD_WAIT', 40))
     .addOption(
       new Option('--max-push-bodies <count>', 'NARs, parts and files that are received at one time; further ones wait')
         .env('NARWHAL_MAX_PUSH_BODIES')
         .argParser(wholeNumber)
         .default(500),
+    )
+    .addOption(
+      new Option('--min-body-rate <bytes>', 'a second, over --body-rate-time; slower bodies are refused')
+        .env('NARWHAL_MIN_BODY_RATE')
+        .argParser(wholeNumber)
+        .default(1024),
+    )
+    .addOption(
+      seconds('--body-rate-time <seconds>', 'over which --min-body-rate is looked at', 'NARWHAL_BODY_RATE_TIME', 60),
+    )
+    .addOption(stallTimeOption())
+    .addOption(
+      new Option('--body-memory <bytes>', 'for narinfos, queries and other bodies read as a whole; further ones wait')
+        .env('NARWHAL_BODY_MEMORY')
+        .argParser(wholeNumber)
+        .default(64 * 2 ** 20),
     )
     .addOption(
       new Option('--s3-buffer-size <bytes>', 'memory for bytes on their way to S3; pushes beyond it wait')
@@ -288,7 +311,11 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     maxVerifications: flags.maxVerifications,
     decoderBytes: flags.decoderMemory,
     maxDownloads: flags.maxDownloads,
+    downloadWaitMs: flags.downloadWait * 1000,
     maxPushBodies: flags.maxPushBodies,
+    pace: { leastRate: flags.minBodyRate, overMs: flags.bodyRateTime * 1000 },
+    stallMs: flags.stallTime * 1000,
+    bodyMemoryBytes: flags.bodyMemory,
     s3BufferBytes: flags.s3BufferSize,
   };
 }

@@ -2,7 +2,7 @@
 import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Settings } from './cache/index.ts';
-import type { CacheListen } from './http/index.ts';
+import type { CacheListen, PaceLimits } from './http/index.ts';
 import type { Listen, Timeouts } from './wire/index.ts';
 
 export interface ServeOptions {
@@ -31,10 +31,17 @@ export interface ServeOptions {
   readonly maxVerifications: number | undefined;
   /** Memory for the decoders of each thread. */
   readonly decoderBytes: number;
-  /** Files that are sent at one time; further reads are answered with 503. */
+  /** Files that are sent at one time; further reads wait for a while, then are answered with 503. */
   readonly maxDownloads: number;
+  readonly downloadWaitMs: number;
   /** Bodies of pushes that are received at one time; further ones wait. */
   readonly maxPushBodies: number;
+  /** Slowest body that is taken. */
+  readonly pace: PaceLimits;
+  /** Without progress for this long a body or a download loses its place, if others wait. */
+  readonly stallMs: number;
+  /** Memory for bodies that are read as a whole. */
+  readonly bodyMemoryBytes: number;
   /** Memory for bytes on their way to S3. */
   readonly s3BufferBytes: number;
 }

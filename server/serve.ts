@@ -16,9 +16,10 @@ import {
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
 import { Reload } from './reload.ts';
+import { Budget } from './shares/index.ts';
 import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
-import { hostPort, TrustedProxies, Turns } from './wire/index.ts';
+import { hostPort, TrustedProxies } from './wire/index.ts';
 
 /** A running server. */
 export interface Running {
@@ -55,7 +56,10 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   // A port of 0 is known only once it listens; the caches need the host name alone, before that.
   const urls = new Urls(options.apiUrl || defaultApiUrl(first, first.port), options.aliases);
   const { data, renameHost, settings, shutdownGraceMs: graceMs } = options;
-  const budget = new ByteBudget(options.s3BufferBytes);
+  const proxies = new TrustedProxies(options.trustedProxies);
+  const { stallMs, pace } = options;
+  const stalls = { stallMs, leastRate: pace.leastRate };
+  const budget = new ByteBudget(options.s3BufferBytes, stalls);
   const caches = new Caches({
     data,
     volumes: options.storages,
@@ -83,12 +87,19 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const doors: Doors = {
     caches,
     urls,
-    reader: new Reader(metrics, { maxDownloads: options.maxDownloads, idleMs: options.timeouts.idleResponseMs }),
+    reader: new Reader(metrics, {
+      downloads: new Budget({ units: options.maxDownloads, ...stalls }),
+      waitMs: options.downloadWaitMs,
+      idleMs: options.timeouts.idleResponseMs,
+      proxies,
+    }),
     metrics,
     logger,
     timeouts: options.timeouts,
-    proxies: new TrustedProxies(options.trustedProxies),
-    turns: new Turns(options.maxPushBodies),
+    proxies,
+    pace,
+    pushBodies: new Budget({ units: options.maxPushBodies, ...stalls }),
+    bodyMemory: new Budget({ units: options.bodyMemoryBytes, isSmallFirst: true, ...stalls }),
   };
   const servers = options.listen.map((listen) => new HttpServer(doors, listen));
   const started: { close(graceMs: number): Promise<void> }[] = [{ close: () => verifier.stop() }];

@@ -29,7 +29,7 @@ import type { Settings } from './settings.ts';
 import { reportStorages } from './storage-report.ts';
 import { StorageWork } from './storage-work.ts';
 import { Storages } from './storages.ts';
-import { Tokens } from './tokens.ts';
+import { removeOldTokens, Tokens } from './tokens.ts';
 import { Uploads } from './uploads.ts';
 import type { Verifier } from './verify/index.ts';
 
@@ -121,7 +121,10 @@ export class BinaryCache {
       logger,
       isLost: (object) => this.lost.report(object),
     });
-    this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
+    this.paths = new Paths({
+      ...{ database, keys, cacheBytes: settings.narinfoCacheBytes },
+      maxNarInfoBytes: () => this.#plan.limits.maxNarInfoBytes,
+    });
     const lost = new Lost({ database, storages: this.storages, objects: this.objects, paths: this.paths, logger });
     this.lost = lost;
     const onPublished = (published: NewPath) => {
@@ -182,6 +185,7 @@ export class BinaryCache {
       await useStorages();
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
+      if (!init.inspecting) await cache.#forgetTokens();
       cache.#start();
       return cache;
     } catch (error) {
@@ -202,6 +206,19 @@ export class BinaryCache {
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
       if (this.#stopping.signal.aborted) return;
       logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
+    });
+  }
+
+  /** Texts of tokens that the manifest no longer asks for. The tokens themselves are refused already. */
+  async #forgetTokens(): Promise<void> {
+    const folder = tokensFolder(this.#init, this.database);
+    if (folder === undefined) return;
+    await removeOldTokens(this.#plan.tokens, folder).catch((error: unknown) => {
+      const cache = this.name;
+      this.#init.logger.warn(
+        { err: error, cache },
+        'old tokens could not be removed: listed again, they would be valid',
+      );
     });
   }
 
@@ -237,6 +254,7 @@ export class BinaryCache {
       Object.assign(this.#settings, plan.settings);
       this.#tokens = tokens;
       this.#useKeys(keys);
+      await this.#forgetTokens();
       this.#work.wake();
       this.scrub.wake();
     };
@@ -260,12 +278,22 @@ export class BinaryCache {
     } catch (error) {
       throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes', { cause: error });
     }
-    await this.database.write((sql) =>
-      sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
+    const { maxRegisteredKeys } = this.#plan.limits;
+    const isRegistered = await this.database.write(async (sql) => {
+      const known = await sql.query<{ public_key: string }>('SELECT public_key FROM registered_keys');
+      if (known.some((row) => row.public_key === text)) return true;
+      if (known.length >= maxRegisteredKeys) return false;
+      await sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
         text,
         Date.now(),
-      ]),
-    );
+      ]);
+      return true;
+    });
+    if (!isRegistered)
+      throw new CacheError(
+        'Conflict',
+        `this cache has ${maxRegisteredKeys} registered keys, and takes no more; use one of them, or raise spec.limits.maxRegisteredKeys`,
+      );
     this.#useKeys(await loadKeys(this.#init, this.database, this.#plan));
   }
 
@@ -340,5 +368,10 @@ function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): P
 }
 
 function loadTokens(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Tokens> {
-  return Tokens.load(plan.tokens, database.isShared ? undefined : path.join(init.folder, 'tokens'));
+  return Tokens.load(plan.tokens, tokensFolder(init, database));
+}
+
+/** Where generated tokens lie; undefined where none may be made. */
+function tokensFolder(init: BinaryCacheInit, database: Database): string | undefined {
+  return database.isShared ? undefined : path.join(init.folder, 'tokens');
 }

@@ -1,4 +1,4 @@
-export { type Access, authorize } from './access.ts';
+export { type Access, ANYONE, authorize, type Guarded, NO_CACHE } from './access.ts';
 export type { BinaryCache } from './binary-cache.ts';
 export { Caches, type CachesInit } from './caches.ts';
 export { type CheckReport, check, type Finding } from './check.ts';

@@ -20,6 +20,8 @@ export interface SigningPlan {
   readonly secretKeys: readonly (string | undefined)[];
   /** Public keys that clients may sign with, `name:base64`. */
   readonly publicKeys: readonly string[];
+  /** Those of caches that paths may come from: their signatures are kept before others. */
+  readonly upstreamKeys?: readonly string[];
 }
 
 /** 32 bytes out of a Secret, or what is done without them. */
@@ -50,6 +52,8 @@ export class Keys {
   readonly signers: readonly SecretKey[];
   /** Keys of clients, for a self-signed cache. */
   readonly clients: readonly PublicKey[];
+  /** Keys of other caches, whose signatures say something to our readers. */
+  readonly upstreams: readonly PublicKey[];
   /** Why no pushes are taken: a key is gone. For whoever runs the server. */
   readonly lost: string | undefined;
   /** The same for clients, without a path of this machine. */
@@ -57,11 +61,15 @@ export class Keys {
   readonly #root: Buffer;
   readonly #derived = new Map<string, KeyObject>();
 
-  private constructor(fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'lost' | 'refusal'>, root: Buffer) {
+  private constructor(
+    fields: Pick<Keys, 'mode' | 'name' | 'signers' | 'clients' | 'upstreams' | 'lost' | 'refusal'>,
+    root: Buffer,
+  ) {
     this.mode = fields.mode;
     this.name = fields.name;
     this.signers = fields.signers;
     this.clients = fields.clients;
+    this.upstreams = fields.upstreams;
     this.lost = fields.lost;
     this.refusal = fields.refusal;
     this.#root = root;
@@ -79,7 +87,8 @@ export class Keys {
     );
     const missing = init.missing.length > 0 ? init.missing.join('; ') : undefined;
     const refusal = missing && `this cache takes no pushes: ${missing}. Ask its operator to bring it back; pulls work`;
-    const fields = { mode: signing.mode, name, clients, lost: missing, refusal };
+    const upstreams = (signing.upstreamKeys ?? []).map((text) => parsePublicKey(text));
+    const fields = { mode: signing.mode, name, clients, upstreams, lost: missing, refusal };
     // One that was made for the time being is nobody else's.
     if (database.isShared && init.rootSecret !== 'missing') await checkRootKey(database, root);
     if (signing.mode === 'SelfSigned') return new Keys({ ...fields, signers: [] }, root);

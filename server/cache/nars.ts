@@ -129,9 +129,10 @@ export class Nars {
   /**
    * Publishes a path from the text of a narinfo.
    * @param hashPart the one in the request's URL
+   * @returns signatures that found no room
    * @throws CacheError Invalid, Conflict
    */
-  async publishNarinfo(hashPart: string, text: string): Promise<void> {
+  async publishNarinfo(hashPart: string, text: string): Promise<readonly string[]> {
     const info = readNarinfo(text);
     const { hashPart: named, name } = parseStorePath(info.storePath);
     if (named !== hashPart)
@@ -146,7 +147,7 @@ export class Nars {
       });
       if (!verdict.ok) throw new CacheError('Invalid', verdict.reason);
     }
-    await this.#publish(
+    return this.#publish(
       {
         hashPart,
         name,
@@ -184,18 +185,18 @@ export class Nars {
     await this.#publish({ ...claim, ca: undefined, signatures }, nar);
   }
 
-  async #publish(path: NewPath, nar: FoundNar): Promise<void> {
+  async #publish(path: NewPath, nar: FoundNar): Promise<readonly string[]> {
     const { paths, settings } = this.#init;
     const outcome = await patiently(() => paths.publish(path, { key: nar.key }), settings.transientRetryMs);
     switch (outcome.kind) {
       case 'published':
         this.#init.onPublished(path);
-        return;
+        return outcome.leftOut ?? [];
       case 'present':
-        return;
+        return outcome.leftOut ?? [];
       case 'healed':
         this.#init.logger.info({ storePath: `${path.hashPart}-${path.name}` }, 'healed: its lost NAR is here again');
-        return;
+        return outcome.leftOut ?? [];
       case 'differs':
         throw differs(outcome.narHash);
       case 'no-nar':

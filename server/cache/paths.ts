@@ -26,6 +26,8 @@ import {
   storeNar,
 } from './publish.ts';
 import { RecentMisses } from './recent-misses.ts';
+import { keyNameOf, roomForOthers, type Weighed, weighSignatures } from './signature-room.ts';
+import { knownKeyOf } from './signing.ts';
 
 export type { NarFacts, NarSource, NewPath, PublishOutcome } from './publish.ts';
 
@@ -49,7 +51,11 @@ export interface PathsInit {
   readonly database: Database;
   readonly keys: () => Keys;
   readonly cacheBytes: number;
+  /** Largest narinfo that is taken, which bounds the signatures. Default: that of a manifest. */
+  readonly maxNarInfoBytes?: () => number;
 }
+
+const DEFAULT_NARINFO_BYTES = 64 * 1024;
 
 /** What a look-up reads: a path whose NAR is lost is not served. Its plan is tested. */
 export const NARINFO_QUERY = `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
@@ -180,9 +186,11 @@ export class Paths {
    */
   async publish(path: NewPath, source: NarSource, also: readonly Statement[] = []): Promise<PublishOutcome> {
     crashPoint('before-publish');
+    const { kept, leftOut } = this.#weigh(path, [], path.signatures);
+    const fitting = leftOut.length === 0 ? path : { ...path, signatures: kept };
     const publishing = this.#all?.has(path.hashPart)
-      ? this.#publishKnown(path, source, also)
-      : this.#publishNew(path, source, also);
+      ? this.#publishKnown(fitting, path.signatures, source, also)
+      : this.#publishNew(fitting, path.signatures, source, also);
     const { outcome, healed } = await publishing.catch(async (error: unknown) => {
       // A commit that failed may have reached the disk all the same.
       this.#forget(path.hashPart);
@@ -194,7 +202,7 @@ export class Paths {
     this.#forget(path.hashPart);
     this.show(healed);
     crashPoint('after-publish');
-    return outcome;
+    return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
   }
 
   /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
@@ -207,21 +215,56 @@ export class Paths {
     return isNew;
   }
 
-  async #publishNew(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
+  /** Which signatures a path keeps. */
+  #weigh(
+    path: Pick<NewPath, 'hashPart' | 'name' | 'references' | 'narHash' | 'narSize'>,
+    stored: readonly string[],
+    offered: readonly string[],
+  ): Weighed {
+    const { keys, maxNarInfoBytes = () => DEFAULT_NARINFO_BYTES } = this.#init;
+    const { references } = path;
+    const referencesBytes = references.reduce((sum, reference) => sum + reference.length + 1, 0);
+    let text: string | undefined;
+    const keyOf = (signature: string) => {
+      text ??= fingerprint({
+        storePath: parseStorePath(`${STORE_DIR}/${path.hashPart}-${path.name}`).path,
+        narHash: parseHash(path.narHash),
+        narSize: path.narSize,
+        references,
+      });
+      return knownKeyOf(keys(), text, signature);
+    };
+    const otherBytes = roomForOthers(maxNarInfoBytes(), referencesBytes);
+    return weighSignatures(stored, offered, { knownKeyOf: keyOf, otherBytes });
+  }
+
+  async #publishNew(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<Published> {
     const { database } = this.#init;
     try {
       await database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]);
       return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
     } catch (error) {
       if (!isConstraint(error)) throw error;
-      return this.#publishKnown(path, source, also);
+      return this.#publishKnown(path, offered, source, also);
     }
   }
 
-  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
+  /** @param offered all signatures that came, of which `path` has those that fit where it is new */
+  #publishKnown(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<Published> {
     const { database } = this.#init;
     return database.write(async (sql) => {
-      const result = await insertPath(sql, path, source);
+      const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
+      const result = await insertPath(sql, path, source, merge);
       await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
       return result;
     });
@@ -279,9 +322,15 @@ export class Paths {
     const { path: storePath } = parseStorePath(`${STORE_DIR}/${row.hash_part}-${row.name}`);
     const narHash = parseHash(row.nar_hash);
     const references = splitWords(row.refs);
-    const stored = splitWords(row.signatures);
+    const known = {
+      ...{ hashPart: row.hash_part, name: row.name, references },
+      narHash: row.nar_hash,
+      narSize: row.nar_size,
+    };
+    // A row may hold more than there is room for now.
+    const stored = this.#weigh(known, splitWords(row.signatures), []).kept;
     // A key that was added after the path was published signs it here, so that rotation needs no rewrite of rows.
-    const names = new Set(stored.map((signature) => signature.slice(0, signature.indexOf(':'))));
+    const names = new Set(stored.map(keyNameOf));
     const text = fingerprint({ storePath, narHash, narSize: row.nar_size, references });
     const added = this.#init
       .keys()

@@ -37,7 +37,11 @@ export interface CachePlan {
   /** Sentences about Secrets with keys of the cache that are not there. */
   readonly missingKeys: readonly string[];
   readonly settings: Settings;
-  readonly limits: { readonly maxNarInfoBytes: number; readonly maxQueryHashes: number };
+  readonly limits: {
+    readonly maxNarInfoBytes: number;
+    readonly maxQueryHashes: number;
+    readonly maxRegisteredKeys: number;
+  };
 }
 
 export interface PlanPlaces {
@@ -102,11 +106,16 @@ export function planCache(
       mode: spec.signing.mode,
       secretKeys: (spec.signing.secretRefs ?? []).map((ref) => ownKey('signing.secretRefs', ref, signingKeyValue)),
       publicKeys: spec.signing.publicKeys ?? [],
+      upstreamKeys: (spec.upstreams ?? []).flatMap((upstream) => upstream.publicKeys ?? []),
     },
     rootSecret: spec.rootSecretRef === undefined ? 'generated' : (root ?? 'missing'),
     missingKeys,
     settings: settingsOf(spec, overrides),
-    limits: { maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize), maxQueryHashes: spec.limits.maxQueryHashes },
+    limits: {
+      maxNarInfoBytes: parseQuantity(spec.limits.maxNarInfoSize),
+      maxQueryHashes: spec.limits.maxQueryHashes,
+      maxRegisteredKeys: spec.limits.maxRegisteredKeys,
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import { isConstraint } from '../metadata/index.ts';
 import { CacheError } from './errors.ts';
 import { healNar, replaceLost } from './lost-rows.ts';
 import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
+import type { Weighed } from './signature-room.ts';
 
 /** What verified bytes are, in the forms that rows hold. */
 export interface NarFacts {
@@ -36,12 +37,15 @@ export interface NewPath {
 export type NarSource = { readonly key: string } | { readonly object: NewObject; readonly facts: NarFacts };
 
 export type PublishOutcome =
-  /** `isNewNar`: its NAR is the object that came with it, not one that was there. */
-  | { readonly kind: 'published'; readonly isNewNar: boolean }
+  /**
+   * `isNewNar`: its NAR is the object that came with it, not one that was there. `leftOut`: signatures that found no room,
+   * where there were such.
+   */
+  | { readonly kind: 'published'; readonly isNewNar: boolean; readonly leftOut?: readonly string[] }
   /** It was there with the same NAR and references; signatures were merged. */
-  | { readonly kind: 'present' }
+  | { readonly kind: 'present'; readonly leftOut?: readonly string[] }
   /** The same, and its NAR was lost: that is here again. */
-  | { readonly kind: 'healed' }
+  | { readonly kind: 'healed'; readonly leftOut?: readonly string[] }
   /** It was there with other content, which stays. */
   | { readonly kind: 'differs'; readonly narHash: string }
   /** The NAR that it should point at is gone. */
@@ -101,9 +105,15 @@ function pathStatement(path: NewPath, key: string): Statement {
 
 /**
  * Publishes step by step, where the path or its NAR may be there already: the old row decides then.
+ * @param merge weighs the signatures of the row and those of the path
  * @throws CacheError Conflict: it was there with other content, which is lost
  */
-export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Promise<Published> {
+export async function insertPath(
+  sql: Sql,
+  path: NewPath,
+  source: NarSource,
+  merge: (stored: readonly string[]) => Weighed,
+): Promise<Published> {
   const nar =
     'object' in source
       ? await insertNar(sql, source.object, source.facts, null)
@@ -131,11 +141,13 @@ export async function insertPath(sql: Sql, path: NewPath, source: NarSource): Pr
   const replaced = isLost ? await replaceLost(sql, row, nar.id) : [];
   await releaseNar(sql, nar.id, nar.isNew);
   if (!isSame) return { outcome: { kind: 'differs', narHash: row.nar_hash }, healed };
-  const merged = [...new Set([...splitWords(row.signatures), ...path.signatures])].join(' ');
+  const { kept, leftOut } = merge(splitWords(row.signatures));
+  const merged = kept.join(' ');
   if (merged !== row.signatures)
     await sql.query('UPDATE paths SET signatures = ? WHERE hash_part = ?', [merged, path.hashPart]);
   const all = [...healed, ...replaced];
-  return { outcome: { kind: all.includes(path.hashPart) ? 'healed' : 'present' }, healed: all };
+  const kind = all.includes(path.hashPart) ? 'healed' : 'present';
+  return { outcome: leftOut.length === 0 ? { kind } : { kind, leftOut }, healed: all };
 }
 
 /** @param more what there is to know about it */

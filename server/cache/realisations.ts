@@ -15,7 +15,7 @@ import { CacheError } from './errors.ts';
 import type { Keys } from './keys.ts';
 import type { Objects } from './objects.ts';
 import type { Paths } from './paths.ts';
-import { nameOf } from './signing.ts';
+import { keyNameOf } from './signature-room.ts';
 
 export interface RealisationsInit {
   readonly objects: Objects;
@@ -63,13 +63,13 @@ export class Realisations {
     const texts = realisationFingerprints(realisation);
     const own = this.#own(realisation);
     const isFalse = (signature: string) => {
-      if (keys.signers.some((key) => key.name === nameOf(signature))) return !own.includes(signature);
-      const clients = keys.clients.filter((key) => key.name === nameOf(signature));
+      if (keys.signers.some((key) => key.name === keyNameOf(signature))) return !own.includes(signature);
+      const clients = keys.clients.filter((key) => key.name === keyNameOf(signature));
       return clients.length > 0 && !clients.some((key) => texts.some((text) => key.verify(text, signature)));
     };
     const wrong = realisation.signatures.find(isFalse);
     if (wrong !== undefined)
-      throw new CacheError('Invalid', `the signature by ${nameOf(wrong)}, a key of this cache, is not valid`);
+      throw new CacheError('Invalid', `the signature by ${keyNameOf(wrong)}, a key of this cache, is not valid`);
     return realisation.signatures.filter((signature) => !own.includes(signature));
   }
 
@@ -99,7 +99,7 @@ export class Realisations {
     const path = await paths.find(outPath.slice(0, outPath.indexOf('-')));
     if (path?.storePath !== `${STORE_DIR}/${outPath}`) return Buffer.from(renderRealisation(realisation));
     const names = new Set(keys().signers.map((signer) => signer.name));
-    const foreign = signatures.filter((signature) => !names.has(nameOf(signature)));
+    const foreign = signatures.filter((signature) => !names.has(keyNameOf(signature)));
     return Buffer.from(renderRealisation(realisation, [...foreign, ...this.#own(realisation)]));
   }
 }

@@ -3,7 +3,7 @@
  * not exist, so rotation is an edit. Nothing in here ever returns or logs a token, save the file that hands it over.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { generateToken, tokenValue } from '../../crds/index.ts';
 import { CacheError } from './errors.ts';
@@ -36,9 +36,14 @@ interface Known {
 export type Identity =
   | { readonly kind: 'anonymous' }
   | { readonly kind: 'token'; readonly name: string; readonly permission: Permission }
+  /** A credential that is no token of this cache: perhaps one of another. */
+  | { readonly kind: 'unknown' }
+  /** A token of this cache that no longer opens it. */
   | { readonly kind: 'refused'; readonly reason: string };
 
 export class Tokens {
+  /** Of a cache that does not exist. */
+  static readonly none = new Tokens([]);
   readonly #known: ReadonlyMap<string, Known>;
 
   private constructor(known: readonly Known[]) {
@@ -65,13 +70,12 @@ export class Tokens {
     );
   }
 
-  /** @param token as found in the request; undefined or empty: no credential */
+  /** @param token as found in the request; undefined: no credential; empty: one without a token in it */
   identify(token: string | undefined, now = new Date()): Identity {
-    if (token === undefined || token === '') return { kind: 'anonymous' };
+    if (token === undefined) return { kind: 'anonymous' };
     const digest = digestOf(token);
     const known = this.#known.get(digest.toString('hex'));
-    if (known === undefined || !timingSafeEqual(known.digest, digest))
-      return { kind: 'refused', reason: 'this token is not known here' };
+    if (known === undefined || !timingSafeEqual(known.digest, digest)) return { kind: 'unknown' };
     if (known.expiresAt !== undefined && known.expiresAt <= now) {
       return { kind: 'refused', reason: `token ${known.name} expired on ${known.expiresAt.toISOString()}` };
     }
@@ -104,4 +108,26 @@ async function generated(folder: string | undefined, name: string): Promise<stri
   const token = await readSecretFile(file, tokenValue, remedy);
   if (token === undefined) throw new CacheError('Invalid', `${file} was removed while it was read; try again`);
   return token;
+}
+
+/** Names of tokens are DNS labels: what else lies in their folder is somebody's own. */
+const TOKEN_FILE = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
+
+/**
+ * Removes the files of tokens that are no longer generated, because they left the manifest or are given there: a name that
+ * is listed again later must not bring an old token back.
+ */
+export async function removeOldTokens(plans: readonly TokenPlan[], folder: string): Promise<void> {
+  const kept = new Set(
+    plans.filter((plan) => plan.sha256 === undefined && plan.secret === undefined).map((plan) => plan.name),
+  );
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
+    if (entry.isFile() && TOKEN_FILE.test(entry.name) && !kept.has(entry.name))
+      await rm(path.join(folder, entry.name), { force: true });
+  }
+}
+
+function noFolder(error: unknown): [] {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+  throw error;
 }

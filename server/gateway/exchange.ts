@@ -1,6 +1,7 @@
 /** One request on its way to a server, and the answer on its way back. Neither is ever held here as a whole. */
 import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Lease } from '../shares/index.ts';
 import { type Answer, linger, outlive, sendText, type TrustedProxies } from '../wire/index.ts';
 import { broken, unreachable } from './answers.ts';
 import { answerHeaders, requestHeaders } from './headers.ts';
@@ -14,6 +15,8 @@ export interface ExchangeInit {
   readonly response: ServerResponse;
   readonly cache: string;
   readonly upstream: Upstream;
+  /** Its place among the requests to this cache; undefined where it is only refused. */
+  readonly place: Lease | undefined;
   readonly requestId: string;
   /** Host of the API, for a request that names none. */
   readonly host: string;
@@ -40,12 +43,11 @@ export class Exchange {
 
   constructor(init: ExchangeInit) {
     this.#init = init;
-    const { request, response, upstream } = init;
-    upstream.active++;
+    const { request, response, place } = init;
     // Its end is told by the response as well.
     request.on('error', () => {});
     response.once('close', () => {
-      upstream.active--;
+      place?.release();
       if (response.writableFinished) return;
       this.#waiting?.abort(new Error('the client has gone'));
       this.#onward?.destroy();
@@ -197,12 +199,12 @@ export class Exchange {
   }
 
   #relay(answer: IncomingMessage): void {
-    const { request, response, idleMs } = this.#init;
+    const { request, response, requestId, idleMs } = this.#init;
     answer.on('error', () => {});
     if (this.#isOver) return;
     this.#isAnswered = true;
     const isChunkable = request.httpVersion !== '1.0';
-    const headers = answerHeaders(answer, isChunkable);
+    const headers = answerHeaders(answer, requestId, isChunkable);
     if (this.#init.isStopping()) response.shouldKeepAlive = false;
     const isDelimited = isChunkable || answer.headers['content-length'] !== undefined;
     if (isDelimited) outlive(request, response);

@@ -2,13 +2,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import {
-  type Answer,
+  clientNetwork,
   foreignCoding,
   hasBody,
   isForeignlyCoded,
   linger,
+  placeFor,
   requestIdOf,
-  sendText,
+  type StrangerAnswer,
+  sendToStranger,
   type TrustedProxies,
 } from '../wire/index.ts';
 import { busy, starting, twoHosts } from './answers.ts';
@@ -30,8 +32,8 @@ export interface ForwarderInit {
   readonly logger: Logger;
   readonly connectWaitMs: number;
   readonly idleMs: number;
-  /** To one cache at one time; further reads are sent away. */
-  readonly maxRequests: number;
+  /** How long a read waits for a place among the requests to its cache. */
+  readonly requestWaitMs: number;
   /** Whether connections are to end with the answer that they get. */
   readonly isStopping: () => boolean;
 }
@@ -49,17 +51,16 @@ export class Forwarder {
     this.#init = init;
   }
 
-  request(request: IncomingMessage, response: ServerResponse): Promise<void> | undefined {
-    const exchange = this.#begin(request, response);
-    if (exchange === undefined) return undefined;
-    if (!isRead(request)) return exchange.write();
-    exchange.read();
-    return undefined;
+  async request(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const exchange = await this.#begin(request, response);
+    if (exchange === undefined) return;
+    if (isRead(request)) exchange.read();
+    else await exchange.write();
   }
 
   /** @param response for answers that are no WebSocket: the last one of the connection */
   async upgrade(request: IncomingMessage, response: ServerResponse, head: Buffer): Promise<void> {
-    const exchange = this.#begin(request, response);
+    const exchange = await this.#begin(request, response);
     const opened = await exchange?.upgrade();
     // The response goes unused and ends with its connection.
     if (opened === undefined) return;
@@ -68,7 +69,7 @@ export class Forwarder {
   }
 
   /** Undefined: it is answered already. */
-  #begin(request: IncomingMessage, response: ServerResponse): Exchange | undefined {
+  async #begin(request: IncomingMessage, response: ServerResponse): Promise<Exchange | undefined> {
     const { proxies, connectWaitMs, idleMs, metrics, logger, isStopping } = this.#init;
     const requestId = requestIdOf(request);
     const target = this.#target(request);
@@ -76,15 +77,22 @@ export class Forwarder {
     this.#watch(request, response, cache, requestId);
     if (!('cache' in target)) {
       response.setHeader('X-Request-Id', requestId);
-      sendText(request, response, target);
-      linger(request, response);
+      // Once a small body is here, as where a server answers: how the connection goes on must not tell the two apart.
+      setImmediate(() => {
+        sendToStranger(request, response, target);
+        linger(request, response);
+      });
       return undefined;
     }
     const traffic = metrics.traffic(cache);
     const { upstream, host } = target;
-    const isBusy = upstream.active >= this.#init.maxRequests && isRead(request);
+    const caller = { cache, client: clientNetwork(proxies.remoteOf(request)) };
+    // Clients repeat a read by themselves; a push they may not be able to, which is why it never waits here.
+    const place = isRead(request)
+      ? await placeFor(upstream.requests, caller, response, this.#init.requestWaitMs)
+      : upstream.requests.force({ caller });
     const exchange = new Exchange({
-      ...{ request, response, cache, upstream, requestId, host, proxies, connectWaitMs, idleMs, isStopping },
+      ...{ request, response, cache, upstream, place, requestId, host, proxies, connectWaitMs, idleMs, isStopping },
       received: (bytes) => {
         traffic.received += bytes;
       },
@@ -93,12 +101,12 @@ export class Forwarder {
       },
       onFailure: (error) => logger.warn({ err: error, cache, requestId, path: pathOf(request) }, 'no answer'),
     });
-    if (!isBusy) return exchange;
+    if (place !== undefined) return exchange;
     exchange.refuse(busy(cache));
     return undefined;
   }
 
-  #target(request: IncomingMessage): Target | Answer {
+  #target(request: IncomingMessage): Target | StrangerAnswer {
     const routes = this.#init.routes();
     if (routes === undefined) return starting;
     const { method = '', url = '/', headers, rawHeaders } = request;

@@ -32,7 +32,11 @@ export interface GatewayOptions {
   readonly timeouts: Pick<Timeouts, 'headersMs' | 'keepAliveMs' | 'idleResponseMs'>;
   readonly connectTimeoutMs: number;
   readonly connectWaitMs: number;
+  /** To one cache at one time; further reads wait for a while, then are answered with 503. */
   readonly maxRequests: number;
+  readonly requestWaitMs: number;
+  /** With hardly a byte taken for this long a read loses its place, if others wait. */
+  readonly stallMs: number;
   /** Between two looks at files. */
   readonly reloadMs: number;
   /** How long connections are still taken once `/readyz` has turned false. */
@@ -40,6 +44,9 @@ export interface GatewayOptions {
   readonly shutdownGraceMs: number;
   readonly version: string;
 }
+
+/** Bytes a second: a reader that takes fewer stands still. */
+const LEAST_RATE = 1024;
 
 /** A running gateway. */
 export interface RunningGateway {
@@ -57,6 +64,7 @@ export async function runGateway(options: GatewayOptions, logger: Logger): Promi
   const metrics = new GatewayMetrics();
   const upstreams = new Upstreams({
     connectTimeoutMs: options.connectTimeoutMs,
+    requests: { units: options.maxRequests, stallMs: options.stallMs, leastRate: LEAST_RATE },
     onCircuit: (cache, state) =>
       state === 'open'
         ? logger.error({ cache }, 'the servers of the cache cannot be connected to')
@@ -70,7 +78,7 @@ export async function runGateway(options: GatewayOptions, logger: Logger): Promi
     routes: () => table.routes,
     connectWaitMs: options.connectWaitMs,
     idleMs: timeouts.idleResponseMs,
-    maxRequests: options.maxRequests,
+    requestWaitMs: options.requestWaitMs,
     isStopping: () => state === 'stopping',
   });
   const pair = options.tls && (await readPair(options.tls));

@@ -45,12 +45,21 @@ export function requestHeaders(request: IncomingMessage, { proxies, requestId, h
   return onward;
 }
 
-/** What a client is sent of an answer. @param isChunkable not for HTTP/1.0, where the end of the connection ends a body */
-export function answerHeaders({ headers, rawHeaders }: IncomingMessage, isChunkable: boolean): string[] {
-  const back = passing(rawHeaders, headers.connection, NONE);
+/**
+ * What a client is sent of an answer. Every answer has the id of its request at its beginning, as the gateway's own have.
+ * @param isChunkable not for HTTP/1.0, where the end of the connection ends a body
+ */
+export function answerHeaders(
+  { headers, rawHeaders }: IncomingMessage,
+  requestId: string,
+  isChunkable: boolean,
+): string[] {
+  const back = ['X-Request-Id', requestId, ...passing(rawHeaders, headers.connection, ID)];
   if (headers['transfer-encoding'] !== undefined && isChunkable) back.push('Transfer-Encoding', 'chunked');
   return back;
 }
+
+const ID: ReadonlySet<string> = new Set(['x-request-id']);
 
 /** How many headers of a name there are. */
 export function countOf(raw: readonly string[], name: string): number {

@@ -80,7 +80,27 @@ export class GatewayMetrics {
       registers,
       collect() {
         this.reset();
-        for (const [cache, { active }] of upstreams.entries()) this.set({ cache }, active);
+        for (const [cache, { requests }] of upstreams.entries()) this.set({ cache }, requests.held);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_gateway_waiting_requests',
+      help: 'Reads that wait until there is a place among the requests to a cache.',
+      labelNames: ['cache'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cache, { requests }] of upstreams.entries()) this.set({ cache }, requests.waiting);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_gateway_stalled_requests',
+      help: 'Requests that lost their place to others because they stood still, since the cache is in the table.',
+      labelNames: ['cache'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cache, { requests }] of upstreams.entries()) this.set({ cache }, requests.revoked);
       },
     });
     new Gauge({

@@ -1,10 +1,10 @@
-/** From an address to the cache that answers it, by the routing table. Pure. */
+/** From an address to the cache that answers it, by the routing table, or to what strangers hear. Pure. */
 import { createHash } from 'node:crypto';
 import { type RoutingTable, tokenDigits } from '../../crds/index.ts';
 import {
-  type Answer,
   cacheOfHost,
   cachePath,
+  credentialOf,
   decodePath,
   hostnameOf,
   inOrder,
@@ -12,6 +12,8 @@ import {
   parseAlias,
   parseApiUrl,
   rawPath,
+  type StrangerAnswer,
+  strangerAnswer,
   tokenOf,
 } from '../wire/index.ts';
 
@@ -52,17 +54,25 @@ export class Routes {
     this.#only = names.length === 1 && !isShared ? names[0] : undefined;
   }
 
-  /** The cache that an address means, or what to answer. The texts are those of a server. */
-  resolve({ method, url, host, authorization }: Address): string | Answer {
+  /**
+   * The cache that an address means, or what to answer: for a name that no cache has, what a server answers to strangers
+   * of a private cache. The texts are those of a server.
+   */
+  resolve({ method, url, host, authorization }: Address): string | StrangerAnswer {
     const path = decodePath(rawPath(url));
     if (path === undefined) return { status: 404, text: 'not found' };
     if (BY_TOKEN.test(path))
       return this.#cacheOfToken(authorization) ?? { status: 401, text: 'no cache here knows this token' };
+    const hasCredential = credentialOf(authorization) !== undefined;
     const inside = cachePath(path);
-    if (inside !== undefined) return this.#has(inside.cache) ? inside.cache : this.#unknown(authorization);
+    if (inside !== undefined) {
+      if (this.#has(inside.cache)) return inside.cache;
+      return strangerAnswer({ method, path: inside.path, isApi: true, hasCredential });
+    }
     const named = cacheOfHost(this.#hosts, hostnameOf(host ?? ''));
     const cache = named !== undefined && this.#has(named) ? named : this.#only;
     if (cache !== undefined) return cache;
+    if (named !== undefined) return strangerAnswer({ method, path, isApi: false, hasCredential });
     if (!METHODS.has(method)) return { status: 405, text: `${method} is not possible here` };
     return { status: 404, text: 'no such cache' };
   }
@@ -75,12 +85,5 @@ export class Routes {
     const token = tokenOf(authorization);
     if (token === undefined) return undefined;
     return this.#byToken.get(createHash('sha256').update(token).digest('hex').slice(0, tokenDigits));
-  }
-
-  /** Strangers are not told which caches exist. */
-  #unknown(authorization: string | undefined): Answer {
-    return this.#cacheOfToken(authorization) !== undefined
-      ? { status: 404, text: 'no such cache' }
-      : { status: 401, text: 'no such cache, or no access to it without a token' };
   }
 }

@@ -1,12 +1,15 @@
 /** The servers of one cache: connections that reads share, connections of their own for the rest, and how they fare. */
 import http from 'node:http';
 import net, { type Socket } from 'node:net';
+import { Budget, type BudgetInit } from '../shares/index.ts';
 import { Circuit, type CircuitState } from './circuit.ts';
 
 export interface UpstreamInit {
   /** `http://host:port` */
   readonly url: string;
   readonly connectTimeoutMs: number;
+  /** How many requests are under way at one time, and what stands still. */
+  readonly requests: BudgetInit;
   readonly onCircuit: (state: CircuitState) => void;
 }
 
@@ -30,15 +33,16 @@ export class Upstream {
   readonly port: number;
   readonly #pool: Pool;
   readonly #timeoutMs: number;
-  /** Requests under way. */
-  active = 0;
+  /** Places for requests under way. */
+  readonly requests: Budget;
 
-  constructor({ url, connectTimeoutMs, onCircuit }: UpstreamInit) {
+  constructor({ url, connectTimeoutMs, requests, onCircuit }: UpstreamInit) {
     const { hostname, port } = new URL(url);
     this.url = url;
     this.host = hostname.replace(/^\[|\]$/g, '');
     this.port = Number(port || 80);
     this.circuit = new Circuit(onCircuit);
+    this.requests = new Budget(requests);
     this.#timeoutMs = connectTimeoutMs;
     this.#pool = new Pool(connectTimeoutMs);
   }

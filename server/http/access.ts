@@ -1,31 +1,46 @@
 /** Access on every route: who asks, and what a refusal looks like. */
 import type { IncomingMessage } from 'node:http';
-import { type Access, authorize, type BinaryCache, CacheError, type Permission } from '../cache/index.ts';
-import { tokenOf } from '../wire/index.ts';
+import {
+  type Access,
+  ANYONE,
+  authorize,
+  type BinaryCache,
+  CacheError,
+  type Guarded,
+  NO_CACHE,
+  type Permission,
+} from '../cache/index.ts';
+import { credentialOf, NO_ACCESS, type StrangerAnswer, strangerAnswer } from '../wire/index.ts';
 
-/** What may read a cache's files: the hot routes ask this too. */
-export function accessOf(cache: BinaryCache, request: IncomingMessage, needed: Permission): Access {
-  const header = request.headers.authorization;
-  // Nothing to look at: the usual read of a public cache.
-  if (header === undefined && needed === 'Read' && cache.isPublic) return ANYONE;
-  return authorize(cache, tokenOf(header), needed);
+/** Whether a request may read nix's files. A stale token in someone's netrc must not stop a read of a public cache. */
+export function readAccess(cache: Guarded | undefined, { headers }: IncomingMessage): Access {
+  return cache?.isPublic ? ANYONE : authorize(cache ?? NO_CACHE, credentialOf(headers.authorization), 'Read');
 }
 
-const ANYONE: Access = { allowed: true, token: undefined, permission: undefined };
-
 /**
- * Lets a request through or throws what it is answered with. A private cache hides its files from strangers as a miss
- * (nix 2.35 ends a build on 401); a wrong credential is told so everywhere.
+ * Whether somebody has nothing to do with the cache that an address names, and hears what all strangers hear. Who holds a
+ * token of the cache that has expired or may do too little is none.
  */
+export function isStranger(cache: Guarded | undefined, request: IncomingMessage): boolean {
+  const access = readAccess(cache, request);
+  return !access.allowed && access.why !== 'refused';
+}
+
+/** @param path inside the cache, decoded */
+export function answerToStranger(request: IncomingMessage, path: string, isApi: boolean): StrangerAnswer {
+  const { method = 'GET', headers } = request;
+  return strangerAnswer({ method, path, isApi, hasCredential: credentialOf(headers.authorization) !== undefined });
+}
+
+/** Lets a request of the API or a write through, or throws what it is answered with. @throws CacheError Unauthorized */
 export function demand(
   cache: BinaryCache | undefined,
   request: IncomingMessage,
   needed: Permission,
-  hide: boolean,
 ): Extract<Access, { allowed: true }> {
-  if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-  const access = accessOf(cache, request, needed);
+  const access = authorize(cache ?? NO_CACHE, credentialOf(request.headers.authorization), needed);
   if (access.allowed) return access;
-  if (hide && access.why === 'anonymous') throw new CacheError('NotFound', 'not found');
+  if (cache === undefined || (!cache.isPublic && access.why !== 'refused'))
+    throw new CacheError('Unauthorized', NO_ACCESS.text);
   throw new CacheError('Unauthorized', `cache ${cache.name}: ${access.text}`);
 }

@@ -1,16 +1,19 @@
 /** The koa application: every route but the hot ones. */
 import Koa from 'koa';
 import { CacheError } from '../cache/index.ts';
-import { decodePath, linger, rawPath, requestIdOf, sendText } from '../wire/index.ts';
+import { asCaller } from '../shares/index.ts';
+import { decodePath, linger, rawPath, requestIdOf, sendText, sendToStranger } from '../wire/index.ts';
+import { answerToStranger, isStranger } from './access.ts';
 import { closeBody } from './body.ts';
-import { cachixRoutes, knownToken, userRoutes } from './cachix.ts';
+import { cachixRoutes, userRoutes } from './cachix.ts';
 import type { Context, Doors, State } from './context.ts';
 import { answerOf } from './errors.ts';
 import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
 import { trace } from './request-log.ts';
 import { dispatch } from './routes.ts';
-import { uploadRoutes } from './uploads.ts';
+import { callerOf } from './share.ts';
+import { isPart, uploadRoutes } from './uploads.ts';
 
 export function createApp(doors: Doors, front: Front): Koa<State> {
   const app = new Koa<State>();
@@ -59,23 +62,22 @@ function route(doors: Doors, front: Front): Koa.Middleware<State> {
     const target = front.resolve(ctx.get('host'), path);
     ctx.state.target = target;
     if (await dispatch(user, ctx, path)) return;
-    if (target.cache === undefined && path.startsWith('/api/v1/cache/')) throw unknownCache(doors, ctx);
+    if (target.isNamed && !isPart(ctx.method, target) && isStranger(target.cache, ctx.req)) {
+      ctx.respond = false;
+      sendToStranger(ctx.req, ctx.res, answerToStranger(ctx.req, target.path, target.api));
+      linger(ctx.req, ctx.res);
+      return;
+    }
     // A cache that leaves the manifests closes only after its requests.
     const release = target.cache?.enter();
     try {
-      if (!(await dispatch(target.api ? inCache : nix, ctx, target.path))) nothing(ctx);
+      const caller = callerOf(ctx.req, target.cache?.name, doors.proxies);
+      const work = () => dispatch(target.api ? inCache : nix, ctx, target.path);
+      if (!(await asCaller(caller, work))) nothing(ctx);
     } finally {
       release?.();
     }
   };
-}
-
-/** Strangers are not told which caches exist. */
-function unknownCache(doors: Doors, ctx: Context): CacheError {
-  const known = doors.caches.list().some((cache) => knownToken(cache, ctx) !== undefined);
-  return known
-    ? new CacheError('NotFound', 'no such cache')
-    : new CacheError('Unauthorized', 'no such cache, or no access to it without a token');
 }
 
 function nothing(ctx: Context): void {

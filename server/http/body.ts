@@ -5,9 +5,13 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
-import { foreignCoding, isForeignlyCoded, type Turns } from '../wire/index.ts';
+import { type Budget, sends } from '../shares/index.ts';
+import { foreignCoding, isForeignlyCoded } from '../wire/index.ts';
 import type { Doors } from './context.ts';
+import { Gathered } from './gathered.ts';
 import { JsonBounds } from './json-bounds.ts';
+import { Pace, type PaceLimits } from './pace.ts';
+import { shareOf } from './share.ts';
 
 /** Requests that wait for `100 Continue`; the server notes them here before any handler runs. */
 const waiting = new WeakSet<IncomingMessage>();
@@ -21,8 +25,11 @@ export interface BodyLimits {
   readonly idleMs: number;
   /** Hears of the bytes as they come. */
   readonly received: (bytes: number) => void;
-  /** Where the body has to wait until there is room for it in memory; its client sends nothing meanwhile. */
-  readonly turns?: Turns | undefined;
+  readonly pace: PaceLimits;
+  /** Memory for bodies that are read as a whole. */
+  readonly memory: Budget;
+  /** Places for bodies that stream; its client sends nothing until it has one. */
+  readonly places?: Budget | undefined;
   /** Time for the whole of a small body: a byte now and then must not keep a connection for ever. */
   readonly totalMs?: number | undefined;
   /** The same for a body of any size that is encoded: it holds a decoder, perhaps a program. */
@@ -32,22 +39,24 @@ export interface BodyLimits {
 }
 
 export interface Limits {
-  /** Of NARs, parts and logs, however long they take. They wait for their turn, which nobody without a token may take. */
+  /** Of NARs, parts and logs, however long they take. They wait for a place, which nobody without a token may take. */
   readonly push: BodyLimits;
   /** Of narinfos, listings and JSON. */
   readonly small: BodyLimits;
 }
 
 /** The limits of all bodies. */
-export function bodyLimits({ metrics, timeouts, turns }: Doors): Limits {
+export function bodyLimits({ metrics, timeouts, pace, bodyMemory, pushBodies }: Doors): Limits {
   const every: BodyLimits = {
     idleMs: timeouts.idleBodyMs,
     encodedMs: timeouts.smallBodyMs,
+    pace,
+    memory: bodyMemory,
     received(bytes) {
       metrics.bytesReceived += bytes;
     },
   };
-  return { push: { ...every, turns }, small: { ...every, totalMs: timeouts.smallBodyMs } };
+  return { push: { ...every, places: pushBodies }, small: { ...every, totalMs: timeouts.smallBodyMs } };
 }
 
 /** The same for routes of the Cachix API. */
@@ -62,14 +71,20 @@ async function* rawBody(
   response: ServerResponse,
   limits: BodyLimits,
 ): AsyncGenerator<Buffer> {
-  const endTurn = await limits.turns?.take();
-  // A reader that is left in the middle ends with its request.
-  if (endTurn !== undefined) request.once('close', endTurn);
+  // A reader that is left in the middle gives its place back when its answer is out.
+  const place = limits.places && (await shareOf(limits.places, response));
   if (waiting.delete(request)) response.writeContinue();
   const endsAt = performance.now() + (limits.totalMs ?? Number.POSITIVE_INFINITY);
   let timer: NodeJS.Timeout | undefined;
   let late = false;
+  let isRevoked = false;
+  const pace = new Pace(limits.pace, () => {
+    isRevoked = true;
+    request.destroy();
+  });
+  sends(pace);
   const restart = () => {
+    pace.waits();
     clearTimeout(timer);
     timer = setTimeout(() => {
       late = true;
@@ -85,16 +100,18 @@ async function* rawBody(
       limits.received(piece.length);
       // Looked at here alone: one who sends nothing at all meets the other limit.
       if (performance.now() > endsAt) throw tooSlow(limits.totalMs);
+      pace.came(piece.length);
       yield piece;
       restart();
     }
   } catch (error) {
     if (error instanceof CacheError) throw error;
+    if (isRevoked) throw new CacheError('TimedOut', 'the body stood still while others waited');
     if (late) throw new CacheError('TimedOut', `no data for ${Math.round(limits.idleMs / 1000)} seconds`);
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
     clearTimeout(timer);
-    endTurn?.();
+    place?.release();
   }
 }
 
@@ -170,17 +187,19 @@ export async function readWhole(
 ): Promise<Buffer> {
   const { maxBytes, look } = limits;
   if ((declaredBytes(request) ?? 0) > maxBytes) throw tooLarge(maxBytes);
-  const pieces: Uint8Array[] = [];
-  let size = 0;
+  const most = declaredBytes(request) ?? maxBytes;
+  const memory = await shareOf(limits.memory, response, most);
+  const gathered = new Gathered(most);
   for await (const piece of bodyOf(request, response, limits)) {
-    size += piece.length;
-    if (size > maxBytes) throw tooLarge(maxBytes);
+    if (!gathered.add(piece)) throw tooLarge(maxBytes);
     look?.(piece);
-    pieces.push(piece);
   }
+  const { bytes } = gathered;
+  memory.shrink(bytes.length);
   // Said of each alike: what was sent is not what is missing.
-  if (size === 0) throw new CacheError('Invalid', 'the body is empty: if something was sent, a proxy has dropped it');
-  return Buffer.concat(pieces, size);
+  if (bytes.length === 0)
+    throw new CacheError('Invalid', 'the body is empty: if something was sent, a proxy has dropped it');
+  return bytes;
 }
 
 /** Bytes that will come; undefined where they come in chunks and only their end tells. */

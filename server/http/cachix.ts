@@ -27,7 +27,7 @@ export function cachixRoutes(doors: Doors): Route[] {
     pattern: /^\/$/,
     handle: (ctx) => {
       const cache = cacheOf(ctx);
-      const { permission } = demand(cache, ctx.req, 'Read', false);
+      const { permission } = demand(cache, ctx.req, 'Read');
       ctx.body = {
         name: cache.name,
         uri: doors.urls.cache(cache.name, ...arrival(doors, ctx)),
@@ -140,7 +140,7 @@ export function userRoutes(doors: Doors): Route[] {
 /** Name of the request's token, if this cache knows it. */
 export function knownToken(cache: BinaryCache, ctx: Context): string | undefined {
   try {
-    return demand(cache, ctx.req, 'Read', false).token;
+    return demand(cache, ctx.req, 'Read').token;
   } catch {
     return undefined;
   }
@@ -149,7 +149,7 @@ export function knownToken(cache: BinaryCache, ctx: Context): string | undefined
 /** The cache of the request, once the credential allows what is needed. */
 export function allowed(ctx: Context, needed: Permission): BinaryCache {
   const cache = cacheOf(ctx);
-  demand(cache, ctx.req, needed, false);
+  demand(cache, ctx.req, needed);
   return cache;
 }
 

@@ -2,9 +2,11 @@
 import type Koa from 'koa';
 import type { Logger } from 'pino';
 import type { Caches } from '../cache/index.ts';
-import { hostnameOf, type Scheme, type Timeouts, type TrustedProxies, type Turns } from '../wire/index.ts';
+import type { Budget } from '../shares/index.ts';
+import { hostnameOf, type Scheme, type Timeouts, type TrustedProxies } from '../wire/index.ts';
 import type { Target } from './front.ts';
 import type { Metrics } from './metrics.ts';
+import type { PaceLimits } from './pace.ts';
 import type { Reader } from './read.ts';
 import type { Urls } from './urls.ts';
 
@@ -16,8 +18,12 @@ export interface Doors {
   readonly logger: Logger;
   readonly timeouts: Timeouts;
   readonly proxies: TrustedProxies;
-  /** Of the bodies of pushes. */
-  readonly turns: Turns;
+  /** Slowest body that is taken. */
+  readonly pace: PaceLimits;
+  /** Places for the bodies of pushes. */
+  readonly pushBodies: Budget;
+  /** Bytes for bodies that are read as a whole: narinfos, queries, claims. */
+  readonly bodyMemory: Budget;
 }
 
 export interface State {

@@ -160,7 +160,7 @@ export class Metrics implements CacheMetrics {
   watch(
     caches: Caches,
     verifier: Verifier,
-    { reader, turns }: Pick<Doors, 'reader' | 'turns'>,
+    { reader, pushBodies, bodyMemory }: Pick<Doors, 'reader' | 'pushBodies' | 'bodyMemory'>,
     budget: ByteBudget,
   ): void {
     new Gauge({
@@ -239,7 +239,44 @@ export class Metrics implements CacheMetrics {
       help: 'Files that are being sent.',
       registers: [this.registry],
       collect() {
-        this.set(reader.downloads);
+        this.set(reader.downloads.held);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_downloads_waiting',
+      help: 'Reads that wait until a file may be sent.',
+      registers: [this.registry],
+      collect() {
+        this.set(reader.downloads.waiting);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_body_memory_bytes',
+      help: 'Memory that is kept for bodies which are read as a whole.',
+      registers: [this.registry],
+      collect() {
+        this.set(bodyMemory.held);
+      },
+    });
+    new Gauge({
+      name: 'narwhal_body_memory_waiting',
+      help: 'Bodies that wait for such memory.',
+      registers: [this.registry],
+      collect() {
+        this.set(bodyMemory.waiting);
+      },
+    });
+    new Counter({
+      name: 'narwhal_stalled_total',
+      help: 'Bodies and downloads that lost their place to others because they stood still.',
+      labelNames: ['place'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        this.inc({ place: 'download' }, reader.downloads.revoked);
+        this.inc({ place: 'push-body' }, pushBodies.revoked);
+        this.inc({ place: 'body-memory' }, bodyMemory.revoked);
+        this.inc({ place: 's3-buffer' }, budget.revoked);
       },
     });
     new Gauge({
@@ -248,8 +285,8 @@ export class Metrics implements CacheMetrics {
       labelNames: ['state'],
       registers: [this.registry],
       collect() {
-        this.set({ state: 'active' }, turns.active);
-        this.set({ state: 'waiting' }, turns.waiting);
+        this.set({ state: 'active' }, pushBodies.held);
+        this.set({ state: 'waiting' }, pushBodies.waiting);
       },
     });
     new Gauge({

@@ -4,7 +4,7 @@
  */
 import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
-import { accessOf, demand } from './access.ts';
+import { demand, readAccess } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
 import { checkedBody } from './checked-body.ts';
@@ -25,9 +25,8 @@ export function nixRoutes(doors: Doors): Route[] {
     handle: async (ctx) => {
       const { cache } = ctx.state.target;
       if (isRead(ctx)) {
-        // Always there, for strangers too: a 401 or 404 here would switch the substituter off. A wrong credential is told.
         if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-        if (ctx.get('authorization') !== '' && !cache.isPublic) demandUnlessAnonymous(ctx);
+        if (!cache.isPublic) demand(cache, ctx.req, 'Read');
         ctx.type = 'text/x-nix-cache-info';
         ctx.body = renderCacheInfo({ priority: cache.plan.priority });
         return;
@@ -50,8 +49,8 @@ export function nixRoutes(doors: Doors): Route[] {
       if (!isHashPart(hashPart))
         throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
       const body = await readWhole(ctx.req, ctx.res, { ...small, maxBytes: cache.plan.limits.maxNarInfoBytes });
-      await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
-      ctx.body = '';
+      const leftOut = await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
+      ctx.body = leftOut.length === 0 ? '' : toldOf(leftOut);
     },
   });
 
@@ -111,6 +110,15 @@ export function nixRoutes(doors: Doors): Route[] {
   return routes;
 }
 
+/** What a client hears of a success that is not whole: nix shows it to nobody, a person with curl reads it. */
+function toldOf(leftOut: readonly string[]): string {
+  const names = [...new Set(leftOut.map((signature) => signature.slice(0, signature.indexOf(':'))))];
+  const shown = names.slice(0, SHOWN_NAMES).map((name) => name.slice(0, 60));
+  return `published; ${leftOut.length} signatures by keys that this cache does not know found no room: ${shown.join(', ')}${names.length > shown.length ? ', ...' : ''}\n`;
+}
+
+const SHOWN_NAMES = 10;
+
 function isRead(ctx: Context): boolean {
   return ctx.method === 'GET' || ctx.method === 'HEAD';
 }
@@ -137,17 +145,9 @@ async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limi
   const { cache, path } = ctx.state.target;
   if (realisation === undefined || cache === undefined || ctx.method !== 'PUT' || path.startsWith(`${PUSH}/`))
     return false;
-  if (!accessOf(cache, ctx.req, 'Read').allowed || !(await cache.realisations.has(key))) return false;
+  if (!readAccess(cache, ctx.req).allowed || !(await cache.realisations.has(key))) return false;
   const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.plan.settings) });
   return cache.realisations.isServed(key, realisation, body);
-}
-
-function demandUnlessAnonymous(ctx: Context): void {
-  try {
-    demand(ctx.state.target.cache, ctx.req, 'Read', true);
-  } catch (error) {
-    if (!(error instanceof CacheError) || error.code !== 'NotFound') throw error;
-  }
 }
 
 /** Everything about a write that needs no body. @throws CacheError */
@@ -156,7 +156,7 @@ function demandWrite(ctx: Context, doors: Doors): NonNullable<State['target']['c
   if (ctx.method !== 'PUT')
     throw new CacheError('WrongMethod', `${ctx.method} is not possible here; nix uses GET, HEAD and PUT`);
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-  demand(cache, ctx.req, 'Write', false);
+  demand(cache, ctx.req, 'Write');
   if (!path.startsWith(`${PUSH}/`)) {
     const url = `${doors.urls.cache(cache.name, ...arrival(doors, ctx))}${PUSH}?compression=zstd`;
     throw new CacheError('WrongMethod', `this URL is for pulling only; push with: nix copy --to '${url}' PATH`);

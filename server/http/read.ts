@@ -7,12 +7,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import type { RealisationKey } from '../nix/index.ts';
+import type { Budget } from '../shares/index.ts';
 import { ObjectMissingError } from '../storage/index.ts';
-import { type Answer, sendMiss, sendText } from '../wire/index.ts';
-import { accessOf } from './access.ts';
+import { type Answer, NO_ACCESS, placeFor, sendMiss, sendText, type TrustedProxies } from '../wire/index.ts';
+import { readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
 import type { Lookups, Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
+import { callerOf } from './share.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
 const NARINFO_AGE = 'max-age=3600';
@@ -23,30 +25,33 @@ export type ReadRoute = 'narinfo' | 'nar' | 'aux';
 const BUSY: Answer = { status: 503, text: 'temporarily unavailable', retryAfterSeconds: 5 };
 
 export interface ReadLimits {
-  /** Files that are sent at one time. */
-  readonly maxDownloads: number;
-  /** A client that takes no byte for this long is cut off. */
+  /** Places for files that are sent at one time. */
+  readonly downloads: Budget;
+  /** How long a read waits for one. */
+  readonly waitMs: number;
+  /** A client that takes no byte for this long is cut off, whether others wait or not. */
   readonly idleMs: number;
+  readonly proxies: TrustedProxies;
 }
 
 export class Reader {
   readonly #metrics: Metrics;
   readonly #limits: ReadLimits;
-  #downloads = 0;
 
   constructor(metrics: Metrics, limits: ReadLimits) {
     this.#metrics = metrics;
     this.#limits = limits;
   }
 
-  /** Files that are being sent now. */
-  get downloads(): number {
-    return this.#downloads;
+  /** Places for files that are sent. */
+  get downloads(): Budget {
+    return this.#limits.downloads;
   }
 
-  /** Answers for one narinfo. */
-  narinfo(cache: BinaryCache, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
-    if (!this.#admit(cache, request, response)) return;
+  /** Answers for one narinfo. @param place the cache; undefined for a name that none has, which only strangers ask for */
+  narinfo(place: BinaryCache | undefined, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
+    const cache = this.#admit(place, request, response);
+    if (cache === undefined) return;
     const { memory, database } = this.#metrics.narinfos;
     const known = cache.paths.peek(hashPart);
     if (known !== undefined) {
@@ -61,14 +66,15 @@ export class Reader {
 
   /** Answers for an object that is served as it came: NARs, logs, listings and the rest. */
   object(
-    cache: BinaryCache,
+    place: BinaryCache | undefined,
     key: string,
     route: ReadRoute,
     contentType: string,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    if (!this.#admit(cache, request, response)) return;
+    const cache = this.#admit(place, request, response);
+    if (cache === undefined) return;
     this.#serve(cache, key, route, contentType, request, response).catch((error: unknown) =>
       this.fail(error, route, request, response),
     );
@@ -76,13 +82,14 @@ export class Reader {
 
   /** Answers for a realisation, which is signed on its way. */
   realisation(
-    cache: BinaryCache,
+    place: BinaryCache | undefined,
     name: string,
     key: RealisationKey,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    if (!this.#admit(cache, request, response)) return;
+    const cache = this.#admit(place, request, response);
+    if (cache === undefined) return;
     cache.realisations.read(name, key).then(
       (body) => {
         if (body === undefined) sendMiss(request, response);
@@ -116,13 +123,15 @@ export class Reader {
     this.#metrics.answered(route, response.statusCode);
   }
 
-  #admit(cache: BinaryCache, request: IncomingMessage, response: ServerResponse): boolean {
-    const access = accessOf(cache, request, 'Read');
-    if (access.allowed) return true;
+  /** The cache, if the request may read it; else it is answered. */
+  #admit(cache: BinaryCache | undefined, request: IncomingMessage, response: ServerResponse): BinaryCache | undefined {
+    const access = readAccess(cache, request);
+    if (access.allowed) return cache;
     if (access.why === 'anonymous') sendMiss(request, response);
-    else sendText(request, response, { status: 401, text: `cache ${cache.name}: ${access.text}` });
+    else if (access.why === 'unknown') sendText(request, response, NO_ACCESS);
+    else sendText(request, response, { status: 401, text: `cache ${cache?.name}: ${access.text}` });
     this.#metrics.answered('read', response.statusCode);
-    return false;
+    return undefined;
   }
 
   #answerNarinfo(
@@ -207,15 +216,16 @@ export class Reader {
       this.#metrics.answered(route, status);
       return;
     }
-    if (this.#downloads >= this.#limits.maxDownloads) {
-      sendText(request, response, BUSY);
-      this.#metrics.readsShed++;
-      this.#metrics.answered(route, BUSY.status);
-      return;
-    }
+    const { downloads, waitMs, proxies } = this.#limits;
     const release = cache.enter();
-    this.#downloads++;
+    const place = await placeFor(downloads, callerOf(request, cache.name, proxies), response, waitMs);
     try {
+      if (place === undefined) {
+        sendText(request, response, BUSY);
+        this.#metrics.readsShed++;
+        this.#metrics.answered(route, BUSY.status);
+        return;
+      }
       const body = await cache.objects.read(object, { start, end });
       response.writeHead(status, head);
       this.#metrics.answered(route, status);
@@ -227,7 +237,7 @@ export class Reader {
       response.setTimeout(this.#limits.idleMs, () => response.destroy());
       if (!(await sendBody(body, length, response))) await cache.objects.isWhole(object);
     } finally {
-      this.#downloads--;
+      place?.release();
       release();
     }
   }

@@ -61,15 +61,15 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
     url.indexOf('/', 1) < 0 &&
     !url.includes('%')
   ) {
-    const cache = front.byHost(host);
-    if (cache === undefined) return false;
+    const { cache, isNamed } = front.byHost(host);
+    if (!isNamed) return false;
     if (traced) traceRead(doors, 'narinfo', request, response);
     doors.reader.narinfo(cache, url.slice(1, 33), request, response);
     return true;
   }
   const query = url.indexOf('?');
   const target = front.resolve(host, query < 0 ? url : url.slice(0, query));
-  if (target.cache === undefined) return false;
+  if (!target.isNamed) return false;
   const hashPart = NARINFO.exec(target.path)?.[1];
   if (hashPart !== undefined) {
     if (traced) traceRead(doors, 'narinfo', request, response);

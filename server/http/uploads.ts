@@ -1,4 +1,5 @@
 /** Cachix multipart uploads over HTTP: create, part URL, part, complete, abort. All of them may arrive twice. */
+import { createSecretKey, randomBytes } from 'node:crypto';
 import {
   CacheError,
   MAX_PARTS,
@@ -10,12 +11,17 @@ import {
   verifyPart,
 } from '../cache/index.ts';
 import { compressionOfCachixQuery } from '../nix/index.ts';
+import { NO_ACCESS } from '../wire/index.ts';
 import { arrivingBytes, type BodyLimits, bodyOf, drain, plainLimits, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
 import { arrival, type Context, type Doors } from './context.ts';
+import type { Target } from './front.ts';
 import type { Route } from './routes.ts';
 
+const PART = /^\/multipart-nar\/([^/]+)\/part\/([^/]+)$/;
 const PART_KEY = 'part urls 1';
+/** Signs nothing: the parts of a cache that does not exist are checked with it. */
+const NO_PART_KEY = createSecretKey(randomBytes(32));
 const URL_JSON_BYTES = 64 * 1024;
 /** 10 000 parts of about 70 bytes, and a path with some thousand references. */
 const COMPLETE_JSON_BYTES = 2 * 1024 * 1024;
@@ -70,20 +76,23 @@ export function uploadRoutes(doors: Doors): Route[] {
   routes.push({
     name: 'upload-part',
     method: 'PUT',
-    pattern: /^\/multipart-nar\/([^/]+)\/part\/([^/]+)$/,
+    pattern: PART,
     handle: async (ctx, id, part) => {
       const { cache } = ctx.state.target;
-      if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
-      const uploadId = uploadIdOf(ctx, id);
       const grant: PartGrant = {
         id,
-        uploadId,
-        part: partNumber(part),
+        uploadId: text(ctx.query.uploadId),
+        part: Number(part),
         md5: text(ctx.query.md5),
         expiresAt: Number(text(ctx.query.expires)),
       };
-      if (!verifyPart(cache.keys.derive(PART_KEY), grant, text(ctx.query.signature)))
-        throw new CacheError('Unauthorized', 'this part URL is not one of ours');
+      // Before all else: who holds no URL of ours does not learn whether there is such a cache.
+      const isOurs = verifyPart(cache?.keys.derive(PART_KEY) ?? NO_PART_KEY, grant, text(ctx.query.signature));
+      if (cache === undefined || !isOurs) {
+        if (cache?.isPublic) throw new CacheError('Unauthorized', 'this part URL is not one of ours');
+        throw new CacheError('Unauthorized', NO_ACCESS.text);
+      }
+      const { uploadId } = grant;
       if (!(grant.expiresAt > Date.now()))
         throw new CacheError('Unauthorized', 'this part URL has expired; start a new upload');
       const header = ctx.get('content-md5');
@@ -128,6 +137,11 @@ export function uploadRoutes(doors: Doors): Route[] {
   });
 
   return routes;
+}
+
+/** Whether a request is one for a part, whose URL is its credential. */
+export function isPart(method: string, { api, path }: Target): boolean {
+  return api && method === 'PUT' && PART.test(path);
 }
 
 /** The echoed `uploadId` of an upload. @throws CacheError NotFound */

@@ -29,7 +29,10 @@ export function ownHostOf<T extends OwnHost>(hosts: readonly T[], hostname: stri
 export function cacheOfHost(hosts: readonly OwnHost[], hostname: string): string | undefined {
   const own = ownHostOf(hosts, hostname);
   if (own === undefined || own.cache !== undefined) return own?.cache;
-  return hostname === own.hostname ? undefined : hostname.slice(0, -own.hostname.length - 1);
+  if (hostname === own.hostname) return undefined;
+  const name = hostname.slice(0, -own.hostname.length - 1);
+  // No cache is called so: it is what deploy agents put before the API host.
+  return name === 'api' ? undefined : name;
 }
 
 const CACHE_PREFIX = '/api/v1/cache/';

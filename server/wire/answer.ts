@@ -34,7 +34,7 @@ export function sendWhole(response: ServerResponse, status: number, type: string
   response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) }).end(text);
 }
 
-/** What every miss looks like; made once, since misses outnumber hits. */
+/** What every miss looks like, to the byte as `sendText` would have it; made once, since misses outnumber hits. */
 const NOT_FOUND = Buffer.from('not found\n');
 const NOT_FOUND_HEADERS = [
   'Content-Type',
@@ -43,6 +43,8 @@ const NOT_FOUND_HEADERS = [
   String(NOT_FOUND.length),
   'Cache-Control',
   'no-store',
+  'X-Content-Type-Options',
+  'nosniff',
 ];
 
 export function sendMiss(request: IncomingMessage, response: ServerResponse): void {

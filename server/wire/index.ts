@@ -21,12 +21,13 @@ export {
   sendText,
   sendWhole,
 } from './answer.ts';
-export { tokenOf } from './credentials.ts';
+export { credentialOf, tokenOf } from './credentials.ts';
 export { createDoor, type DoorInit } from './door.ts';
 export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
-export { plainAddress, type Scheme, TrustedProxies } from './proxies.ts';
+export { ClientGoneError, placeFor, untilClosed } from './place.ts';
+export { clientNetwork, plainAddress, type Scheme, TrustedProxies } from './proxies.ts';
 export { requestIdOf } from './request-id.ts';
-export { Turns } from './turns.ts';
+export { NO_ACCESS, type StrangerAnswer, sendToStranger, strangerAnswer } from './strangers.ts';

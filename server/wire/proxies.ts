@@ -59,3 +59,21 @@ export class TrustedProxies {
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
+
+/**
+ * What counts as one client: an IPv4 address, or the /64 that a network of IPv6 gives to each customer, who has all of its
+ * addresses. @param address as `remoteOf` has it
+ */
+export function clientNetwork(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const [head = '', tail = ''] = address.replace(/%.*$/, '').split('::');
+  const before = head.split(':').filter((it) => it !== '');
+  const after = tail.split(':').filter((it) => it !== '');
+  // The last group may be an IPv4 address, which stands for two.
+  const length = before.length + after.length + Number(address.includes('.'));
+  const groups = [...before, ...Array.from({ length: Math.max(0, 8 - length) }, () => '0'), ...after];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}

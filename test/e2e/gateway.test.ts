@@ -85,12 +85,12 @@ story('gateway', 'the gateway', (world) => {
 
   it('answers for hosts and caches that it does not know as its page says', async () => {
     const rows: [question: Question, status: number, text: string][] = [
-      [{ url: `https://nobody-${world().suffix}.${API_HOST}/nix-cache-info` }, 404, 'no such cache'],
+      [{ url: `https://nobody-${world().suffix}.${API_HOST}/${'0'.repeat(32)}.narinfo` }, 404, 'not found'],
       [{ url: `https://${API_HOST}/nix-cache-info`, headers: { host: `${cache}.example.org` } }, 404, 'no such cache'],
       [
         { url: `https://${API_HOST}/api/v1/cache/nobody-${world().suffix}` },
         401,
-        'no such cache, or no access to it without a token',
+        'no such cache, or no access to it without a token that it knows',
       ],
       [{ url: `https://${API_HOST}/api/v1/user` }, 401, 'no cache here knows this token'],
     ];

@@ -98,7 +98,7 @@ story('private', 'a private cache', (world) => {
     for (const address of [narinfo, nar, '/nix-cache-info']) {
       const { status, answer } = await told(stranger, address, '--user any:nwl_nonsense');
       assert.equal(status, 401, address);
-      assert.match(answer, /^cache team: this token is not known here$/m);
+      assert.match(answer, /^no such cache, or no access to it without a token that it knows$/m);
     }
   });
 
@@ -137,7 +137,7 @@ story('private', 'a private cache', (world) => {
     assert.equal(expired.status, 401);
     assert.match(expired.answer, /^cache team: token developers expired on 2020-01-01T00:00:00\.000Z$/m);
     assert.equal(removed.status, 401);
-    assert.match(removed.answer, /^cache team: this token is not known here$/m);
+    assert.match(removed.answer, /^no such cache, or no access to it without a token that it knows$/m);
     assert.equal(next.status, 200, next.answer);
   });
 });

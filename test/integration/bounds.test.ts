@@ -29,7 +29,7 @@ describe('bounds', () => {
   let server: TestServer;
   before(async () => {
     server = await TestServer.start({
-      args: ['--max-downloads', '1', '--max-push-bodies', '1', '--response-timeout', '1'],
+      args: ['--max-downloads', '1', '--download-wait', '0.1', '--max-push-bodies', '1', '--response-timeout', '1'],
     });
     await pushByPut(server, big);
   });

@@ -172,14 +172,14 @@ describe('what the official Cachix client 1.11.1 sent to other caches', () => {
     server = await TestServer.start({ manifest: cacheManifest('main', `access: Private\n${standardSpec}`) });
     const [answer] = await run('push-401', 'wrong');
     assert.equal(answer?.status, 401);
-    assert.match(answer?.text ?? '', /^cache main: [ -~]+\n$/);
+    assert.match(answer?.text ?? '', /^no such cache, or no access to it [ -~]+\n$/);
   });
 
-  it('push-404: hears with a valid token that there is no such cache', async () => {
+  it('push-404: hears with a token of another cache what strangers hear', async () => {
     server = await TestServer.start({ manifest: cacheManifest('other', standardSpec) });
     const [answer] = await run('push-404', await server.token('push', 'other'));
-    assert.equal(answer?.status, 404);
-    assert.equal(answer?.text, 'no such cache\n');
+    assert.equal(answer?.status, 401);
+    assert.match(answer?.text ?? '', /^no such cache, or no access to it [ -~]+\n$/);
   });
 
   it('key-and-signed-push: publishes under the key of the client', async () => {

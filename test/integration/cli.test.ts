@@ -41,7 +41,12 @@ const FLAGS = [
   'max-verifications',
   'decoder-memory',
   'max-downloads',
+  'download-wait',
   'max-push-bodies',
+  'min-body-rate',
+  'body-rate-time',
+  'stall-time',
+  'body-memory',
   's3-buffer-size',
 ];
 
@@ -56,6 +61,8 @@ const GATEWAY_FLAGS = [
   'connect-timeout',
   'connect-wait',
   'max-requests',
+  'request-wait',
+  'stall-time',
   'headers-timeout',
   'response-timeout',
   'keep-alive-timeout',

@@ -221,7 +221,7 @@ describe('a gateway whose servers fail', () => {
   it('sends reads away where too many run, and takes pushes', async () => {
     const small = await TestGateway.start({
       table: { caches: { main: { url: upstream.url } } },
-      args: ['--max-requests', '1'],
+      args: ['--max-requests', '1', '--request-wait', '0.1'],
     });
     try {
       const { promise, resolve } = Promise.withResolvers<void>();

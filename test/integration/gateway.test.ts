@@ -44,18 +44,15 @@ describe('a gateway before two servers', () => {
 
   it('answers as a server does where no cache is meant', async () => {
     const one = await bearer('main');
+    const noAccess = 'no such cache, or no access to it without a token that it knows';
     const rows: [where: string, headers: Record<string, string>, status: number, text: string][] = [
-      ['/api/v1/cache/nobody', {}, 401, 'no such cache, or no access to it without a token'],
-      [
-        '/api/v1/cache/nobody',
-        { authorization: 'Bearer nwl_x' },
-        401,
-        'no such cache, or no access to it without a token',
-      ],
-      ['/api/v1/cache/nobody', one, 404, 'no such cache'],
+      ['/api/v1/cache/nobody', {}, 401, noAccess],
+      ['/api/v1/cache/nobody', { authorization: 'Bearer nwl_x' }, 401, noAccess],
+      ['/api/v1/cache/nobody', one, 401, noAccess],
       ['/api/v1/user', {}, 401, 'no cache here knows this token'],
       ['/api/v1/user', { authorization: 'Bearer nwl_x' }, 401, 'no cache here knows this token'],
-      ['/nix-cache-info', { host: 'third.localhost' }, 404, 'no such cache'],
+      [`/${'0'.repeat(32)}.narinfo`, { host: 'third.localhost' }, 404, 'not found'],
+      ['/nix-cache-info', {}, 404, 'no such cache'],
       ['/api/v1/cache/main/../../../etc/passwd', {}, 404, 'not found'],
     ];
     for (const [where, headers, status, text] of rows) {

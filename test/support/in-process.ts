@@ -32,6 +32,10 @@ export function startInProcess(
     maxVerifications: undefined,
     maxDownloads: 100,
     maxPushBodies: 100,
+    downloadWaitMs: 1000,
+    pace: { leastRate: 1, overMs: 60_000 },
+    stallMs: 60_000,
+    bodyMemoryBytes: 2 ** 26,
     s3BufferBytes: 2 ** 20,
     ...place,
   };

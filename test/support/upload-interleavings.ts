@@ -124,7 +124,8 @@ class World {
       call.then(
         () => {},
         (error: unknown) => {
-          if (restarts === this.#restarts && answerOf(error) === undefined && !(error instanceof FeedError)) this.#failures.push(error);
+          if (restarts === this.#restarts && answerOf(error) === undefined && !(error instanceof FeedError))
+            this.#failures.push(error);
         },
       ),
     );

@@ -1,4 +1,5 @@
 import * as os from 'node:os';
+import { type Caller, currentCaller, FairQueue, type Waiter } from '../../shares/index.ts';
 import { VerifierFailure, type VerifierFailureCode, VerifyError } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { Claim, Outcome, Taken, VerifyRequest } from './messages.ts';
@@ -42,6 +43,10 @@ interface Entry {
   /** The job that runs for it; another one after an eviction. */
   jobId: number;
   readonly request: VerifyRequest;
+  /** In whose name it takes a place: who finishes it, or whoever began it while it grows. */
+  caller: Caller;
+  /** Its turn among complete files, while it waits for one. */
+  turn: Waiter<Entry> | undefined;
   /** Waiting for its file to grow or for a turn; at work on a thread; over. */
   state: 'waiting' | 'running' | 'over';
   slot: WorkerSlot | undefined;
@@ -57,8 +62,8 @@ interface Entry {
 
 /**
  * Verifies files in worker threads, while they grow and when they are complete. At most `maxConcurrent` are at work.
- * Complete files go first, in the order of their `finish`: where all places are taken by files that still grow, the
- * one idle for longest loses its place.
+ * Complete files go first, those of the cache and client that have the fewest at work before others: where all places are
+ * taken by files that still grow, the one idle for longest loses its place.
  */
 export class Verifier {
   readonly #init: VerifierInit;
@@ -66,7 +71,7 @@ export class Verifier {
   readonly #maxConcurrent: number;
   /** Running, the one that grew last at the end. */
   readonly #running = new Map<number, Entry>();
-  readonly #finished: Entry[] = [];
+  readonly #finished = new FairQueue<Entry>();
   readonly #digests = new Map<number, { answer: PromiseWithResolvers<string>; slot: WorkerSlot }>();
   /** Jobs of dropped tails that still have to let go of their files. */
   readonly #dropped = new Map<number, { slot: WorkerSlot; resolve: () => void }>();
@@ -92,6 +97,8 @@ export class Verifier {
     const entry: Entry = {
       jobId: 0,
       request,
+      caller: currentCaller(),
+      turn: undefined,
       state: 'waiting',
       slot: undefined,
       availableBytes: 0,
@@ -151,15 +158,16 @@ export class Verifier {
   }
 
   stats(): VerifierStats {
-    return { running: this.#running.size + this.#streams.size, queued: this.#finished.length };
+    return { running: this.#running.size + this.#streams.size, queued: this.#finished.size };
   }
 
   /** Cancels everything and ends the threads. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    for (const entry of this.#finished.splice(0)) this.#reject(entry, 'cancelled', 'the verifier was stopped');
+    for (let entry = this.#nextFinished(); entry !== undefined; entry = this.#nextFinished())
+      this.#reject(entry, 'cancelled', 'the verifier was stopped');
     for (const entry of [...this.#running.values()]) {
-      this.#running.delete(entry.jobId);
+      this.#leave(entry);
       this.#reject(entry, 'cancelled', 'the verifier was stopped');
     }
     await this.#pool.stop();
@@ -187,7 +195,7 @@ export class Verifier {
 
   #mayStartTail(entry: Entry): boolean {
     const isWorthIt = entry.availableBytes >= SMALL_FILE_BYTES && entry.evicted === undefined && !this.#isStopped;
-    return isWorthIt && this.#finished.length === 0 && this.#running.size < this.#maxConcurrent;
+    return isWorthIt && this.#finished.size === 0 && this.#running.size < this.#maxConcurrent;
   }
 
   #finish(entry: Entry, claim: Claim): Promise<Facts> {
@@ -198,10 +206,16 @@ export class Verifier {
     if (this.#isStopped) this.#reject(entry, 'cancelled', 'the verifier is stopped');
     else if (entry.state === 'running') entry.slot?.send({ type: 'finish', id: entry.jobId, claim });
     else {
-      this.#finished.push(entry);
+      entry.caller = currentCaller();
+      this.#queue(entry);
       this.#startFinished();
     }
     return entry.outcome.promise;
+  }
+
+  #queue(entry: Entry): void {
+    entry.turn = { caller: entry.caller, item: entry };
+    this.#finished.add(entry.turn);
   }
 
   #time(entry: Entry): void {
@@ -213,10 +227,24 @@ export class Verifier {
   }
 
   #startFinished(): void {
-    while (this.#finished.length > 0 && (this.#running.size < this.#maxConcurrent || this.#evictTail())) {
-      const entry = this.#finished.shift();
+    while (this.#finished.size > 0 && (this.#running.size < this.#maxConcurrent || this.#evictTail())) {
+      const entry = this.#nextFinished();
       if (entry !== undefined) this.#start(entry);
     }
+  }
+
+  /** Takes the one out whose turn it is. */
+  #nextFinished(): Entry | undefined {
+    const turn = this.#finished.first();
+    if (turn === undefined) return undefined;
+    this.#finished.remove(turn);
+    turn.item.turn = undefined;
+    return turn.item;
+  }
+
+  /** It is no longer at work. */
+  #leave(entry: Entry): void {
+    if (this.#running.delete(entry.jobId)) this.#finished.hold(entry.caller, -1);
   }
 
   /** Drops the tail that has been idle for longest; false when only complete files are at work. */
@@ -224,7 +252,7 @@ export class Verifier {
     for (const entry of this.#running.values()) {
       const { jobId, slot } = entry;
       if (entry.claim !== undefined || slot === undefined) continue;
-      this.#running.delete(jobId);
+      this.#leave(entry);
       slot.send({ type: 'cancel', id: jobId });
       entry.state = 'waiting';
       entry.slot = undefined;
@@ -241,6 +269,7 @@ export class Verifier {
     entry.state = 'running';
     entry.slot = this.#pool.take(id);
     this.#running.set(id, entry);
+    this.#finished.hold(entry.caller, 1);
     const { request, availableBytes, claim } = entry;
     entry.slot.send({ type: 'start', id, request, availableBytes, claim });
   }
@@ -253,8 +282,8 @@ export class Verifier {
       await entry.released.promise;
       return;
     }
-    const at = this.#finished.indexOf(entry);
-    if (at >= 0) this.#finished.splice(at, 1);
+    if (entry.turn !== undefined) this.#finished.remove(entry.turn);
+    entry.turn = undefined;
     this.#reject(entry, 'cancelled', reason);
     await entry.evicted;
   }
@@ -275,7 +304,7 @@ export class Verifier {
     this.#forget(outcome.id);
     const entry = this.#running.get(outcome.id);
     if (entry === undefined) return;
-    this.#running.delete(entry.jobId);
+    this.#leave(entry);
     entry.slot?.release(entry.jobId);
     if (outcome.type === 'failure' && outcome.code === 'put-off') this.#putOff(entry);
     else this.#settle(entry, outcome);
@@ -291,7 +320,7 @@ export class Verifier {
     entry.state = 'waiting';
     entry.slot = undefined;
     entry.evicted = Promise.resolve();
-    if (entry.claim !== undefined) this.#finished.push(entry);
+    if (entry.claim !== undefined) this.#queue(entry);
   }
 
   #settle(entry: Entry, outcome: Exclude<Outcome, { type: 'md5' }>): void {
@@ -313,7 +342,7 @@ export class Verifier {
       this.#forget(id);
       const entry = this.#running.get(id);
       if (entry === undefined) continue;
-      this.#running.delete(id);
+      this.#leave(entry);
       this.#reject(entry, 'internal', `the verification failed: ${reason}; try again`);
     }
     this.#startFinished();

@@ -1,42 +1,32 @@
+import { Budget, type BudgetInit, currentCaller } from '../../shares/index.ts';
+
 /**
  * Memory for bytes on their way to S3, shared by all storages of the process. What asks for more than there is waits;
- * nobody who holds some waits for more, so that those who wait are always served in the end.
+ * who holds some and waits for more sends what it holds meanwhile, and goes before all who begin.
  */
 export class ByteBudget {
-  readonly #total: number;
-  readonly #waiting: { bytes: number; start: () => void }[] = [];
-  #free: number;
+  readonly #budget: Budget;
 
-  constructor(totalBytes: number) {
-    this.#total = totalBytes;
-    this.#free = totalBytes;
+  constructor(totalBytes: number, stalls: Omit<BudgetInit, 'units'> = {}) {
+    this.#budget = new Budget({ units: totalBytes, ...stalls });
   }
 
   /** Bytes that are held. */
   get held(): number {
-    return this.#total - this.#free;
+    return this.#budget.held;
   }
 
-  /** Resolves when `bytes` are there, with what gives them back. More than all counts as all. */
-  async take(bytes: number): Promise<() => void> {
-    const wanted = Math.min(bytes, this.#total);
-    if (this.#waiting.length > 0 || this.#free < wanted)
-      await new Promise<void>((resolve) => this.#waiting.push({ bytes: wanted, start: resolve }));
-    else this.#free -= wanted;
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      this.#free += wanted;
-      this.#serve();
-    };
+  /** How often somebody who stood still has lost bytes to others. */
+  get revoked(): number {
+    return this.#budget.revoked;
   }
 
-  #serve(): void {
-    for (let next = this.#waiting[0]; next !== undefined && next.bytes <= this.#free; next = this.#waiting[0]) {
-      this.#waiting.shift();
-      this.#free -= next.bytes;
-      next.start();
-    }
+  /**
+   * Resolves when `bytes` are there, with what gives them back. More than all counts as all.
+   * @param goesOn for a body of which a part is on its way already
+   */
+  async take(bytes: number, { goesOn = false } = {}): Promise<() => void> {
+    const { release } = await this.#budget.take({ caller: currentCaller(), units: bytes, goesOn });
+    return release;
   }
 }

@@ -98,7 +98,7 @@ export class S3Staged implements Staged {
         // Awaited in the next round; until then a failure must not count as unhandled.
         sending.catch(() => {});
         // What is held goes out by itself, so nobody who waits here waits for good.
-        release = await budget.take(partBytes);
+        release = await budget.take(partBytes, { goesOn: true });
       }
       await sending;
       crashPoint('before-sync');

@@ -166,11 +166,11 @@ describe('the hosts that manifests name', () => {
     const urls = new Urls('http://cache.example.org');
     const front = new Front({ caches: cachesOf('main', 'other'), urls });
     const named = (host: string) => [{ metadata: { name: 'main' }, spec: cacheOf({ ingress: { host } }).spec }];
-    assert.equal(front.byHost('nix.example.com'), undefined);
+    assert.equal(front.byHost('nix.example.com').cache, undefined);
     urls.useHosts(named('nix.example.com'));
-    assert.equal(front.byHost('nix.example.com')?.name, 'main');
+    assert.equal(front.byHost('nix.example.com').cache?.name, 'main');
     urls.useHosts(named('new.example.com'));
-    assert.equal(front.byHost('nix.example.com'), undefined);
+    assert.equal(front.byHost('nix.example.com').cache, undefined);
   });
 });
 

@@ -59,12 +59,21 @@ describe('the headers of a request', () => {
 describe('the headers of an answer', () => {
   it('lose those of the connection, and keep the rest in order', () => {
     const raw = ['Date', 'd', 'Connection', 'x-a', 'X-A', '1', 'Set-Cookie', 'a', 'set-cookie', 'b', 'Keep-Alive', '5'];
-    assert.deepEqual(answerHeaders(message(raw), true), ['Date', 'd', 'Set-Cookie', 'a', 'set-cookie', 'b']);
+    assert.deepEqual(answerHeaders(message(raw), 'id', true), [
+      'X-Request-Id',
+      'id',
+      'Date',
+      'd',
+      'Set-Cookie',
+      'a',
+      'set-cookie',
+      'b',
+    ]);
   });
 
   it('say that the body comes in chunks only to who understands it', () => {
     const raw = ['Transfer-Encoding', 'chunked'];
-    assert.deepEqual(answerHeaders(message(raw), true), raw);
-    assert.deepEqual(answerHeaders(message(raw), false), []);
+    assert.deepEqual(answerHeaders(message(raw), 'id', true), ['X-Request-Id', 'id', ...raw]);
+    assert.deepEqual(answerHeaders(message(raw), 'id', false), ['X-Request-Id', 'id']);
   });
 });

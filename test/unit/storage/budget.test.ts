@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { asCaller } from '../../../server/shares/index.ts';
 import { ByteBudget } from '../../../server/storage/index.ts';
 
 describe('a budget of bytes', () => {
@@ -30,6 +31,26 @@ describe('a budget of bytes', () => {
     assert.equal(budget.held, 10);
     free();
     assert.equal(budget.held, 0);
+  });
+
+  it('is shared between caches, and who goes on with a body goes before who begins one', async () => {
+    const budget = new ByteBudget(10);
+    const order: string[] = [];
+    const take = (cache: string, client: string, name: string, goesOn = false) =>
+      asCaller({ cache, client }, async () => {
+        const free = await budget.take(10, { goesOn });
+        order.push(name);
+        await new Promise(setImmediate);
+        free();
+      });
+    await Promise.all([
+      take('a', '1', 'first'),
+      take('a', '1', 'same client'),
+      take('a', '2', 'other client'),
+      take('b', '1', 'other cache'),
+      take('a', '1', 'goes on', true),
+    ]);
+    assert.deepEqual(order, ['first', 'goes on', 'other cache', 'other client', 'same client']);
   });
 
   it('never gives out more than it has, and serves everyone', async () => {

@@ -12,6 +12,7 @@ import {
   narChunks,
   writeNar,
 } from '../../../server/nix/index.ts';
+import { asCaller } from '../../../server/shares/index.ts';
 import { compress, Folder, factsOf, hasProgram, narOf } from './support.ts';
 
 const MAX = 2 ** 40;
@@ -281,6 +282,24 @@ describe('a verifier with few places', () => {
     for (const tail of tails) tail.grow(500_000);
     const ends = tails.map((tail) => tail.finish({ fileSize: file.length }));
     for (const facts of await Promise.all(ends)) assert.deepEqual(facts, factsOf(file, 'zstd', nar));
+    assert.deepEqual(verifier.stats(), { running: 0, queued: 0 });
+    await verifier.stop();
+  });
+
+  it('serves each cache, and each client of it, before the next file of another', async () => {
+    const verifier = new Verifier({ threads: 1, maxConcurrent: 1 });
+    const nar = narOf(1_000_000);
+    const order: string[] = [];
+    const verify = (cache: string, client: string) =>
+      asCaller({ cache, client }, async () => {
+        await verifier.open({ file: folder.file(nar), maxNarSize: MAX }).finish({ fileSize: nar.length });
+        order.push(`${cache}${client}`);
+      });
+    await Promise.all([
+      ...['1', '1', '1', '2'].map((client) => verify('a', client)),
+      ...['1', '1'].map((client) => verify('b', client)),
+    ]);
+    assert.deepEqual(order, ['a1', 'b1', 'a2', 'b1', 'a1', 'a1']);
     assert.deepEqual(verifier.stats(), { running: 0, queued: 0 });
     await verifier.stop();
   });

@@ -1,0 +1,47 @@
+/** Places for answers: what a client is sent takes one for as long as it lasts. */
+import type { ServerResponse } from 'node:http';
+import type { Budget, Caller, Claim, Lease, Moving } from '../shares/index.ts';
+
+/** The client left while it waited. */
+export class ClientGoneError extends Error {
+  override readonly name = 'ClientGoneError';
+}
+
+/** Does what lasts no longer than the client stays. @throws ClientGoneError, by the signal */
+export async function untilClosed<T>(response: ServerResponse, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const leaving = new AbortController();
+  const leave = () => leaving.abort(new ClientGoneError('the client has gone'));
+  response.once('close', leave);
+  try {
+    return await work(leaving.signal);
+  } finally {
+    response.off('close', leave);
+  }
+}
+
+/** A place for what a client is sent. Undefined where none came free within `waitMs`, or the client left. */
+export async function placeFor(
+  budget: Budget,
+  caller: Caller,
+  response: ServerResponse,
+  waitMs: number,
+): Promise<Lease | undefined> {
+  const claim: Claim = { caller, moving: movingTo(response) };
+  const place = budget.tryTake(claim);
+  if (place !== undefined) return place;
+  return untilClosed(response, (signal) =>
+    budget.take(claim, AbortSignal.any([signal, AbortSignal.timeout(waitMs)])),
+  ).catch(() => undefined);
+}
+
+/** What has left for the client; undefined while it is our side that has nothing to send. */
+function movingTo(response: ServerResponse): Moving {
+  return {
+    progress: () => {
+      const { socket } = response;
+      if (socket === null || (socket.writableLength === 0 && !response.writableNeedDrain)) return undefined;
+      return socket.bytesWritten - socket.writableLength;
+    },
+    revoke: () => response.destroy(),
+  };
+}
