@@ -13,11 +13,11 @@ import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import { isFinal, isMissing, type LiveUpload, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
+import type { PartInit } from './part-attempt.ts';
 import { checkParts, type PartClaim } from './part-claims.ts';
 import { patiently } from './patience.ts';
 import { publishUpload, signedPath } from './publish-upload.ts';
 import { isFull, type Placement } from './storages.ts';
-import type { PartInit } from './part-attempt.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
   endStatements,

@@ -57,8 +57,7 @@ export class PartAttempt {
       if (received > size) break;
       yield next.value;
     }
-    if (received !== size)
-      throw new CacheError('Incomplete', `part ${number}: received ${received} of ${size} bytes`);
+    if (received !== size) throw new CacheError('Incomplete', `part ${number}: received ${received} of ${size} bytes`);
   }
 
   /** A promise that may never settle is left alone once this attempt is cut off. */

@@ -122,10 +122,7 @@ export async function claimPart(
  * @param object the name under which the upload was published, if it was
  */
 export function finishStatements(id: string, hashPart: string, object = ''): Statement[] {
-  return [
-    [`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, hashPart, id],
-    ...forgetParts(id, object),
-  ];
+  return [[`UPDATE uploads SET state = 'done', hash_part = ? WHERE id = ?`, hashPart, id], ...forgetParts(id, object)];
 }
 
 /** @param failure why, as JSON, for a server that is asked for the outcome later */

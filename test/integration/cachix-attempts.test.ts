@@ -3,15 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  assertRefused,
-  assertServed,
-  Calls,
-  claimOf,
-  EMPTY,
-  pieces,
-  type Upload,
-} from '../support/cachix-calls.ts';
+import { assertRefused, assertServed, Calls, claimOf, EMPTY, pieces, type Upload } from '../support/cachix-calls.ts';
 import { type Pushable, pushable, randomHashPart } from '../support/cachix-paths.ts';
 import { assertConsistent, stagedFiles } from '../support/disk.ts';
 import { PartAttempt } from '../support/part-attempt.ts';

@@ -98,8 +98,8 @@ class World {
     const sizes = init.parts;
     const bytes = sizes.reduce((sum, size) => sum + size, 0);
     this.#path = makePath({ contents: randomBytes(bytes + 50 * KIB) });
-    let at = 0;
-    this.#pieces = [...sizes, Infinity].map((size) => this.#path.file.subarray(at, (at += size)));
+    const starts = [0, ...sizes].map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0));
+    this.#pieces = starts.map((start, index) => this.#path.file.subarray(start, starts[index + 1]));
   }
 
   #cache(server: number): BinaryCache {
@@ -124,7 +124,8 @@ class World {
       call.then(
         () => {},
         (error: unknown) => {
-          if (restarts === this.#restarts && answerOf(error) === undefined && !(error instanceof FeedError)) this.#failures.push(error);
+          if (restarts === this.#restarts && answerOf(error) === undefined && !(error instanceof FeedError))
+            this.#failures.push(error);
         },
       ),
     );
@@ -256,7 +257,11 @@ class World {
       this.#goOn('end', this.#attempts.length - 1);
       await Promise.all(this.#running);
     }
-    assert.equal(upload.acknowledged.size, this.#pieces.length, 'a part that was refused is taken with the right bytes');
+    assert.equal(
+      upload.acknowledged.size,
+      this.#pieces.length,
+      'a part that was refused is taken with the right bytes',
+    );
     await this.#complete(1, upload);
   }
 }

@@ -5,8 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type Part, UploadFile } from '../../../server/cache/upload-file.ts';
 import { CacheError } from '../../../server/cache/index.ts';
+import { type Part, UploadFile } from '../../../server/cache/upload-file.ts';
 import { md5OfRange } from '../../../server/cache/verify/md5.ts';
 import { LocalStorage } from '../../../server/storage/index.ts';
 import { Feed, FeedError } from '../../support/feed.ts';
@@ -153,7 +153,10 @@ describe('the file of a multipart upload', () => {
       this.#reading = this.#reading.then(async () => {
         const end = this.#file.keep();
         if (end > this.bytes.length)
-          this.bytes = Buffer.concat([this.bytes, (await readFile(this.#file.base.file)).subarray(this.bytes.length, end)]);
+          this.bytes = Buffer.concat([
+            this.bytes,
+            (await readFile(this.#file.base.file)).subarray(this.bytes.length, end),
+          ]);
       });
       return this.#reading;
     }
