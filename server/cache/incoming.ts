@@ -182,7 +182,8 @@ class Choice {
     if (isFull(error)) {
       this.#storages.reportFull(name);
       this.#tried.set(name, 'full');
-    } else if (error instanceof StorageUnavailableError && Date.now() < this.#deadline) {
+    } else if (error instanceof StorageUnavailableError) {
+      // However late: a storage that was waited for in vain is no reason not to ask the next one.
       await this.#storages.suspect(name);
       this.#tried.set(name, 'ill');
     } else throw error;

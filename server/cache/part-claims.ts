@@ -1,6 +1,8 @@
 /** The list of parts that comes with `complete`. */
 import type { PartsError, RemotePart } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
+import { otherBytes } from './live-upload.ts';
+import type { PartInit } from './part-attempt.ts';
 import type { UploadFile } from './upload-file.ts';
 import type { PartRow } from './upload-rows.ts';
 
@@ -59,6 +61,17 @@ export function claimedParts(rows: readonly PartRow[], parts: readonly PartClaim
     throw new CacheError('Invalid', `parts: part ${missing.number} was received and is not listed`);
   if (list.length === 0) throw new CacheError('Invalid', 'the upload is empty');
   return list;
+}
+
+/** Sum of the sizes; undefined where a part went straight to the service. */
+export function knownSize(parts: readonly RemotePart[]): number | undefined {
+  return parts.some((part) => Number.isNaN(part.size)) ? undefined : parts.reduce((sum, part) => sum + part.size, 0);
+}
+
+/** The ETag of a part that was received before. @throws CacheError Conflict (with other bytes) */
+export function etagOf(known: PartRow, { number, size, md5 }: PartInit): string {
+  if (known.size === size && known.md5 === md5) return md5;
+  throw otherBytes(number);
 }
 
 /** What a client is told of parts that the service behind a storage refused. */

@@ -27,7 +27,7 @@ import { isFinal, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { NewObject } from './objects.ts';
 import type { PartInit } from './part-attempt.ts';
-import { claimedParts, EMPTY_MD5, type PartClaim, textOfPartsError } from './part-claims.ts';
+import { claimedParts, EMPTY_MD5, etagOf, knownSize, type PartClaim, textOfPartsError } from './part-claims.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import { publishUpload } from './publish-upload.ts';
@@ -352,12 +352,6 @@ function mustGoOn(lease: Lease): void {
   if (lease.signal.aborted) throw new CacheError('Unavailable', 'another server goes on with this upload');
 }
 
-/** The ETag of a part that was received before. @throws CacheError Conflict (with other bytes) */
-function etagOf(known: PartRow, { number, size, md5 }: PartInit): string {
-  if (known.size === size && known.md5 === md5) return md5;
-  throw new CacheError('Conflict', `part ${number} was received with other bytes; start a new upload`);
-}
-
 /** The bytes of parts that lie in objects of their own, one after the other. */
 async function* bytesOf(remote: RemoteUploads, parts: readonly RemotePart[]): AsyncGenerator<Uint8Array> {
   try {
@@ -386,11 +380,6 @@ function failureOf(row: UploadRow): CacheError {
   const failure: unknown = JSON.parse(row.failure);
   const { code, message } = typeof failure === 'object' && failure !== null ? (failure as Record<string, unknown>) : {};
   return isErrorCode(code) && typeof message === 'string' ? new CacheError(code, message) : uploadOver();
-}
-
-/** Sum of the sizes; undefined where a part went straight to the service. */
-function knownSize(parts: readonly RemotePart[]): number | undefined {
-  return parts.some((part) => Number.isNaN(part.size)) ? undefined : parts.reduce((sum, part) => sum + part.size, 0);
 }
 
 function checkSize(claim: PathClaim, size: number | undefined): void {

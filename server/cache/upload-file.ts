@@ -12,7 +12,7 @@ import { createReadStream } from 'node:fs';
 import type { LocalStorage, StagedFile } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
-import { uploadOver } from './live-upload.ts';
+import { otherBytes, uploadOver } from './live-upload.ts';
 import { PartAttempt, type PartInit } from './part-attempt.ts';
 
 /** A part whose bytes are there and have the right MD5. */
@@ -118,7 +118,7 @@ export class UploadFile {
   known({ number, size, md5 }: PartInit): Part | undefined {
     const part = this.#parts.get(number);
     if (part === undefined || (part.size === size && part.md5 === md5)) return part;
-    throw new CacheError('Conflict', `part ${number} was received with other bytes; start a new upload`);
+    throw otherBytes(number);
   }
 
   /**

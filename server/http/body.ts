@@ -91,6 +91,8 @@ async function* rawBody(
       // A client that sends nothing is not there to hear an answer either: the iterator below rejects.
       request.destroy();
     }, limits.idleMs);
+    // A body that was given up while it waited for bytes must not hold up the end of the process.
+    timer.unref();
   };
   try {
     restart();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { assertServed, Calls, claimOf, type Upload } from '../support/cachix-calls.ts';
+import { assertRefused, assertServed, Calls, claimOf, EMPTY, pieces, type Upload } from '../support/cachix-calls.ts';
 import { type Pushable, pushable, randomHashPart } from '../support/cachix-paths.ts';
 import { assertConsistent, stagedFiles } from '../support/disk.ts';
 import { PartAttempt } from '../support/part-attempt.ts';
@@ -82,5 +82,45 @@ describe('attempts at one part of a Cachix upload', () => {
     await stalled.answer;
     await finish(upload, pushed);
     await assertServed(server, await pushByPut(pushed));
+  });
+
+  it('may be refused, and the right bytes are taken then, whatever their length', async () => {
+    const pushed = await pushable({ contents: randomBytes(400_000) });
+    const [first = EMPTY, second = EMPTY] = pieces(pushed.file, [200_000]);
+    for (const wrong of [first.subarray(0, 150_000), pushed.file.subarray(0, 250_000)]) {
+      const upload = await calls.create();
+      const refused = await upload.put(await upload.url(1, first), wrong, { 'content-md5': '' });
+      assertRefused(refused, 400, /^part 1: the MD5 of the received bytes is/);
+      const broken = await begin(upload, 1, wrong);
+      await upload.send(2, second);
+      broken.break();
+      await upload.send(1, first);
+      await finish(upload, pushed);
+    }
+  });
+
+  it('are cut off by the completion, which publishes what was there', async () => {
+    const pushed = await pushable({ contents: randomBytes(400_000) });
+    const upload = await calls.uploaded(pushed);
+    const stray = await begin(upload, 2, randomBytes(300_000));
+    await stray.send(randomBytes(250_000));
+    await written(upload, pushed.file.length + 100_000);
+    await finish(upload, pushed);
+    await stray.send(randomBytes(50_000));
+    stray.end();
+    assert.equal((await stray.answer)?.status, 409);
+    await assertServed(server, pushed);
+  });
+
+  it('end with the upload when it is aborted, and leave nothing', async () => {
+    const upload = await calls.create();
+    const stalled = await begin(upload, 1, randomBytes(500_000));
+    await stalled.send(randomBytes(300_000));
+    await written(upload, 150_000);
+    assert.equal((await upload.abort()).status, 200);
+    assert.deepEqual(await stagedFiles(server), []);
+    await stalled.send(randomBytes(200_000));
+    stalled.end();
+    assert.equal((await stalled.answer)?.status, 404);
   });
 });

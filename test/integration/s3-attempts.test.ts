@@ -4,9 +4,19 @@ import { createHash, randomBytes } from 'node:crypto';
 import { makePath } from '../support/nars.ts';
 import { describeWith } from '../support/needs.ts';
 import { PartAttempt } from '../support/part-attempt.ts';
-import { completeUpload, createUpload, isServed, type OpenUpload, partUrl, sendPart } from '../support/push.ts';
+import {
+  completeUpload,
+  createUpload,
+  isServed,
+  type OpenUpload,
+  partUrl,
+  pushByPut,
+  Refusal,
+  sendPart,
+} from '../support/push.ts';
 import { S3Server } from '../support/s3.ts';
 import { s3Manifest, s3Storage } from '../support/s3-cache.ts';
+import { S3Proxy, s3Error } from '../support/s3-proxy.ts';
 import { TestServer, until } from '../support/server.ts';
 
 const MIB = 2 ** 20;
@@ -131,5 +141,50 @@ describeWith('versitygw', 'attempts at parts for S3', () => {
     await late();
     assert.ok(await isServed(server, it));
     await onlyObjectsAreLeft(1);
+  });
+
+  describe('where the bucket fails half-way', () => {
+    let proxy: S3Proxy;
+    beforeEach(async () => {
+      proxy = await S3Proxy.start(s3.endpoint);
+      prefix = `p${prefixes++}`;
+      const more = { prefix, uploads: 'Proxy' };
+      server = await TestServer.start({
+        manifest: s3Manifest(s3, [s3Storage('bucket', BUCKET, proxy.endpoint, more), '  - {name: disk, local: {}}\n']),
+        args: ['--housekeeping-interval', '0.2', '--transient-retry', '2'],
+      });
+    });
+    afterEach(() => proxy.close());
+    /** All but the first part of a body fails. */
+    const failHalfWay = () => {
+      let parts = 0;
+      proxy.fate = ({ operation }) =>
+        operation === 'UploadPart' && parts++ > 0 ? s3Error(503, 'SlowDown') : undefined;
+    };
+
+    it('are put together elsewhere, since they can be read again', async () => {
+      const it = makePath({ contents: randomBytes(18 * MIB) });
+      const upload = await createUpload(server);
+      const etags: string[] = [];
+      for (let at = 0; at < it.file.length; at += 4 * MIB)
+        etags.push(await sendPart(upload, etags.length + 1, it.file.subarray(at, at + 4 * MIB)));
+      failHalfWay();
+      await completeUpload(upload, it, etags);
+      assert.ok(await isServed(server, it));
+      proxy.fate = () => undefined;
+      await onlyObjectsAreLeft(0);
+    });
+
+    it('and a body that only its client has is refused for now, and the log says why', async () => {
+      failHalfWay();
+      const it = makePath({ contents: randomBytes(30 * MIB) });
+      await assert.rejects(pushByPut(server, it), (error) => error instanceof Refusal && error.status === 503);
+      await until('the log says why', () =>
+        server.output.includes('storage bucket failed when it had taken in a part of this body; send it again'),
+      );
+      proxy.fate = () => undefined;
+      await pushByPut(server, it);
+      assert.ok(await isServed(server, it));
+    });
   });
 });

@@ -98,8 +98,8 @@ class World {
     const sizes = init.parts;
     const bytes = sizes.reduce((sum, size) => sum + size, 0);
     this.#path = makePath({ contents: randomBytes(bytes + 50 * KIB) });
-    let at = 0;
-    this.#pieces = [...sizes, Infinity].map((size) => this.#path.file.subarray(at, (at += size)));
+    const starts = [0, ...sizes].map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0));
+    this.#pieces = starts.map((start, index) => this.#path.file.subarray(start, starts[index + 1]));
   }
 
   #cache(server: number): BinaryCache {

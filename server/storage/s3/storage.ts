@@ -1,6 +1,6 @@
 /**
- * Objects in a bucket, below a prefix: `objects/<hour>/<uuid>` for what has a row or soon will, `staging/` for parts that
- * are too small for S3, `.narwhal` for the marker. Nothing but what AWS, MinIO, Garage, Ceph and R2 share is used.
+ * Objects in a bucket, below a prefix: `objects/<hour>/<uuid>` for what has a row or soon will, parts that are too small for
+ * S3 among them, `.narwhal` for the marker. Nothing but what AWS, MinIO, Garage, Ceph and R2 share is used.
  */
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
