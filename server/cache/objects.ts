@@ -348,6 +348,16 @@ export async function tombstone(sql: Sql, id: number): Promise<void> {
   await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
 }
 
+/** The same for one that may be lost: bytes in a storage that no manifest has any more are nobody's to remove. */
+export async function drop(sql: Sql, { id, storage }: Pick<StoredObject, 'id' | 'storage'>): Promise<void> {
+  if (await isKnownStorage(sql, storage)) await tombstone(sql, id);
+  else await sql.query('DELETE FROM objects WHERE id = ?', [id]);
+}
+
+export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
+  return (await sql.query('SELECT 1 FROM storages WHERE name = ?', [name])).length > 0;
+}
+
 /**
  * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
  * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
@@ -370,13 +380,14 @@ const REPLACEMENTS = 20;
  */
 export async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
   for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
-    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'>>(
-      'SELECT id, storage, name FROM objects WHERE key = ?',
+    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'> & { state: string }>(
+      'SELECT id, storage, name, state FROM objects WHERE key = ?',
       [object.key],
     );
     // The same write ran before, and was said to have failed.
     if (old?.storage === object.storage && old.name === object.name) return;
-    if (old !== undefined) await tombstone(sql, old.id);
+    if (old?.state === 'lost') await drop(sql, old);
+    else if (old !== undefined) await tombstone(sql, old.id);
     if ((await insertObject(sql, object)) !== undefined) return;
   }
   throw new CacheError('Unavailable', `${object.key} is being replaced by other requests`);
