@@ -196,11 +196,11 @@ describe('paths of servers that share a database', () => {
     for (const again of [objectOf(path), { ...objectOf(path), key: 'nar/another' }]) {
       for (const it of [path, twin]) assert.ok(await b.find(it.hashPart));
       await lose(path);
-      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 500);
+      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 5000);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), [path.hashPart, twin.hashPart]);
       assert.deepEqual(await a.publish(claim(path), { object: again, facts: facts(path) }), { kind: 'healed' });
       for (const it of [path, twin])
-        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 500);
+        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 5000);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), []);
     }
   });
@@ -235,7 +235,7 @@ describe('paths of servers that share a database', () => {
         [path.hashPart],
       );
       assert.deepEqual(rows, [{ state: 'verified', n: 1 }]);
-      await soon('it is served', path, (text) => text !== undefined, 500);
+      await soon('it is served', path, (text) => text !== undefined, 5000);
     }
     assert.deepEqual(await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`), []);
   });
