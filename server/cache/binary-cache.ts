@@ -119,7 +119,11 @@ export class BinaryCache {
       logger,
       isLost: (object) => this.lost.report(object),
     });
-    this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes });
+    const look = async (key: string) => {
+      const object = await this.objects.find(key);
+      if (object !== undefined) await this.objects.isThere(object);
+    };
+    this.paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes, look });
     const lost = new Lost({ database, storages: this.storages, objects: this.objects, paths: this.paths, logger });
     this.lost = lost;
     const onPublished = (published: NewPath) => {

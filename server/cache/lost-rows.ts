@@ -4,8 +4,9 @@
  * it was looked at: where servers run, others may have moved, replaced or healed the object meanwhile.
  */
 import type { Database, Sql } from '../metadata/index.ts';
-import { drop, insertTombstone, isKnownStorage, type NewObject } from './objects.ts';
+import type { NewObject } from './objects.ts';
 import type { NarFacts } from './publish.ts';
+import { drop, insertTombstone, isKnownStorage } from './tombstones.ts';
 
 /** Its bytes are gone, are more or fewer, or are other ones. */
 export type Loss = 'missing' | 'wrong-size' | 'wrong-hash';

@@ -21,6 +21,7 @@ import { inParallel } from './parallel.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
+import { drop, tombstone } from './tombstones.ts';
 
 export interface StoredObject {
   readonly id: number;
@@ -170,6 +171,16 @@ export class Objects {
         if (isSame && (await isLost(now))) throw gone(error);
         at = now;
       }
+    }
+  }
+
+  /** The same for whoever would send the bytes: in a storage that is away they are believed to be there. */
+  async isThere(object: StoredObject): Promise<boolean> {
+    try {
+      return await this.isWhole(object);
+    } catch (error) {
+      this.#init.logger.debug({ err: error, key: object.key }, 'an object could not be looked at');
+      return true;
     }
   }
 
@@ -324,51 +335,6 @@ export async function insertObject(
   // Where the key is taken the bytes get a tombstone next.
   if (object.isIntended) await sql.run([endStatement(object.storage, object.name)]);
   return rows[0]?.id;
-}
-
-/**
- * Records bytes that lost a race, so that they are removed even if the process dies now. Where they have a row already,
- * they lost it to themselves: the same write ran before, and was said to have failed.
- * @param deleteAfter until when somebody may still read them
- */
-export async function insertTombstone(
-  sql: Sql,
-  object: Pick<NewObject, 'storage' | 'name' | 'size'>,
-  deleteAfter: number | null = null,
-): Promise<void> {
-  await sql.query(
-    `INSERT INTO objects (key, storage, name, size, state, created_at, delete_after)
-     VALUES (NULL, ?, ?, ?, 'tombstoned', ?, ?) ON CONFLICT (storage, name, size) DO NOTHING`,
-    [object.storage, object.name, object.size, Date.now(), deleteAfter],
-  );
-}
-
-/** Takes an object out of sight; its bytes go later. */
-export async function tombstone(sql: Sql, id: number): Promise<void> {
-  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
-}
-
-/** The same for one that may be lost: bytes in a storage that no manifest has any more are nobody's to remove. */
-export async function drop(sql: Sql, { id, storage }: Pick<StoredObject, 'id' | 'storage'>): Promise<void> {
-  if (await isKnownStorage(sql, storage)) await tombstone(sql, id);
-  else await sql.query('DELETE FROM objects WHERE id = ?', [id]);
-}
-
-export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
-  return (await sql.query('SELECT 1 FROM storages WHERE name = ?', [name])).length > 0;
-}
-
-/**
- * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
- * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
- */
-export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
-  const rows = await sql.query(
-    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
-     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? RETURNING id`,
-    [id, before],
-  );
-  return rows.length > 0;
 }
 
 /** How often a key is taken away from us before a client hears of it. */

@@ -48,6 +48,8 @@ export interface PathsInit {
   readonly database: Database;
   readonly keys: () => Keys;
   readonly cacheBytes: number;
+  /** Looks whether the object of a key has its bytes, before others are dropped because it is there. */
+  readonly look: (key: string) => Promise<void>;
 }
 
 /** What a look-up reads: a path whose NAR is lost is not served. Its plan is tested. */
@@ -198,7 +200,8 @@ export class Paths {
 
   /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
   async store(object: NewObject, facts: NarFacts): Promise<boolean> {
-    const { isNew, healed } = await storeNar(this.#init.database, object, facts).catch(async (error: unknown) => {
+    const { database, look } = this.#init;
+    const { isNew, healed } = await storeNar(database, object, facts, look).catch(async (error: unknown) => {
       await this.lookAgain(object.key);
       throw error;
     });
@@ -217,8 +220,9 @@ export class Paths {
     }
   }
 
-  #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
-    const { database } = this.#init;
+  async #publishKnown(path: NewPath, source: NarSource, also: readonly Statement[]): Promise<Published> {
+    const { database, look } = this.#init;
+    if ('object' in source) await look(source.object.key);
     return database.write(async (sql) => {
       const result = await insertPath(sql, path, source);
       await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);

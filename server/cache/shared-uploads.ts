@@ -18,7 +18,7 @@ import { isFinal, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import { claimedParts, EMPTY_MD5, type PartClaim, textOfPartsError } from './part-claims.ts';
 import { patiently } from './patience.ts';
-import { publishUpload } from './publish-upload.ts';
+import { publishUpload, servedAlready } from './publish-upload.ts';
 import type { Placement } from './storages.ts';
 import {
   endStatements,
@@ -164,11 +164,11 @@ export class SharedUploads {
   }
 
   async #complete(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
-    const { database, logger, paths } = this.#init;
+    const { database, logger } = this.#init;
     let isAllUsed = false;
     try {
       mustBeOpen(row);
-      const servable = await paths.find(claim.hashPart);
+      const servable = await servedAlready(this.#init, claim.hashPart);
       if (servable === undefined) isAllUsed = await this.#publish(row, parts, claim, lease);
       else {
         logger.info({ storePath: claim.storePath }, 'pushed again; the published path stays');
