@@ -121,8 +121,12 @@ export class BinaryCache {
       logger,
       isLost: (object) => this.lost.report(object),
     });
+    const look = async (key: string) => {
+      const object = await this.objects.find(key);
+      if (object !== undefined) await this.objects.isThere(object);
+    };
     this.paths = new Paths({
-      ...{ database, keys, cacheBytes: settings.narinfoCacheBytes },
+      ...{ database, keys, cacheBytes: settings.narinfoCacheBytes, look },
       maxNarInfoBytes: () => this.#plan.limits.maxNarInfoBytes,
     });
     const lost = new Lost({ database, storages: this.storages, objects: this.objects, paths: this.paths, logger });

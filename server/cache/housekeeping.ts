@@ -8,9 +8,10 @@ import { LocalStorage, type Storage } from '../storage/index.ts';
 import { dropStatement, type Intents } from './intents.ts';
 import type { Leases } from './leases.ts';
 import { markSettled, removeOldLeftovers } from './leftovers.ts';
-import { type Objects, tombstoneOrphan } from './objects.ts';
+import type { Objects } from './objects.ts';
 import type { Settings } from './settings.ts';
 import type { Storages } from './storages.ts';
+import { tombstoneOrphan } from './tombstones.ts';
 import type { Uploads } from './uploads.ts';
 
 export interface HousekeepingInit {

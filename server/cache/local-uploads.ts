@@ -16,7 +16,7 @@ import type { PathClaim } from './narinfo-create.ts';
 import type { PartInit } from './part-attempt.ts';
 import { checkParts, type PartClaim } from './part-claims.ts';
 import { patiently } from './patience.ts';
-import { publishUpload, signedPath } from './publish-upload.ts';
+import { publishUpload, servedAlready, signedPath } from './publish-upload.ts';
 import { isFull, type Placement } from './storages.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
@@ -170,9 +170,9 @@ export class LocalUploads {
   }
 
   async #complete(live: LiveUpload, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const { database, logger, paths } = this.#init;
+    const { database, logger } = this.#init;
     try {
-      const servable = await paths.find(claim.hashPart);
+      const servable = await servedAlready(this.#init, claim.hashPart);
       if (servable === undefined) await this.#publish(live, parts, claim);
       else {
         logger.info(

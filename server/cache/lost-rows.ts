@@ -4,8 +4,9 @@
  * it was looked at: where servers run, others may have moved, replaced or healed the object meanwhile.
  */
 import type { Database, Sql } from '../metadata/index.ts';
-import { insertTombstone, type NewObject, tombstone } from './objects.ts';
+import type { NewObject } from './objects.ts';
 import type { NarFacts } from './publish.ts';
+import { drop, insertTombstone, isKnownStorage } from './tombstones.ts';
 
 /** Its bytes are gone, are more or fewer, or are other ones. */
 export type Loss = 'missing' | 'wrong-size' | 'wrong-hash';
@@ -86,16 +87,6 @@ async function lock(sql: Sql, id: number): Promise<boolean> {
     id,
   ]);
   return rows.length > 0;
-}
-
-/** Bytes in a storage that no manifest has any more are nobody's to remove. */
-async function drop(sql: Sql, { id, storage }: Pick<KnownObject, 'id' | 'storage'>): Promise<void> {
-  if (await isKnownStorage(sql, storage)) await tombstone(sql, id);
-  else await sql.query('DELETE FROM objects WHERE id = ?', [id]);
-}
-
-async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
-  return (await sql.query('SELECT 1 FROM storages WHERE name = ?', [name])).length > 0;
 }
 
 /**

@@ -10,10 +10,11 @@ import { crashPoint, type Storage, StorageUnavailableError } from '../storage/in
 import { endStatement, type Intents } from './intents.ts';
 import type { Lost } from './lost.ts';
 import { hashOf, piecesOf } from './object-bytes.ts';
-import { insertTombstone, type NewObject, type Objects, STALE_ROW_MS } from './objects.ts';
+import { type NewObject, type Objects, STALE_ROW_MS } from './objects.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Settings } from './settings.ts';
 import type { Placement, Storages } from './storages.ts';
+import { insertTombstone } from './tombstones.ts';
 
 export interface MoverInit {
   readonly database: Database;

@@ -17,7 +17,6 @@ import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { StoredObject } from './objects.ts';
 import type { NarFacts, NewPath } from './paths.ts';
 import { patiently } from './patience.ts';
 import { differs } from './publish.ts';
@@ -56,23 +55,13 @@ export class Nars {
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
     const known = await this.#init.objects.find(key);
-    if (known !== undefined && (await this.#isThere(known)) && (await this.#keep(known.id))) return;
+    if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
       form: { suffix },
       key: () => key,
       check: (found) => checkFileHash(found, fileHash),
     });
     this.#init.logger.debug({ key, bytes: size, narSize: facts.narSize }, 'NAR stored');
-  }
-
-  /** Whether what is known need not be sent again. In a storage that is away it is believed to be there. */
-  async #isThere(object: StoredObject): Promise<boolean> {
-    try {
-      return await this.#init.objects.isWhole(object);
-    } catch (error) {
-      this.#init.logger.debug({ err: error, key: object.key }, 'an object could not be looked at');
-      return true;
-    }
   }
 
   /** Lets a NAR that has no path yet wait for its narinfo from now on. False: it is being removed just now. */

@@ -21,6 +21,7 @@ import { inParallel } from './parallel.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
+import { drop, tombstone } from './tombstones.ts';
 
 export interface StoredObject {
   readonly id: number;
@@ -170,6 +171,16 @@ export class Objects {
         if (isSame && (await isLost(now))) throw gone(error);
         at = now;
       }
+    }
+  }
+
+  /** The same for whoever would send the bytes: in a storage that is away they are believed to be there. */
+  async isThere(object: StoredObject): Promise<boolean> {
+    try {
+      return await this.isWhole(object);
+    } catch (error) {
+      this.#init.logger.debug({ err: error, key: object.key }, 'an object could not be looked at');
+      return true;
     }
   }
 
@@ -326,41 +337,6 @@ export async function insertObject(
   return rows[0]?.id;
 }
 
-/**
- * Records bytes that lost a race, so that they are removed even if the process dies now. Where they have a row already,
- * they lost it to themselves: the same write ran before, and was said to have failed.
- * @param deleteAfter until when somebody may still read them
- */
-export async function insertTombstone(
-  sql: Sql,
-  object: Pick<NewObject, 'storage' | 'name' | 'size'>,
-  deleteAfter: number | null = null,
-): Promise<void> {
-  await sql.query(
-    `INSERT INTO objects (key, storage, name, size, state, created_at, delete_after)
-     VALUES (NULL, ?, ?, ?, 'tombstoned', ?, ?) ON CONFLICT (storage, name, size) DO NOTHING`,
-    [object.storage, object.name, object.size, Date.now(), deleteAfter],
-  );
-}
-
-/** Takes an object out of sight; its bytes go later. */
-export async function tombstone(sql: Sql, id: number): Promise<void> {
-  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
-}
-
-/**
- * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
- * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
- */
-export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
-  const rows = await sql.query(
-    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
-     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? RETURNING id`,
-    [id, before],
-  );
-  return rows.length > 0;
-}
-
 /** How often a key is taken away from us before a client hears of it. */
 const REPLACEMENTS = 20;
 
@@ -370,13 +346,14 @@ const REPLACEMENTS = 20;
  */
 export async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
   for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
-    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'>>(
-      'SELECT id, storage, name FROM objects WHERE key = ?',
+    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'> & { state: string }>(
+      'SELECT id, storage, name, state FROM objects WHERE key = ?',
       [object.key],
     );
     // The same write ran before, and was said to have failed.
     if (old?.storage === object.storage && old.name === object.name) return;
-    if (old !== undefined) await tombstone(sql, old.id);
+    if (old?.state === 'lost') await drop(sql, old);
+    else if (old !== undefined) await tombstone(sql, old.id);
     if ((await insertObject(sql, object)) !== undefined) return;
   }
   throw new CacheError('Unavailable', `${object.key} is being replaced by other requests`);

@@ -53,6 +53,8 @@ export interface PathsInit {
   readonly cacheBytes: number;
   /** Largest narinfo that is taken, which bounds the signatures. Default: that of a manifest. */
   readonly maxNarInfoBytes?: () => number;
+  /** Looks whether the object of a key has its bytes, before others are dropped because it is there. */
+  readonly look: (key: string) => Promise<void>;
 }
 
 const DEFAULT_NARINFO_BYTES = 64 * 1024;
@@ -207,7 +209,8 @@ export class Paths {
 
   /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
   async store(object: NewObject, facts: NarFacts): Promise<boolean> {
-    const { isNew, healed } = await storeNar(this.#init.database, object, facts).catch(async (error: unknown) => {
+    const { database, look } = this.#init;
+    const { isNew, healed } = await storeNar(database, object, facts, look).catch(async (error: unknown) => {
       await this.lookAgain(object.key);
       throw error;
     });
@@ -255,13 +258,14 @@ export class Paths {
   }
 
   /** @param offered all signatures that came, of which `path` has those that fit where it is new */
-  #publishKnown(
+  async #publishKnown(
     path: NewPath,
     offered: readonly string[],
     source: NarSource,
     also: readonly Statement[],
   ): Promise<Published> {
-    const { database } = this.#init;
+    const { database, look } = this.#init;
+    if ('object' in source) await look(source.object.key);
     return database.write(async (sql) => {
       const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
       const result = await insertPath(sql, path, source, merge);

@@ -5,7 +5,7 @@ import { fingerprint, parseHash } from '../nix/index.ts';
 import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { NewObject } from './objects.ts';
-import type { NarFacts, NewPath } from './paths.ts';
+import type { NarFacts, Narinfo, NewPath } from './paths.ts';
 import { namedSignatures, signaturesFor } from './signing.ts';
 
 /** The path of a claim that agrees with its bytes, signed. @throws CacheError Invalid (a false signature) */
@@ -23,6 +23,16 @@ export function signedPath(init: IngestInit, claim: PathClaim, facts: NarFacts):
     narSize,
     signatures: signaturesFor(keys, text, namedSignatures(keys, text, claim.signature)),
   };
+}
+
+/** The narinfo of a path that need not be pushed again: its NAR is there. */
+export async function servedAlready(
+  { paths, objects }: Pick<IngestInit, 'paths' | 'objects'>,
+  hashPart: string,
+): Promise<Narinfo | undefined> {
+  const narinfo = await paths.find(hashPart);
+  const object = narinfo && (await objects.find(narinfo.narKey));
+  return object !== undefined && (await objects.isThere(object)) ? narinfo : undefined;
 }
 
 /** Publishes, with `also` in the same transaction. Where another push was faster its path stays. */

@@ -7,8 +7,9 @@ import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { isConstraint } from '../metadata/index.ts';
 import { CacheError } from './errors.ts';
 import { healNar, replaceLost } from './lost-rows.ts';
-import { insertObject, insertTombstone, type NewObject, objectStatements, tombstone } from './objects.ts';
+import { insertObject, type NewObject, objectStatements } from './objects.ts';
 import type { Weighed } from './signature-room.ts';
+import { insertTombstone, tombstone } from './tombstones.ts';
 
 /** What verified bytes are, in the forms that rows hold. */
 export interface NarFacts {
@@ -169,18 +170,20 @@ function same(row: PathRow, path: NewPath): boolean {
 
 /**
  * Gives a NAR without a path its row. Not new where its key is taken: the bytes lose and wait for their removal. Where the
- * object with its key is lost, they take its place.
+ * object with its key is lost, they take its place. @param look marks the object of a key where it is lost
  */
 export async function storeNar(
   database: Database,
   object: NewObject,
   facts: NarFacts,
+  look: (key: string) => Promise<void>,
 ): Promise<{ isNew: boolean; healed: readonly string[] }> {
   try {
     await database.script(objectStatements(object, facts, Date.now()));
     return { isNew: true, healed: [] };
   } catch (error) {
     if (!isConstraint(error)) throw error;
+    await look(object.key);
     return database.write(async (sql) => {
       const { isNew, healed } = await insertNar(sql, object, facts, Date.now());
       await sql.run(database.announce(healed));

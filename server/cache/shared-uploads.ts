@@ -30,7 +30,7 @@ import type { PartInit } from './part-attempt.ts';
 import { claimedParts, EMPTY_MD5, etagOf, knownSize, type PartClaim, textOfPartsError } from './part-claims.ts';
 import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
-import { publishUpload } from './publish-upload.ts';
+import { publishUpload, servedAlready } from './publish-upload.ts';
 import { receiveNar } from './receive-nar.ts';
 import type { Placement } from './storages.ts';
 import {
@@ -215,10 +215,10 @@ export class SharedUploads {
   }
 
   async #complete(row: UploadRow, parts: readonly PartClaim[], claim: PathClaim, lease: Lease): Promise<void> {
-    const { database, logger, paths } = this.#init;
+    const { database, logger } = this.#init;
     try {
       mustBeOpen(row);
-      const servable = await paths.find(claim.hashPart);
+      const servable = await servedAlready(this.#init, claim.hashPart);
       if (servable === undefined) await this.#publish(row, parts, claim, lease);
       else {
         logger.info({ storePath: claim.storePath }, 'pushed again; the published path stays');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import path from 'node:path';
 import type { CacheStatus, ServerStatus } from '../../crds/index.ts';
 import { runCli } from '../support/cli.ts';
@@ -120,6 +121,22 @@ describe('narwhal-server check while the server runs', () => {
     await assert.rejects(stat(old));
     await stat(young);
     await rm(young);
+  });
+
+  it('is not hurt by requests that make no sense', async () => {
+    const socketPath = path.join(server.data, 'control.sock');
+    for (const [method, url] of [
+      ['POST', '//'],
+      ['POST', '/check?rate=x&cache=%ff'],
+      ['GET', '/check'],
+      ['OPTIONS', '*'],
+    ] as const) {
+      await new Promise<void>((resolve) => {
+        const asked = request({ socketPath, method, path: url }, (answer) => answer.resume().once('close', resolve));
+        asked.once('error', () => resolve()).end();
+      });
+    }
+    assert.equal((await check()).code, 0);
   });
 
   it('ends with an error where the server has no such cache', async () => {

@@ -52,7 +52,7 @@ describeWith('postgres', 'an object that is lost to several servers', () => {
     return caches[0];
   }
 
-  it('is missing on all of them within a second, and healed by a push to any', async () => {
+  it('is missing on all of them at once, and healed by a push to any', async () => {
     for (const [round, push] of [pushByPut, pushByCachix, pushByPut].entries()) {
       const [finder, other] = [fleet.at(round), fleet.at(round + 1)];
       const it = makePath({ contents: randomBytes(2000 + round * 300_000) });
@@ -61,7 +61,7 @@ describeWith('postgres', 'an object that is lost to several servers', () => {
       for (const server of fleet.servers) assert.ok(await isServed(server, it));
       await lose(it);
       assert.equal(await status(`${finder.api()}/${it.narUrl}`), 404);
-      await until('the other knows', async () => (await status(narinfo(other, it))) === 404, 1000);
+      await until('the other knows', async () => (await status(narinfo(other, it))) === 404);
       assert.equal(await status(`${other.api()}/${it.narUrl}`), 404);
       for (const server of fleet.servers) {
         assert.equal((await statusOf(server)).lostObjects, 1);
@@ -69,7 +69,7 @@ describeWith('postgres', 'an object that is lost to several servers', () => {
         assert.deepEqual(await client.missing([it.hashPart]).finally(() => client.close()), [it.hashPart]);
       }
       await push(other, it);
-      await until('the finder serves it', async () => (await status(narinfo(finder, it))) === 200, 1000);
+      await until('the finder serves it', async () => (await status(narinfo(finder, it))) === 200);
       for (const server of fleet.servers) assert.ok(await isServed(server, it));
       assert.equal((await statusOf(finder)).lostObjects, 0);
     }
@@ -82,12 +82,12 @@ describeWith('postgres', 'an object that is lost to several servers', () => {
     assert.equal(await status(`${fleet.at(1).api()}/${it.narUrl}`, 'HEAD'), 404);
     await Promise.all([0, 1, 0, 1].map((server) => (server ? pushByPut : pushByCachix)(fleet.at(server), it)));
     for (const server of fleet.servers)
-      await until('it is served', async () => (await status(narinfo(server, it))) === 200, 1000);
+      await until('it is served', async () => (await status(narinfo(server, it))) === 200);
     for (const server of fleet.servers) assert.ok(await isServed(server, it));
     assert.equal((await statusOf(fleet.at(0))).lostObjects, 0);
   });
 
-  it('is found by the scrub of one of them', async () => {
+  it('is looked for by one of them alone', async () => {
     const { scrubs } = await statusOf(fleet.at(0));
     assert.deepEqual(
       scrubs.map(({ depth }) => depth),
@@ -110,7 +110,7 @@ describeWith('postgres', 'an object that is lost to several servers', () => {
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`${it.hashPart}; unpublished, push it again\n`));
     for (const server of fleet.servers)
-      await until('it is gone', async () => (await status(narinfo(server, it))) === 404, 1000);
+      await until('it is gone', async () => (await status(narinfo(server, it))) === 404);
     await pushByCachix(fleet.at(1), it);
     assert.ok(await isServed(fleet.at(1), it));
     await rm(`${data}.none`, { recursive: true, force: true });

@@ -142,6 +142,20 @@ describe('an object whose bytes are gone', () => {
     await saysNothing();
   });
 
+  for (const [how, push] of Object.entries({ 'a plain PUT': pushByPut, 'the Cachix protocol': pushByCachix }))
+    it(`is found by ${how} of another path with the same NAR, whose bytes are taken`, async () => {
+      await start();
+      const twin = makePath({ contents });
+      await rm(await fileOf(victim));
+      await push(server, twin);
+      assert.ok(await isServed(server, twin));
+      await saysNothing();
+      // Pushed again by whoever did not ask whether it is there.
+      await rm(await fileOf(victim));
+      await push(server, victim);
+      await saysNothing();
+    });
+
   it('stays lost over a restart', async () => {
     await start();
     const paths = (await statusOf()).paths;

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { Keys } from '../../server/cache/keys.ts';
 import { giveUpLost, type KnownObject, markLost } from '../../server/cache/lost-rows.ts';
-import { replaceObject, tombstoneOrphan } from '../../server/cache/objects.ts';
+import { replaceObject } from '../../server/cache/objects.ts';
 import { type NewPath, Paths } from '../../server/cache/paths.ts';
 import { storeNar } from '../../server/cache/publish.ts';
+import { tombstoneOrphan } from '../../server/cache/tombstones.ts';
 import { isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -36,6 +37,9 @@ const claim = (path: TestPath, signatures: string[] = ['a:AAAA']): NewPath => ({
   narHash: path.narHash,
   narSize: path.nar.length,
 });
+
+/** The bytes of all objects are there. */
+const nobodyLooks = async () => {};
 
 /** A gate in the middle of a transaction: what waits there is let through by hand. */
 function gate(): { open: () => void; passed: Promise<void> } {
@@ -93,7 +97,7 @@ describe('paths of servers that share a database', () => {
       missing: [],
       database,
     });
-    const paths = new Paths({ database, keys: () => keys, cacheBytes: 2 ** 20 });
+    const paths = new Paths({ database, keys: () => keys, cacheBytes: 2 ** 20, look: nobodyLooks });
     await paths.load(stopping.signal);
     return paths;
   }
@@ -196,11 +200,11 @@ describe('paths of servers that share a database', () => {
     for (const again of [objectOf(path), { ...objectOf(path), key: 'nar/another' }]) {
       for (const it of [path, twin]) assert.ok(await b.find(it.hashPart));
       await lose(path);
-      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 500);
+      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 5000);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), [path.hashPart, twin.hashPart]);
       assert.deepEqual(await a.publish(claim(path), { object: again, facts: facts(path) }), { kind: 'healed' });
       for (const it of [path, twin])
-        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 500);
+        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 5000);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), []);
     }
   });
@@ -235,7 +239,7 @@ describe('paths of servers that share a database', () => {
         [path.hashPart],
       );
       assert.deepEqual(rows, [{ state: 'verified', n: 1 }]);
-      await soon('it is served', path, (text) => text !== undefined, 500);
+      await soon('it is served', path, (text) => text !== undefined, 5000);
     }
     assert.deepEqual(await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`), []);
   });
@@ -294,7 +298,7 @@ describe('paths of servers that share a database', () => {
     const [one, other] = databases;
     for (const first of ['publish', 'remove'] as const) {
       const path = makePath();
-      await storeNar(one, objectOf(path), facts(path));
+      await storeNar(one, objectOf(path), facts(path), nobodyLooks);
       const [row] = await one.query<{ id: number }>('SELECT id FROM objects WHERE key = ?', [path.narUrl]);
       const id = row?.id ?? 0;
       const after = Date.now() + 1000;
@@ -371,8 +375,8 @@ describe('paths of servers that share a database', () => {
     for (let i = 0; i < 2; i++) await database.write((sql) => replaceObject(sql, object));
     const path = makePath();
     const nar = objectOf(path);
-    assert.equal((await storeNar(database, nar, facts(path))).isNew, true);
-    assert.equal((await storeNar(database, nar, facts(path))).isNew, false);
+    assert.equal((await storeNar(database, nar, facts(path), nobodyLooks)).isNew, true);
+    assert.equal((await storeNar(database, nar, facts(path), nobodyLooks)).isNew, false);
     const published = makePath();
     const source = { object: objectOf(published), facts: facts(published) };
     await a.publish(claim(published), source);

@@ -71,7 +71,7 @@ describe('paths of a shared database', () => {
       database: sqlite,
     });
     slow = new SlowDatabase(sqlite);
-    paths = new Paths({ database: slow.database, keys: () => keys, cacheBytes: 2 ** 20 });
+    paths = new Paths({ database: slow.database, keys: () => keys, cacheBytes: 2 ** 20, look: async () => {} });
     await paths.load(new AbortController().signal);
   });
   afterEach(async () => {
