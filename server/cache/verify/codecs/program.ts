@@ -70,8 +70,8 @@ async function* throughRunning(source: AsyncIterable<Buffer>, decoder: ProgramDe
     await feeding;
     const [status, signal] = await closed;
     const warning = await complaint;
-    // The system ends programs where memory is short; what they say themselves has one word in common.
-    if (signal !== null || (status !== 0 && /memory/i.test(warning)))
+    // The system ends programs where memory is short; bzip2 and lz4 say so themselves.
+    if (signal !== null || (status !== 0 && /(enough|out of) memory/i.test(warning)))
       throw new VerifierFailure('no-memory', `${decoder.program} was ended by ${signal ?? 'a lack of memory'}`);
     if (decoder.refusedWarning?.test(warning)) {
       throw new VerifyError('corrupt', `bytes after the end of the ${decoder.program} data`);
