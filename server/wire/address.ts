@@ -25,14 +25,16 @@ export function ownHostOf<T extends OwnHost>(hosts: readonly T[], hostname: stri
   );
 }
 
-/** The name of the cache that a host stands for, whether there is one or not; undefined for an API host. */
+const LABEL = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** The name of the cache that a host stands for, whether there is one or not; undefined for an API host, and for no name. */
 export function cacheOfHost(hosts: readonly OwnHost[], hostname: string): string | undefined {
   const own = ownHostOf(hosts, hostname);
   if (own === undefined || own.cache !== undefined) return own?.cache;
   if (hostname === own.hostname) return undefined;
   const name = hostname.slice(0, -own.hostname.length - 1);
-  // No cache is called so: it is what deploy agents put before the API host.
-  return name === 'api' ? undefined : name;
+  // No cache is called `api`, which is what deploy agents put before the API host, and none has a dot.
+  return name !== 'api' && LABEL.test(name) ? name : undefined;
 }
 
 const CACHE_PREFIX = '/api/v1/cache/';
