@@ -3,6 +3,7 @@
  * administrator removes to release it; the digits of tokens, which are many, stand in one text. Pure.
  */
 import type { Claim, Claims } from './claims.ts';
+import { remembered } from './remembered.ts';
 
 /** What a ConfigMap takes, which ends at a mebibyte: that of the claims and that of the routes of one namespace. */
 export const MOST_NAMES = 2000;
@@ -40,12 +41,18 @@ export function parseClaims(data: Data = {}): NamespaceClaims {
 /** The same claims are the same bytes. Nothing at all where there are none. */
 export function formatClaims({ names, tokens }: NamespaceClaims): Data | undefined {
   if (names.size + tokens.size === 0) return undefined;
-  const lines = sorted(tokens).map(([digits, claim]) => `${digits} ${formatClaim(claim)}\n`);
+  const text = formatTokens(tokens);
   return {
     ...Object.fromEntries(sorted(names).map(([name, claim]) => [name, formatClaim(claim)])),
-    ...(lines.length > 0 && { [TOKENS]: lines.join('') }),
+    ...(text !== '' && { [TOKENS]: text }),
   };
 }
+
+const formatTokens = remembered((tokens: Claims): string =>
+  sorted(tokens)
+    .map(([digits, claim]) => `${digits} ${formatClaim(claim)}\n`)
+    .join(''),
+);
 
 const sorted = (claims: Claims) => [...claims].sort(([a], [b]) => (a < b ? -1 : 1));
 

@@ -38,6 +38,7 @@ export interface ClaimRules {
 export type Verdict = 'held' | 'taken' | 'doubtful' | 'full';
 
 export interface Decision {
+  /** The claims of a namespace are the same object where nothing of them has changed. */
   readonly claims: AllClaims;
   /** Who holds a key now. */
   readonly holderOf: (key: string) => string | undefined;
@@ -46,34 +47,60 @@ export interface Decision {
 
 /** @param wishes in the order in which they count where `together` is `first` */
 export function decideClaims(records: AllClaims, wishes: readonly Wish[], rules: ClaimRules): Decision {
-  const asked = new Map<string, Set<string>>();
-  for (const { key, namespace } of wishes) asked.set(key, (asked.get(key) ?? new Set()).add(namespace));
-  const claims = new Map<string, Map<string, Claim>>();
+  // A quarter of a million keys are looked at after each change: nothing is sorted or copied that stays as it is.
+  const asked = new Map<string, string | Set<string>>();
+  for (const { key, namespace } of wishes) {
+    const known = asked.get(key);
+    if (known === undefined) asked.set(key, namespace);
+    else if (typeof known !== 'string') known.add(namespace);
+    else if (known !== namespace) asked.set(key, new Set([known, namespace]));
+  }
+  const isAsked = (key: string, namespace: string): boolean => {
+    const known = asked.get(key);
+    return typeof known === 'object' ? known.has(namespace) : known === namespace;
+  };
+  const claims = new Map<string, Claims>(records);
+  /** To change a record is to copy it first. */
+  const own = (namespace: string): Map<string, Claim> => {
+    const now = claims.get(namespace) ?? new Map<string, Claim>();
+    if (now !== records.get(namespace)) return now as Map<string, Claim>;
+    const copy = new Map(now);
+    claims.set(namespace, copy);
+    return copy;
+  };
   const holders = new Map<string, string>();
-  for (const [namespace, key, claim] of inOrder(records)) {
-    // Two records of one key come of an administrator's hand: the older one counts.
-    if (holders.has(key)) continue;
-    const next = aged(claim, asked.get(key)?.has(namespace) ?? false, rules);
-    if (!next) continue;
-    holders.set(key, namespace);
-    claimsOf(claims, namespace).set(key, next);
+  for (const [namespace, keys] of records) {
+    for (const [key, claim] of keys) {
+      const next = aged(claim, isAsked(key, namespace), rules);
+      const rival = next && holders.get(key);
+      // Two records of one key come of an administrator's hand: the older one counts.
+      const isLast = rival !== undefined && !isOlder(claim, namespace, records.get(rival)?.get(key), rival);
+      if (next === undefined || isLast) own(namespace).delete(key);
+      else {
+        if (rival !== undefined) own(rival).delete(key);
+        if (next !== claim) own(namespace).set(key, next);
+        holders.set(key, namespace);
+      }
+    }
   }
   const full = new Set<string>();
   for (const { key, namespace } of wishes) {
-    if (holders.has(key) || (rules.together === 'nobody' && (asked.get(key)?.size ?? 0) > 1)) continue;
-    const own = claimsOf(claims, namespace);
-    const gone = own.size < rules.most ? undefined : rules.givesWay ? longestUnused(own) : undefined;
-    if (own.size >= rules.most && gone === undefined) {
+    if (holders.has(key) || (rules.together === 'nobody' && typeof asked.get(key) === 'object')) continue;
+    const held = claims.get(namespace) ?? NONE;
+    const gone = held.size < rules.most || !rules.givesWay ? undefined : longestUnused(held);
+    if (held.size >= rules.most && gone === undefined) {
       full.add(idOf(key, namespace));
       continue;
     }
     if (gone !== undefined) {
-      own.delete(gone);
+      own(namespace).delete(gone);
       holders.delete(gone);
     }
-    own.set(key, { sinceMs: rules.nowMs });
+    if (!claims.has(namespace)) claims.set(namespace, new Map());
+    own(namespace).set(key, { sinceMs: rules.nowMs });
     holders.set(key, namespace);
   }
+  for (const [namespace, { size }] of claims) if (size === 0) claims.delete(namespace);
   const verdictOf = ({ key, namespace }: Wish): Verdict => {
     const holder = holders.get(key);
     if (holder !== undefined) return holder === namespace ? 'held' : 'taken';
@@ -86,15 +113,24 @@ export function decideClaims(records: AllClaims, wishes: readonly Wish[], rules:
 export function nextRelease(claims: AllClaims, releaseMs: number | undefined): number | undefined {
   if (releaseMs === undefined) return undefined;
   let first: number | undefined;
-  for (const [, , { unusedMs }] of entries(claims))
-    if (unusedMs !== undefined) first = Math.min(first ?? Number.POSITIVE_INFINITY, unusedMs + releaseMs);
+  for (const own of claims.values())
+    for (const { unusedMs } of own.values())
+      if (unusedMs !== undefined) first = Math.min(first ?? Number.POSITIVE_INFINITY, unusedMs + releaseMs);
   return first;
 }
 
+/** The claim as it is from now on; undefined: it has ended. */
 function aged(claim: Claim, isAsked: boolean, { nowMs, releaseMs }: ClaimRules): Claim | undefined {
-  const { sinceMs, unusedMs = nowMs } = claim;
-  if (isAsked) return { sinceMs };
-  return releaseMs !== undefined && nowMs - unusedMs >= releaseMs ? undefined : { sinceMs, unusedMs };
+  const { sinceMs, unusedMs } = claim;
+  if (isAsked) return unusedMs === undefined ? claim : { sinceMs };
+  if (unusedMs === undefined) return releaseMs === 0 ? undefined : { sinceMs, unusedMs: nowMs };
+  return releaseMs !== undefined && nowMs - unusedMs >= releaseMs ? undefined : claim;
+}
+
+/** Of one second by namespace, so that every replica decides alike. */
+function isOlder(claim: Claim, namespace: string, other: Claim | undefined, rival: string): boolean {
+  const otherMs = other?.sinceMs ?? 0;
+  return claim.sinceMs < otherMs || (claim.sinceMs === otherMs && namespace < rival);
 }
 
 function longestUnused(claims: Claims): string | undefined {
@@ -102,20 +138,7 @@ function longestUnused(claims: Claims): string | undefined {
   return unused.sort((a, b) => a.unusedMs - b.unusedMs || (a.key < b.key ? -1 : 1))[0]?.key;
 }
 
-/** All claims, the older before the younger; of one second by namespace, so that every replica decides alike. */
-function inOrder(records: AllClaims): [namespace: string, key: string, claim: Claim][] {
-  return [...entries(records)].sort(([a, , x], [b, , y]) => x.sinceMs - y.sinceMs || (a < b ? -1 : a > b ? 1 : 0));
-}
-
-function* entries(claims: AllClaims): Generator<[namespace: string, key: string, claim: Claim]> {
-  for (const [namespace, own] of claims) for (const [key, claim] of own) yield [namespace, key, claim];
-}
-
-function claimsOf(claims: Map<string, Map<string, Claim>>, namespace: string): Map<string, Claim> {
-  const own = claims.get(namespace) ?? new Map<string, Claim>();
-  claims.set(namespace, own);
-  return own;
-}
+const NONE: Claims = new Map();
 
 /** Neither has a space. */
 const idOf = (key: string, namespace: string): string => `${namespace} ${key}`;

@@ -3,6 +3,7 @@
  * gateway pod runs. One for the whole operator: a name can be given once. A claim is recorded before anything follows
  * from it, and each namespace has ConfigMaps of its own, so that what hinders one hinders no other.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { hashOfText, headKey, type RoutingShard, routesKey } from '../../crds/index.ts';
@@ -12,6 +13,7 @@ import { formatClaims, type NamespaceClaims, parseClaims } from './claim-texts.t
 import { type AllClaims, nextRelease } from './claims.ts';
 import { decideNames, type Holder } from './names.ts';
 import { withOldRecords } from './old-records.ts';
+import { remembered } from './remembered.ts';
 import { type Data, HEAD, Shards } from './shards.ts';
 import { routingHead, routingShards } from './table.ts';
 import { decideTokens, digitsIn, type Refusals } from './tokens.ts';
@@ -46,6 +48,10 @@ export interface PublicNamesInit {
   readonly timeoutMs: number;
 }
 
+/** A quarter of a million tokens take a second: whoever changes one again and again takes a tenth of the time at most. */
+const REST = 9;
+const MOST_REST_MS = 10_000;
+
 const UNDECIDED: PublicName = { holder: undefined, isServed: false, refused: new Map() };
 
 /** What was decided about all caches, and what follows from it. */
@@ -64,6 +70,7 @@ export class PublicNames {
   readonly #listeners = new Set<(key: string) => void>();
   readonly #claims: Shards;
   readonly #routes: Shards;
+  #restUntilMs = 0;
   /** Of each namespace, routes that every gateway pod was seen to run. */
   #served: ReadonlyMap<string, RoutingShard['caches']> = new Map();
 
@@ -92,6 +99,7 @@ export class PublicNames {
 
   async reconcile(signal: AbortSignal): Promise<Outcome> {
     const { caches, gatewayPods, pollMs } = this.#init;
+    await sleep(Math.max(0, this.#restUntilMs - performance.now()), undefined, { signal });
     const all = [...caches.all()].filter(({ metadata }) => metadata.deletionTimestamp === undefined);
     const decision = await this.#decide(all, signal);
     // Told at once: caches wait for it to make their keys.
@@ -110,6 +118,7 @@ export class PublicNames {
   async #decide(all: readonly Cache[], signal: AbortSignal): Promise<Decision> {
     const { allowed, mostNames, mostTokens, releaseNamesMs, releaseTokensMs, configOf } = this.#init;
     const found = await this.#claims.all(signal);
+    const startMs = performance.now();
     const before = withOldRecords(recordsOf(found), found.get(HEAD));
     // Claims are written down in whole seconds.
     const nowMs = Math.floor(Date.now() / 1000) * 1000;
@@ -123,7 +132,10 @@ export class PublicNames {
     }
     const tokenRules = { nowMs, most: mostTokens, releaseMs: releaseTokensMs };
     const tokens = decideTokens(before.tokens, digits, tokenRules);
-    const pending = await this.#claims.make(dataOf(names.claims, tokens.claims, before.old), signal);
+    const data = dataOf(names.claims, tokens.claims, before.old);
+    const endMs = performance.now();
+    this.#restUntilMs = endMs + Math.min(REST * (endMs - startMs), MOST_REST_MS);
+    const pending = await this.#claims.make(data, signal);
     const releases = [nextRelease(names.claims, releaseNamesMs), nextRelease(tokens.claims, releaseTokensMs)];
     const releaseAtMs = Math.min(...releases.filter((ms) => ms !== undefined));
     return {
@@ -214,9 +226,11 @@ function stillServed(served: RoutingShard['caches'], wanted: RoutingShard['cache
   return Object.fromEntries(Object.entries(served).filter(([name, { url }]) => wanted[name]?.url === url));
 }
 
+const claimsIn = remembered(({ data }: ConfigMap) => parseClaims(data));
+
 function recordsOf(found: ReadonlyMap<string, ConfigMap>): ReadonlyMap<string, NamespaceClaims> {
   const shards = [...found].filter(([namespace]) => namespace !== HEAD);
-  return new Map(shards.map(([namespace, { data }]) => [namespace, parseClaims(data)]));
+  return new Map(shards.map(([namespace, object]) => [namespace, claimsIn(object)]));
 }
 
 function dataOf(names: AllClaims, tokens: AllClaims, old: ReadonlySet<string>): ReadonlyMap<string, Data> {

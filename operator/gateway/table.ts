@@ -18,7 +18,8 @@ export function routingShards(
   for (const [cache, own] of [...digits].sort(([a], [b]) => (a.metadata.name < b.metadata.name ? -1 : 1))) {
     const { name, namespace = '' } = cache.metadata;
     const shard = shards.get(namespace) ?? { caches: {} };
-    const tokens = own.filter((it) => !refused.get(`${namespace}/${name}`)?.has(it)).sort();
+    const no = refused.get(`${namespace}/${name}`);
+    const tokens = no?.size ? own.filter((it) => !no.has(it)) : [...own];
     shard.caches[name] = { url: `http://${serviceHost(cache)}`, tokens };
     shards.set(namespace, shard);
   }

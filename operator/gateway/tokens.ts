@@ -5,15 +5,16 @@
  */
 import { type Cache, ROUTES_ANNOTATION, type TokenRefusal } from '../cache/index.ts';
 import type { ConfigMap } from '../runtime/index.ts';
-import { type AllClaims, type ClaimRules, decideClaims } from './claims.ts';
+import { type AllClaims, type ClaimRules, decideClaims, type Wish } from './claims.ts';
+import { remembered } from './remembered.ts';
 
 const DIGITS = /^[0-9a-f]{16}$/;
 
 /** The digits of a cache's tokens. Whoever may edit a namespace may edit the ConfigMap, so they are looked at. */
-export function digitsIn(config: ConfigMap): string[] {
+export const digitsIn = remembered((config: ConfigMap): readonly string[] => {
   const words = (config.metadata.annotations?.[ROUTES_ANNOTATION] ?? '').split(',');
-  return [...new Set(words.filter((word) => DIGITS.test(word)))];
-}
+  return [...new Set(words.filter((word) => DIGITS.test(word)))].sort();
+});
 
 /** Digits that the gateway does not route by to this cache, and why. */
 export type Refusals = ReadonlyMap<string, TokenRefusal>;
@@ -24,16 +25,21 @@ export function decideTokens(
   digits: ReadonlyMap<Cache, readonly string[]>,
   rules: Pick<ClaimRules, 'nowMs' | 'most' | 'releaseMs'>,
 ): { readonly claims: AllClaims; readonly refused: ReadonlyMap<string, Refusals> } {
-  const wishesOf = ({ metadata: { namespace = '' } }: Cache, own: readonly string[]) =>
-    own.map((key) => ({ key, namespace }));
-  const wishes = [...digits].flatMap(([cache, own]) => wishesOf(cache, own));
+  const wishes: Wish[] = [];
+  for (const [{ metadata }, own] of digits)
+    for (const key of own) wishes.push({ key, namespace: metadata.namespace ?? '' });
   const { claims, verdictOf } = decideClaims(records, wishes, { ...rules, together: 'nobody', givesWay: true });
-  const refused = [...digits].map(([cache, own]) => {
-    const verdicts = wishesOf(cache, own).flatMap((wish) => {
+  const refused = new Map<string, Map<string, TokenRefusal>>();
+  let next = 0;
+  for (const [{ metadata }, own] of digits) {
+    const verdicts = new Map<string, TokenRefusal>();
+    const asked = wishes.slice(next, next + own.length);
+    next += own.length;
+    for (const wish of asked) {
       const verdict = verdictOf(wish);
-      return verdict === 'held' ? [] : [[wish.key, verdict] as const];
-    });
-    return [`${cache.metadata.namespace}/${cache.metadata.name}`, new Map(verdicts)] as const;
-  });
-  return { claims, refused: new Map(refused) };
+      if (verdict !== 'held') verdicts.set(wish.key, verdict);
+    }
+    refused.set(`${metadata.namespace}/${metadata.name}`, verdicts);
+  }
+  return { claims, refused };
 }
