@@ -143,13 +143,10 @@ export function factsOf(secret: SecretObject): SecretFacts {
   };
 }
 
-/** How a server reads a value for each use; the URL of a database it judges itself. */
+/** How a server reads a value for each use; the URL of a database it judges itself, and a signing key is one or is not. */
 const READERS: Readonly<Record<SecretUse, (bytes: Buffer) => unknown>> = {
   root: rootKeyValue,
-  signing: (bytes) => {
-    if (publicKeyOf(textValue(bytes)) === undefined)
-      throw new ValueError('is not a signing key in the form of Nix (name:base64)');
-  },
+  signing: textValue,
   token: tokenValue,
   storage: wordValue,
   database: textValue,
@@ -158,8 +155,11 @@ const READERS: Readonly<Record<SecretUse, (bytes: Buffer) => unknown>> = {
 
 function valueFacts(bytes: Buffer): ValueFacts {
   const text = bytes.toString('utf8').trim();
-  const problems = Object.entries(READERS).map(([use, read]) => [use, problemWith(() => read(bytes))]);
-  return { hash: hashToken(text), problems: Object.fromEntries(problems), publicKey: publicKeyOf(text) };
+  const publicKey = publicKeyOf(text);
+  const entries = Object.entries(READERS).map(([use, read]) => [use, problemWith(() => read(bytes))]);
+  const problems: ValueFacts['problems'] = Object.fromEntries(entries);
+  const noKey = publicKey === undefined ? 'is not a signing key in the form of Nix (name:base64)' : undefined;
+  return { hash: hashToken(text), problems: { ...problems, signing: problems.signing ?? noKey }, publicKey };
 }
 
 function problemWith(read: () => unknown): string | undefined {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import { generateToken } from '../../crds/index.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { createUpload, isServed, partUrl, pushByCachix, pushByPut } from '../support/push.ts';
 import { send } from '../support/raw-http.ts';
@@ -181,7 +181,7 @@ describe('a request id', () => {
 
 describe('the log', () => {
   it('holds no token, no signing key, no root key and no part signature, whatever goes wrong', async () => {
-    const listed = `nwl_${randomBytes(16).toString('hex')}`;
+    const listed = generateToken();
     const server = await TestServer.start({
       manifest: `${cacheManifest(
         'main',
