@@ -223,6 +223,33 @@ describe('a local storage', () => {
       assert.deepEqual(await storage.listStaged(), []);
     });
 
+    it('refuses to write again what somebody was told of, and anything once its commit has begun', async () => {
+      const storage = await ready();
+      const staged = storage.stage('id');
+      await staged.write(pieces(Buffer.from('ab')), { onWritten: () => {} });
+      await assert.rejects(staged.write(pieces(Buffer.from('xy')), { offset: 1 }), /not written again/);
+      await staged.write(pieces(Buffer.from('cdef')), { offset: 2 });
+      await staged.write(pieces(Buffer.from('CD')), { offset: 2 });
+      staged.keep(4);
+      await assert.rejects(staged.write(pieces(Buffer.from('x')), { offset: 3 }), /not written again/);
+      const name = await staged.commit();
+      await assert.rejects(staged.write(pieces(Buffer.from('x')), { offset: 6 }), /not written again/);
+      assert.equal(String(await storage.get(name, { start: 0, end: 5 })), 'abCDef');
+    });
+
+    it('has nothing on its way any more when a body that breaks off has failed', async () => {
+      const storage = await ready();
+      const staged = storage.stage('id');
+      const bytes = Buffer.alloc(8_000_000, 'x');
+      const breaking = async function* () {
+        yield bytes;
+        throw new Error('broken');
+      };
+      await assert.rejects(staged.write(breaking()), /broken/);
+      assert.equal((await readFile(path.join(root, '.staging', 'id'))).length, bytes.length);
+      await staged.discard();
+    });
+
     it('keeps what an earlier process wrote', async () => {
       const storage = await ready();
       await writeFile(path.join(root, '.staging', 'id'), 'ab');
