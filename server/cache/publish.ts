@@ -70,6 +70,9 @@ export interface PathRow {
   nar_size: number;
 }
 
+/** What is in the way may be given up between two of our statements, by another server: then it is tried again. */
+const ATTEMPTS = 5;
+
 /** Words of a text that rows hold: no words make no text. */
 export function splitWords(text: string): string[] {
   return text === '' ? [] : text.split(' ');
@@ -122,15 +125,18 @@ export async function insertPath(
   const { healed } = nar;
   if (nar.id === undefined) return { outcome: { kind: 'no-nar' }, healed };
   const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
-  const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
-  if (inserted.length > 0) return { outcome: { kind: 'published', isNewNar: nar.isNew }, healed };
-  const rows = await sql.query<PathRow & { id: number; storage: string; state: string }>(
-    `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size, o.id, o.storage, o.state
-     FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,
-    [path.hashPart],
-  );
-  const row = rows[0];
-  if (row === undefined) throw new Error('a path was there and is gone within one transaction');
+  let row: (PathRow & { id: number; storage: string; state: string }) | undefined;
+  for (let attempt = 0; row === undefined; attempt++) {
+    if (attempt === ATTEMPTS)
+      throw new CacheError('Unavailable', `${path.hashPart} is being removed by other requests`);
+    const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
+    if (inserted.length > 0) return { outcome: { kind: 'published', isNewNar: nar.isNew }, healed };
+    [row] = await sql.query(
+      `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size, o.id, o.storage, o.state
+       FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,
+      [path.hashPart],
+    );
+  }
   const isSame = same(row, path);
   const isLost = row.state === 'lost';
   // Nobody can get what is published: a client must not take that for a push that was too late.
@@ -198,13 +204,23 @@ async function insertNar(
   object: NewObject,
   facts: NarFacts,
   orphanSince: number | null,
-): Promise<{ id: number | undefined; isNew: boolean; healed: readonly string[] }> {
-  const id = await insertObject(sql, object, facts, orphanSince);
-  if (id !== undefined) return { id, isNew: true, healed: [] };
-  const lost = await healNar(sql, object, facts, orphanSince);
-  if (lost !== undefined) return { id: lost.id, isNew: true, healed: lost.paths };
-  await insertTombstone(sql, object);
-  return { id: orphanSince === null ? await claimNar(sql, object.key) : undefined, isNew: false, healed: [] };
+): Promise<{ id: number; isNew: boolean; healed: readonly string[] }> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const id = await insertObject(sql, object, facts, orphanSince);
+    if (id !== undefined) return { id, isNew: true, healed: [] };
+    const lost = await healNar(sql, object, facts, orphanSince);
+    if (lost !== undefined) return { id: lost.id, isNew: true, healed: lost.paths };
+    const there = orphanSince === null ? await claimNar(sql, object.key) : await findNar(sql, object.key);
+    if (there === undefined) continue;
+    await insertTombstone(sql, object);
+    return { id: there, isNew: false, healed: [] };
+  }
+  throw new CacheError('Unavailable', `${object.key} is being removed and stored by other requests`);
+}
+
+async function findNar(sql: Sql, key: string): Promise<number | undefined> {
+  const rows = await sql.query<{ id: number }>(`SELECT id FROM objects WHERE key = ? AND state = 'verified'`, [key]);
+  return rows[0]?.id;
 }
 
 /** The NAR called `key`, no longer an orphan: a path is about to point at it. */

@@ -188,9 +188,7 @@ describe('paths of servers that share a database', () => {
   async function lose(path: TestPath): Promise<void> {
     const [database] = databases;
     const row = await rowOf(path);
-    await database.write(async (sql) => {
-      await sql.run(database.announce((await markLost(sql, row, 'missing')) ?? []));
-    });
+    await database.write(async (sql) => sql.run(database.announce((await markLost(sql, row, 'missing')) ?? [])));
   }
 
   it('go when their NAR is lost on the other, and come back when it is pushed again', async () => {
@@ -215,9 +213,7 @@ describe('paths of servers that share a database', () => {
     await lose(path);
     const [database] = databases;
     const row = await rowOf(path);
-    await database.write(async (sql) => {
-      assert.deepEqual(await giveUpLost(sql, row), [path.hashPart]);
-    });
+    assert.deepEqual(await database.write((sql) => giveUpLost(sql, row)), [path.hashPart]);
     assert.deepEqual(await publish(b, path), { kind: 'published', isNewNar: true });
   });
 
