@@ -360,7 +360,7 @@ export const binaryCacheStatus = {
             enum: ['Current', 'Outdated', 'Unknown'],
             description: 'Whether the pod runs the manifest of `configHash`; `Unknown` where it does not answer.',
           },
-          since: { type: 'string', format: 'date-time', description: 'When that was first seen.' },
+          since: { type: 'string', format: 'date-time', maxLength: 64, description: 'When that was first seen.' },
         },
       },
     },

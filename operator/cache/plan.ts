@@ -45,9 +45,13 @@ export function plan(cache: Cache, want: readonly Desired[], observed: Observed)
   if (earlier !== undefined) return [{ do: 'wait', because: earlier }];
   // Hashes and public keys of what is generated are needed for all else: the next look finds them.
   const secrets = generateSteps(cache, observed);
-  // What is revoked stops to work though nothing could be made in its place.
-  if (secrets.length > 0)
-    return [...configSteps(cache, want, observed), ...removalSteps(cache, observed, true), ...secrets];
+  if (secrets.length > 0) {
+    // That pushers have signed until now is known by the live manifest alone: it stays until the key is there.
+    const isToSign = secrets.some((step) => step.do === 'generate' && step.need.use === 'signing');
+    // What is revoked stops to work though nothing could be made in its place.
+    const config = isToSign ? [] : configSteps(cache, want, observed);
+    return [...config, ...removalSteps(cache, observed, true), ...secrets];
+  }
   const steps = ownSteps(cache, observed);
   for (const object of want) {
     const live = observed.children.get(childKey(object));

@@ -88,7 +88,7 @@ describe('the tests that a change can reach', () => {
       'server/nix/hash.ts',
       'crds/schema.ts',
       'operator/runtime/queue.ts',
-      'server/wire/turns.ts',
+      'server/wire/door.ts',
     );
     // What is left tests tools, and pure parts that import none of these.
     assert.ok(tests.length > all.length / 2);
@@ -107,9 +107,11 @@ describe('the tests that a change can reach', () => {
     assert.equal(because, `nobody knows what ${strange} changes`);
   });
 
-  it('are none, of a page that no test reads', () => {
-    // This one looks at all there is.
-    assert.deepEqual(testsOf('CHANGELOG.md').tests, ['test/unit/hack/affected.test.ts']);
+  it('are hardly any, of a page that no test reads', () => {
+    const { tests } = testsOf('CHANGELOG.md');
+    // This one looks at all there is; some name folders as large in what they refuse.
+    assert.ok(tests.includes('test/unit/hack/affected.test.ts'));
+    assert.ok(tests.length < 5, tests.join());
   });
 
   it('are those that name a file which was removed', () => {
