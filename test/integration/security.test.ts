@@ -228,12 +228,12 @@ describe('the log', () => {
         await send(server.url, `/nix-cache-info?token=${token}`);
         await send(server.url, '/nix-cache-info', { headers: { cookie: `token=${token}`, 'x-api-key': token } });
       }
-      // A storage that is broken makes the server log errors of its own.
-      const objects = path.join(server.data, 'main', 'storages', 'disk', 'objects');
-      await rename(objects, `${objects}.away`);
+      // A storage that is away makes the server log errors of its own.
+      const disk = path.join(server.data, 'main', 'storages', 'disk');
+      await rename(disk, `${disk}.away`);
       const headers = await server.auth();
       assert.equal((await send(server.url, `/${it1.narUrl}?token=${tokens[0]}`, { headers })).status, 503);
-      await rename(`${objects}.away`, objects);
+      await rename(`${disk}.away`, disk);
       await until('the failure is logged', () => server.output.includes('read failed'));
       const main = path.join(server.data, 'main');
       const [signing = ''] = await readdir(path.join(main, 'signing'));
