@@ -44,7 +44,7 @@ describe('bounds', () => {
     assert.equal(await metric(server, 'narwhal_downloads_shed_total'), 1);
     const it = makePath();
     await pushByCachix(server, it);
-    await until('the reader is cut off', async () => (await metric(server, 'narwhal_downloads ')) === 0, 10_000);
+    await until('the reader is cut off', async () => (await metric(server, 'narwhal_downloads ')) === 0);
     socket.destroy();
     assert.equal((await send(server.url, `/${big.narUrl}`)).body.length, big.file.length);
   });

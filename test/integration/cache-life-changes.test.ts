@@ -19,8 +19,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
   let published: TestPath;
   let given: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     given = generateToken();
     cache = await LivingCache.start(
       await sharedCluster(),

@@ -20,8 +20,7 @@ describeWith('kubernetes', 'the life of a cache: its public name', () => {
   /** Of another namespace. */
   let rival: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     const cluster = await sharedCluster();
     rival = await cluster.kubernetes.namespace('rival');
     cache = await LivingCache.prepare(cluster, {

@@ -17,8 +17,7 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: its keys', () => {
   let cache: LivingCache;
   let published: TestPath;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     cache = await LivingCache.start(await sharedCluster(), { storages });
     published = makePath();
     await pushByPut(cache, published);
@@ -127,8 +126,7 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: its keys', () => {
       assert.ok(await isTrusted(after, old));
     });
 
-    it('are one of its own once it is no more up to those who push', async function () {
-      this.timeout(120_000);
+    it('are one of its own once it is no more up to those who push', async () => {
       const own = await LivingCache.start(await sharedCluster(), { storages, signing: { mode: 'SelfSigned' } });
       try {
         await own.applied({ storages });

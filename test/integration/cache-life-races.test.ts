@@ -15,8 +15,7 @@ describeWith('kubernetes', 'the life of a cache: edits that race', () => {
   let cache: LivingCache;
   let published: TestPath;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     cache = await LivingCache.start(await sharedCluster(), { storages });
     published = makePath();
     await pushByPut(cache, published);

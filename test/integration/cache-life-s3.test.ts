@@ -16,8 +16,7 @@ describeWith(['kubernetes', 'versitygw'], 'the life of a cache: in a bucket', ()
   let cache: LivingCache;
   let paths: TestPath[];
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     const [cluster, server] = await Promise.all([sharedCluster(), S3Server.start()]);
     s3 = server;
     await s3.createBucket(BUCKET);
@@ -144,7 +143,7 @@ describeWith(['kubernetes', 'versitygw'], 'the life of a cache: in a bucket', ()
     const before = await s3.keys(BUCKET);
     await cache.kubectl('delete', 'bc', 'main');
     const left = async () => (await cache.kubectl('get', 'sts,pods,pvc,secrets', '-o', 'name')).trim();
-    await until('all else is gone', async () => (await left()) === 'secret/credentials', 60_000);
+    await until('all else is gone', async () => (await left()) === 'secret/credentials');
     assert.deepEqual(await s3.keys(BUCKET), before);
   });
 });

@@ -20,8 +20,7 @@ describeWith(['kubernetes', 'nix'], 'the life of a cache: from nothing', () => {
   let nix: NixClient;
   let hosts: string[];
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-life-'));
     cache = await LivingCache.prepare(await sharedCluster());
     hosts = [`main.${cache.namespace}.svc`, `main.${cache.namespace}.svc.cluster.local`];

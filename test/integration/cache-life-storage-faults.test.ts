@@ -15,8 +15,7 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
   let paths: TestPath[];
   let poller: Poller | undefined;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     cache = await LivingCache.start(await sharedCluster(), { storages: [disk('first'), disk('second')] });
     paths = [100, 300_000, 1_500_000, 100, 2000, 50_000].map((bytes) => makePath({ contents: randomBytes(bytes) }));
     for (const [index, it] of paths.entries()) await (index % 2 ? pushByPut : pushByCachix)(cache, it);
@@ -98,7 +97,7 @@ describeWith('kubernetes', 'the life of a cache: its storages in trouble', () =>
     await beginDrain('first', 'second');
     poller = Poller.start(cache, paths);
     await cache.killOperator();
-    await until('all is moved', async () => (await serverSide('first'))?.phase === 'Drained', 60_000);
+    await until('all is moved', async () => (await serverSide('first'))?.phase === 'Drained');
     assert.notEqual((await cache.storage('first'))?.phase, 'Drained', 'nobody has told yet');
     await cache.operator.restart();
     await cache.untilStorage('first', 'Drained');

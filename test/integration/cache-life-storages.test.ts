@@ -20,8 +20,7 @@ describeWith('kubernetes', 'the life of a cache: its storages', () => {
   /** StorageClasses, which belong to no namespace. */
   let classes: { readonly growing: string; readonly fixed: string };
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     const cluster = await sharedCluster();
     const suffix = randomBytes(4).toString('hex');
     classes = { growing: `growing-${suffix}`, fixed: `fixed-${suffix}` };

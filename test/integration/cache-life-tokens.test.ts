@@ -11,8 +11,7 @@ describeWith('kubernetes', 'the life of a cache: its tokens', () => {
   let cache: LivingCache;
   const storages: Value[] = [{ name: 'disk', local: {} }];
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     cache = await LivingCache.start(await sharedCluster(), { storages, access: 'Private' });
   });
   after(() => cache?.remove());

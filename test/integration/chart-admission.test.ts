@@ -56,8 +56,7 @@ describeWithOwnKubernetes('the operator’s account', () => {
   let kubernetes: Kubernetes;
   let operator: KubernetesApi;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await Kubernetes.start();
     await installForeignKinds(kubernetes);
     await makeNamespace(kubernetes, SYSTEM);

@@ -140,8 +140,7 @@ describeWithOwnKubernetes('an installation by helm', () => {
     assert.equal(await cacheStatus(), 200);
   });
 
-  it('gives back the lease when it goes, although its pods end after their rights', async function () {
-    this.timeout(120_000);
+  it('gives back the lease when it goes, although its pods end after their rights', async () => {
     await install();
     const kubeconfig = await kubernetes.kubeconfigFor({ serviceAccount: 'narwhal-operator', namespace: SYSTEM });
     const lease = `/apis/coordination.k8s.io/v1/namespaces/${SYSTEM}/leases/narwhal-operator`;

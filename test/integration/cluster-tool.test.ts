@@ -23,7 +23,6 @@ const SETTINGS = [
 ];
 
 describeWith('cluster', 'a cluster on this machine', function () {
-  this.timeout(180_000);
   this.bail(true);
   const folder = path.join(cacheDir(), 'cluster', `tool-${process.pid}`);
   const settings = () => SETTINGS.map((name) => fs.readFileSync(path.join('/proc/sys', name), 'utf8'));

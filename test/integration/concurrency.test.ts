@@ -43,7 +43,7 @@ describe('many clients at one time', () => {
     assert.equal(published.length, PUSHERS * PATHS_EACH + 1);
     for (const it of published) assert.ok(await isServed(server, it));
     assert.doesNotMatch(server.output, /locked|SQLITE_BUSY|"level":(40|50|60)/);
-  }).timeout(120_000);
+  });
 
   it('race on one path by both protocols: all succeed, one NAR stays', async () => {
     for (let round = 0; round < 5; round++) {

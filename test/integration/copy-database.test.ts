@@ -181,7 +181,7 @@ describe('copy-database', () => {
     const database = new URL(url).pathname.slice(1);
     const [row] = await postgres.query<{ n: string }>('SELECT count(*) AS n FROM main.paths', { database });
     assert.equal(Number(row?.n), 30_002);
-  }).timeout(120_000);
+  });
 
   it('notices rows that differ', async () => {
     await pushByPut(server, makePath());

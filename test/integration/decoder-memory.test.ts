@@ -79,7 +79,7 @@ describe('decoders without memory for all', () => {
     } finally {
       await server.remove();
     }
-  }).timeout(300_000);
+  });
 });
 
 describeWith('versitygw', 'decoders without memory for all, with S3', () => {
@@ -97,5 +97,5 @@ describeWith('versitygw', 'decoders without memory for all, with S3', () => {
     } finally {
       await s3.remove();
     }
-  }).timeout(300_000);
+  });
 });

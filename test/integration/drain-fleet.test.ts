@@ -59,7 +59,7 @@ describeWith('postgres', 'storages of several servers', () => {
     assert.equal(await moved(other), 0);
     assert.equal(await mover.stop('SIGKILL'), null);
     const poller = Poller.start(other, paths);
-    await until('the other goes on', async () => (await moved(other)) > 0, 15_000);
+    await until('the other goes on', async () => (await moved(other)) > 0);
     await untilPhase(other, 'first', 'Drained');
     await poller.stop();
     assert.equal(await filesIn('first'), 0);

@@ -106,9 +106,9 @@ describe('a gateway between clients and servers that break off', () => {
       'narwhal_gateway_websockets',
       'narwhal_gateway_connections',
     ])
-      await until(`${series} is 0`, async () => (await gateway.metric(series)) === 0, 40_000);
+      await until(`${series} is 0`, async () => (await gateway.metric(series)) === 0);
     // Idle connections to servers are kept; these servers end theirs.
-    await until('its files are closed', async () => (await files()) <= before + 5, 40_000);
+    await until('its files are closed', async () => (await files()) <= before + 5);
     assert.equal(await gateway.stop(), 0);
   }).timeout(process.env.NARWHAL_LONG === '1' ? 600_000 : 120_000);
 });

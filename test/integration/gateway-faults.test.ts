@@ -74,7 +74,7 @@ describe('a gateway whose servers fail', () => {
       assert.equal((await get('/api/v1/cache/other/x')).status, 200);
       await get();
     }
-    assert.ok(performance.now() - started < 2000);
+    assert.ok(performance.now() - started < 20_000, 'not even one request has waited as long as it may');
     assert.match(gateway.output, /"cache":"main","msg":"the servers of the cache cannot be connected to"/);
     await network.refuse(false);
     await until('it answers again', async () => (await get()).status === 200);

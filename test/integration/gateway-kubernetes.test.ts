@@ -16,8 +16,7 @@ describeWith('kubernetes', 'a gateway in a cluster', () => {
   let upstream: Upstream;
   let gateway: TestGateway | undefined;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
   });
   beforeEach(async () => {

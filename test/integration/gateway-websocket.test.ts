@@ -154,6 +154,6 @@ describe('a WebSocket through a gateway', () => {
     const started = performance.now();
     assert.equal(await gateway.stop(), 0);
     await closed;
-    assert.ok(performance.now() - started < 10_000, 'nothing waits for a WebSocket');
+    assert.ok(performance.now() - started < 30_000, 'it did not wait for the end of its grace');
   });
 });

@@ -33,8 +33,7 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
   let closure: Closure;
   const clients: NixClient[] = [];
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     dir = await fs.mkdtemp(path.join(os.tmpdir(), 'narwhal-push-pull-'));
     server = await TestServer.start({ manifest: MANIFEST });
     pusher = newClient('pusher');
@@ -97,7 +96,7 @@ await describeEachNix('pushing to and pulling from narwhal', (nix) => {
     const listing = await send(server.api(), `/${path.basename(closure.tree).slice(0, 32)}.ls`);
     assert.equal(listing.status, 200);
     assert.ok('bin' in JSON.parse(listing.text).root.entries);
-  }).timeout(120_000);
+  });
 
   it('debug information is indexed by its build id', async () => {
     const id = 'ab'.concat('cd'.repeat(19));

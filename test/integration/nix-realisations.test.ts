@@ -243,14 +243,14 @@ await describeEachNix('outputs of content-addressed derivations', (nix) => {
     assert.deepEqual(await reader.closureOf([output]), await newClient('pusher-copied').closureOf([output]));
     const trust = { substituters: [], settings: { 'max-jobs': '0' } };
     assert.deepEqual(await reader.build(chain('copied'), trust), [output], 'its realisation came along');
-  }).timeout(120_000);
+  });
 
   it('are substituted in a build with the key of the cache alone', async () => {
     const output = await pushed('built');
     const reader = newClient('builder');
     const trust = { substituters: [server.api()], trustedKeys: [key], settings: { 'max-jobs': '0' } };
     assert.deepEqual(await reader.build(chain('built'), trust), [output]);
-  }).timeout(120_000);
+  });
 
   for (const label of ['2.8', '2.26', '2.34']) {
     it(`are copied by nix ${label} too`, async () => {
@@ -258,7 +258,7 @@ await describeEachNix('outputs of content-addressed derivations', (nix) => {
       const output = await pushed(`for-${label}`);
       await pulled(reader, `for-${label}`);
       assert.ok((await reader.closureOf([output])).includes(output));
-    }).timeout(120_000);
+    });
   }
 
   it('are not copied without the key', async () => {
@@ -268,5 +268,5 @@ await describeEachNix('outputs of content-addressed derivations', (nix) => {
     const { code, stderr } = await reader.run(['nix', 'copy', '--from', server.api(), outputOf(nix, drv)]);
     assert.notEqual(code, 0);
     assert.match(stderr, /cannot register realisation .* because it lacks a/);
-  }).timeout(120_000);
+  });
 });

@@ -15,8 +15,7 @@ describeWithOwnKubernetes('an operator whose API server', () => {
   let kubernetes: Kubernetes;
   let namespace: CacheNamespace;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await Kubernetes.start();
     await installCrds(kubernetes);
   });

@@ -22,8 +22,7 @@ describeWith('kubernetes', 'the token of a tenant', () => {
   let attacker: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     home = await CacheNamespace.make(kubernetes, 'claims-home');

@@ -21,8 +21,7 @@ describeWith('kubernetes', 'an operator', () => {
   let namespace: CacheNamespace;
   let folder: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
   });
@@ -44,8 +43,7 @@ describeWith('kubernetes', 'an operator', () => {
     return namespace.operator({ args: QUIET_LEASE, env: await podAccess(kubernetes, folder, token) });
   }
 
-  it('takes over another token, and waits for one that cannot be read', async function () {
-    this.timeout(120_000);
+  it('takes over another token, and waits for one that cannot be read', async () => {
     const operator = await operatorOf(await namespace.administrator('first'));
     const second = await namespace.administrator('second');
     await namespace.cache('main');
@@ -72,8 +70,7 @@ describeWith('kubernetes', 'an operator', () => {
     assert.equal(operator.process.running, true);
   });
 
-  it('comes back when an overloaded API server says, and not before', async function () {
-    this.timeout(120_000);
+  it('comes back when an overloaded API server says, and not before', async () => {
     const proxy = await proxyFor(kubernetes);
     try {
       const putOff = new Map<string, number>();
@@ -101,8 +98,7 @@ describeWith('kubernetes', 'an operator', () => {
     }
   });
 
-  it('gives up a look at a cache that does not end, says so, and looks again', async function () {
-    this.timeout(120_000);
+  it('gives up a look at a cache that does not end, says so, and looks again', async () => {
     const proxy = await proxyFor(kubernetes);
     try {
       proxy.fate = ({ url }) =>

@@ -17,8 +17,7 @@ describeWith('kubernetes', 'an operator that is killed after each of its steps',
   let kubernetes: Kubernetes;
   const namespaces: CacheNamespace[] = [];
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
   });
@@ -31,8 +30,7 @@ describeWith('kubernetes', 'an operator that is killed after each of its steps',
     return namespace;
   }
 
-  it('makes everything once, and each key and token once', async function () {
-    this.timeout(180_000);
+  it('makes everything once, and each key and token once', async () => {
     const calm = await newNamespace();
     const operator = await calm.operator();
     await calm.settled('main');

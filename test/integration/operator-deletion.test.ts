@@ -23,8 +23,7 @@ describeWithOwnKubernetes('an operator whose caches are deleted', () => {
   let doomed: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await Kubernetes.start();
     await installCrds(kubernetes);
     home = await CacheNamespace.make(kubernetes, 'home');
@@ -60,10 +59,9 @@ describeWithOwnKubernetes('an operator whose caches are deleted', () => {
     assert.deepEqual(await errors(), []);
   });
 
-  it('lets the namespace go', async function () {
-    this.timeout(120_000);
+  it('lets the namespace go', async () => {
     await kubernetes.startControllerManager({ controllers: CONTROLLERS });
-    await until('the namespace is gone', isGone(doomed), 60_000);
+    await until('the namespace is gone', isGone(doomed));
     assert.deepEqual(await errors(), []);
     await operator.untilReconciled(3);
     assert.equal(operator.process.running, true);
@@ -80,7 +78,7 @@ describeWithOwnKubernetes('an operator whose caches are deleted', () => {
       'Secret/kept-root-key',
       'Secret/kept-signing-key',
     ];
-    await until('all else is gone', async () => (await home.objects('kept')).size === stay.length, 60_000);
+    await until('all else is gone', async () => (await home.objects('kept')).size === stay.length);
     assert.deepEqual([...(await home.objects('kept')).keys()].sort(), stay);
     await home.cache('kept', SPEC);
     await home.settled('kept');
@@ -101,16 +99,15 @@ describeWithOwnKubernetes('an operator whose caches are deleted', () => {
       [...(await home.objects('gone')).values()].every(({ metadata }) => metadata.ownerReferences);
     await until('the keys are owned', owned);
     await home.delete(BINARY_CACHE, 'gone');
-    await until('everything is gone', async () => (await home.objects('gone')).size === 0, 60_000);
+    await until('everything is gone', async () => (await home.objects('gone')).size === 0);
     assert.deepEqual(await errors(), []);
   });
 
-  it('holds up no namespace while it does not run', async function () {
-    this.timeout(120_000);
+  it('holds up no namespace while it does not run', async () => {
     await home.cache('last', { ...SPEC, reclaimPolicy: 'Delete' });
     await home.settled('last');
     await operator.kill();
     await deleteNamespace(home);
-    await until('the namespace is gone', isGone(home), 60_000);
+    await until('the namespace is gone', isGone(home));
   });
 });

@@ -19,8 +19,7 @@ describeWith('kubernetes', 'an operator of many caches', () => {
   let namespace: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'many');

@@ -27,8 +27,7 @@ describeWith('kubernetes', 'a public name', () => {
   let two: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     home = await CacheNamespace.make(kubernetes, 'names-home');

@@ -29,8 +29,7 @@ describeWith('kubernetes', 'an operator that is newer than its CRDs', () => {
   let kubernetes: Kubernetes;
   let namespace: CacheNamespace;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await Kubernetes.start();
     await kubernetes.kubectl(['apply', '-f', '-'], { input: JSON.stringify(olderCrd()) });
     await untilServed(kubernetes, apiVersion, 'binarycaches');

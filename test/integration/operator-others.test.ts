@@ -17,8 +17,7 @@ let operator: Operator;
 /** Declares tests with an operator in a namespace. What it learned of Secrets counts for an hour. */
 function describeWithOperator(title: string, tests: () => void): void {
   describeWith('kubernetes', title, () => {
-    before(async function () {
-      this.timeout(120_000);
+    before(async () => {
       kubernetes = await sharedKubernetes();
       await installCrds(kubernetes);
       namespace = await CacheNamespace.make(kubernetes, 'others');

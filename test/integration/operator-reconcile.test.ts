@@ -33,8 +33,7 @@ describeWith('kubernetes', 'the operator', () => {
   let operator: Operator;
   const caches: ManifestOf[] = examples();
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await Kubernetes.start();
     await installCrds(kubernetes);
     await installForeignKinds(kubernetes);

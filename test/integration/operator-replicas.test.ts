@@ -16,8 +16,7 @@ describeWith('kubernetes', 'two operators', () => {
   let kubernetes: Kubernetes;
   let namespace: CacheNamespace;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
   });

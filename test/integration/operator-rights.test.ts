@@ -63,8 +63,7 @@ describeWithOwnKubernetes('an operator with the rights of the chart', () => {
   let operator: Operator;
   let folder: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-audit-'));
     const user = `system:serviceaccount:${SYSTEM}:${ACCOUNT.serviceAccount}`;
     const rules = [{ level: 'Metadata', users: [user], omitStages: ['RequestReceived'] }, { level: 'None' }];

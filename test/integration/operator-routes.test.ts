@@ -15,8 +15,7 @@ describeWith('kubernetes', 'a cache that asks for a host', () => {
   let kubernetes: Kubernetes;
   let namespace: CacheNamespace;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'routes');

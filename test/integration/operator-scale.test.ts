@@ -18,8 +18,7 @@ describeWith('kubernetes', 'an operator', () => {
   let namespace: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'scale');

@@ -85,8 +85,7 @@ describeWith('kubernetes', 'the keys and tokens of a cache', () => {
   let namespace: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     const kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'secrets');

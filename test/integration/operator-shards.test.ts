@@ -40,8 +40,7 @@ describeWith('kubernetes', 'the table of the gateway', () => {
   let records: Informer<ConfigMap>;
   let running: Promise<void>;
 
-  beforeEach(async function () {
-    this.timeout(120_000);
+  beforeEach(async () => {
     const kubernetes = await sharedKubernetes();
     home = await CacheNamespace.make(kubernetes, 'shards');
     stop = new AbortController();
@@ -85,8 +84,7 @@ describeWith('kubernetes', 'the table of the gateway', () => {
       data,
     });
 
-  it('holds 2000 caches of 128 tokens, and a change of one is written for its namespace alone', async function () {
-    this.timeout(180_000);
+  it('holds 2000 caches of 128 tokens, and a change of one is written for its namespace alone', async () => {
     const [TEAMS, EACH, TOKENS] = [40, 50, 128];
     const caches: Cache[] = [];
     const configs = new Map<string, ConfigMap>();

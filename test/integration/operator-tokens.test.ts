@@ -21,8 +21,7 @@ describeWith('kubernetes', 'a token that ends', () => {
   let namespace: CacheNamespace;
   let operator: Operator;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     const kubernetes = await sharedKubernetes();
     await installCrds(kubernetes);
     namespace = await CacheNamespace.make(kubernetes, 'tokens');

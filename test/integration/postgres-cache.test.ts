@@ -119,7 +119,7 @@ describe('a server on PostgreSQL', () => {
     isOver = true;
     await Promise.all(pushers);
     for (const path of acknowledged) assert.ok(await isServed(it, path), path.storePath);
-  }).timeout(120_000);
+  });
 
   it('publishes no half of a path while PostgreSQL is ended again and again', async () => {
     const url = await postgres.createDatabase();
@@ -157,7 +157,7 @@ describe('a server on PostgreSQL', () => {
       { database },
     );
     assert.deepEqual(bare, []);
-  }).timeout(120_000);
+  });
 
   it('answers 503 with Retry-After while the database is away, is not ready, and comes back by itself', async () => {
     const it = await start({}, ['--transient-retry', '0.5']);
@@ -186,7 +186,7 @@ describe('a server on PostgreSQL', () => {
     }
     await until('it is ready', async () => (await fetch(`${it.adminUrl}/readyz`)).status === 200);
     assert.ok(await isServed(it, path));
-  }).timeout(60_000);
+  });
 
   it('stops by itself behind a network that swallows everything', async () => {
     const proxy = await TcpProxy.start({ host: postgres.host, port: postgres.port });

@@ -107,8 +107,9 @@ describe('paths of servers that share a database', () => {
 
   const textOf = async (paths: Paths, path: TestPath) => (await paths.find(path.hashPart))?.body.toString();
 
-  async function soon(what: string, path: TestPath, condition: (text: string | undefined) => boolean, ms: number) {
-    await until(what, async () => condition(await textOf(b, path)), ms);
+  /** Soon is a second; more is allowed for a busy machine, and far less than anything is remembered without a word. */
+  async function soon(what: string, path: TestPath, condition: (text: string | undefined) => boolean) {
+    await until(what, async () => condition(await textOf(b, path)), 10_000);
   }
 
   it('are served by the other at once', async () => {
@@ -125,7 +126,7 @@ describe('paths of servers that share a database', () => {
     assert.equal(await b.find(path.hashPart), undefined);
     assert.equal(b.peek(path.hashPart), 'missing');
     await publish(a, path);
-    await soon('the change is heard', path, (text) => text !== undefined, 300);
+    await soon('the change is heard', path, (text) => text !== undefined);
   });
 
   it('are served within a second by one that has lost its ear', async () => {
@@ -135,7 +136,7 @@ describe('paths of servers that share a database', () => {
     );
     await b.find(path.hashPart);
     await publish(a, path);
-    await soon('it is served', path, (text) => text !== undefined, 1000);
+    await soon('it is served', path, (text) => text !== undefined);
   });
 
   it('are served soon by one whose connections all hang, once it has others', async () => {
@@ -149,9 +150,9 @@ describe('paths of servers that share a database', () => {
     await publish(a, other, ['b:BBBB']);
     await until('b remembers nothing', () => b.peek(other.hashPart) === undefined, 2500);
     proxy.resume();
-    await soon('it is served', path, (text) => text !== undefined, 10_000);
-    await soon('the new signature is there', other, (text) => text?.includes('b:BBBB') === true, 1000);
-  }).timeout(30_000);
+    await soon('it is served', path, (text) => text !== undefined);
+    await soon('the new signature is there', other, (text) => text?.includes('b:BBBB') === true);
+  });
 
   it('remember nothing while changes are not heard', async () => {
     const path = makePath();
@@ -172,7 +173,7 @@ describe('paths of servers that share a database', () => {
     await publish(a, path);
     assert.match((await textOf(b, path)) ?? '', /Sig: a:AAAA/);
     assert.deepEqual(await publish(a, path, ['b:BBBB']), { kind: 'present' });
-    await soon('both signatures are there', path, (text) => /Sig: a:AAAA\nSig: b:BBBB/.test(text ?? ''), 500);
+    await soon('both signatures are there', path, (text) => /Sig: a:AAAA\nSig: b:BBBB/.test(text ?? ''));
   });
 
   /** The row of a path's NAR. */
@@ -198,11 +199,11 @@ describe('paths of servers that share a database', () => {
     for (const again of [objectOf(path), { ...objectOf(path), key: 'nar/another' }]) {
       for (const it of [path, twin]) assert.ok(await b.find(it.hashPart));
       await lose(path);
-      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined, 5000);
+      for (const it of [path, twin]) await soon('it is gone', it, (text) => text === undefined);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), [path.hashPart, twin.hashPart]);
       assert.deepEqual(await a.publish(claim(path), { object: again, facts: facts(path) }), { kind: 'healed' });
       for (const it of [path, twin])
-        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true, 5000);
+        await soon('it is back', it, (text) => text?.includes(`URL: ${again.key}`) === true);
       assert.deepEqual(await b.missing([path.hashPart, twin.hashPart]), []);
     }
   });
@@ -235,7 +236,7 @@ describe('paths of servers that share a database', () => {
         [path.hashPart],
       );
       assert.deepEqual(rows, [{ state: 'verified', n: 1 }]);
-      await soon('it is served', path, (text) => text !== undefined, 5000);
+      await soon('it is served', path, (text) => text !== undefined);
     }
     assert.deepEqual(await databases[0].query(`SELECT 1 FROM objects WHERE state = 'lost'`), []);
   });
@@ -251,7 +252,7 @@ describe('paths of servers that share a database', () => {
       });
       await publish(a, path, [signature]);
       await Promise.all(reads);
-      await soon('the signature is there', path, (text) => text?.includes(signature) === true, 500);
+      await soon('the signature is there', path, (text) => text?.includes(signature) === true);
     }
   });
 

@@ -51,9 +51,8 @@ describeWith('postgres', 'the PostgreSQL server of the tests', () => {
     }
   });
 
-  it("runs from Debian's unpacked package as well", async function () {
+  it("runs from Debian's unpacked package as well", async () => {
     // Where the machine has a server, nobody else has fetched the package.
-    this.timeout(300_000);
     const unpacked = await PostgresServer.start({ programs: await unpackedPostgres() });
     try {
       const [row] = await unpacked.query<{ setting: string }>(`SELECT setting FROM pg_config WHERE name = 'SHAREDIR'`);

@@ -84,5 +84,5 @@ describeWith('postgres', 'three servers under load', () => {
     await load.assertNothingLost();
     await reader.remove();
     await nix.remove();
-  }).timeout(240_000);
+  });
 });

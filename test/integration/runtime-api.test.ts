@@ -24,8 +24,7 @@ describeWith('kubernetes', 'the API client', () => {
   let namespace: string;
   let runtime: Runtime;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     namespace = await kubernetes.namespace('api');
     await installWidgets(kubernetes);
@@ -64,8 +63,7 @@ describeWith('kubernetes', 'the API client', () => {
   }
 
   describe('reading', () => {
-    it('lists page by page, and tells each object its kind', async function () {
-      this.timeout(60_000);
+    it('lists page by page, and tells each object its kind', async () => {
       const many = await kubernetes.namespace('many');
       const names = Array.from({ length: 1200 }, (_, index) => `c-${index}`);
       for (let start = 0; start < names.length; start += 50) {

@@ -41,8 +41,7 @@ describeWith('kubernetes', 'a controller', () => {
   let stop: AbortController;
   let running: Promise<void> = Promise.resolve();
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     await installWidgets(kubernetes);
   });

@@ -15,8 +15,7 @@ describeWith('kubernetes', 'events', () => {
   let object: Obj;
   let now = 0;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
   });
   beforeEach(async () => {

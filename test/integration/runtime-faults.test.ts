@@ -50,8 +50,7 @@ describeWith('kubernetes', 'the API client in trouble', () => {
   let namespace: string;
   let folder: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     namespace = await kubernetes.namespace('trouble');
   });

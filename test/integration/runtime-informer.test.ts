@@ -30,8 +30,7 @@ describeWith('kubernetes', 'an informer', () => {
   let kubernetes: Kubernetes;
   let namespace: string;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
   });
   beforeEach(async () => {

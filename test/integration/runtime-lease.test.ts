@@ -16,8 +16,7 @@ describeWith('kubernetes', 'a lease', () => {
   let namespace: string;
   let runtime: Runtime;
 
-  before(async function () {
-    this.timeout(120_000);
+  before(async () => {
     kubernetes = await sharedKubernetes();
     namespace = await kubernetes.namespace('lease');
   });
@@ -162,12 +161,12 @@ describeWith('kubernetes', 'a lease', () => {
 
     it('is lost after its time when every call hangs', async () => {
       const { api } = runtimeFor(kubernetes, { server: proxy.url });
-      const candidate = new Candidate('hung', 'first', { api, leaseMs: 8000, renewMs: 2000 });
+      const candidate = new Candidate('hung', 'first', { api, leaseMs: 60_000, renewMs: 2000 });
       await candidate.leads();
       const start = performance.now();
       proxy.fate = () => ({ status: 'hang', forward: false });
       assert.ok((await candidate.ended) instanceof LeaseLost);
-      assert.ok(performance.now() - start < 8000);
+      assert.ok(performance.now() - start < 60_000);
     });
   });
 });

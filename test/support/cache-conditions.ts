@@ -42,7 +42,7 @@ export async function untilCondition(
     found = await conditionOf(kubernetes, namespace, cache, type);
     return found?.status === status && (reason === undefined || found.reason === reason);
   };
-  await until(`${type} of ${cache} is ${status} ${reason ?? ''}`, isSo, 60_000).catch((error: Error) => {
+  await until(`${type} of ${cache} is ${status} ${reason ?? ''}`, isSo).catch((error: Error) => {
     throw new Error(`${error.message}; it is ${JSON.stringify(found)}`);
   });
   if (!found) throw new Error('unreachable');

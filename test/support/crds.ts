@@ -16,7 +16,7 @@ export async function installCrds(kubernetes: Kubernetes): Promise<void> {
 /** Waits until a kind can be used. `kubectl wait` fails on a CRD that is so young that it has no conditions at all. */
 export function untilServed(kubernetes: Kubernetes, groupVersion: string, plural: string): Promise<void> {
   const path = `/apis/${groupVersion}/${plural}`;
-  return until(`${plural} are served`, async () => (await kubernetes.request(path)).status === 200, 60_000);
+  return until(`${plural} are served`, async () => (await kubernetes.request(path)).status === 200);
 }
 
 /** The path of the objects of a kind in a namespace, or of one of them. */

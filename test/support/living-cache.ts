@@ -259,7 +259,7 @@ export class LivingCache implements PushTarget {
       for (const path of [...paths, `/api/v1/${place}`]) await kubernetes.request(path, { method: 'DELETE' });
     }
     const left = () => this.#namespaces.flatMap((name) => [...watched.pods.all(name)]);
-    await until('the pods are gone', () => left().length === 0, 60_000);
+    await until('the pods are gone', () => left().length === 0);
   }
 
   #get(plural: string, name: string) {

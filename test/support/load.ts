@@ -61,7 +61,7 @@ export class Load {
   /** Waits for more downloads. */
   async goesOn(): Promise<void> {
     const at = this.#downloads;
-    await until('the load goes on', () => this.#downloads > at + 20, 45_000);
+    await until('the load goes on', () => this.#downloads > at + 20);
   }
 
   /** Ends it, and fails if a client had to give up. */

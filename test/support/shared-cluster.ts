@@ -10,8 +10,7 @@ export function sharedCluster(): Promise<Cluster> {
 }
 
 // Of the whole run, since this module is loaded while mocha reads the first file that uses it.
-after(async function () {
-  this.timeout(60_000);
+after(async () => {
   const started = await shared?.catch(() => undefined);
   await started?.remove();
 });

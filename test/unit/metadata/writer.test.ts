@@ -190,15 +190,15 @@ describe('group commit on a database that can be away', () => {
   });
 
   it('gives up each write after its own time', async () => {
-    const { writer } = patientWriter(300, () => away());
+    const { writer } = patientWriter(1500, () => away());
     const start = performance.now();
     const first = writer.script([['a']]);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
     const second = writer.script([['b']]);
     await assert.rejects(first, /^Error: gave up: away$/);
     const between = performance.now() - start;
     await assert.rejects(second, /^Error: gave up: away$/);
-    assert.ok(between < 450 && performance.now() - start < 700, `${between}`);
+    assert.ok(between < 2400 && performance.now() - start > between + 100, `${between}`);
   });
 
   it('takes a batch apart that is in the way of others', async () => {

@@ -139,7 +139,8 @@ describe('the verifier', () => {
     const bomb = Buffer.concat([zlib.zstdCompressSync(narOf(5000)), ...Array.from({ length: 500 }, () => chunk)]);
     const started = performance.now();
     await assert.rejects(verify(bomb, { narSize: 10_000_000 }), /bytes after the end of the NAR|larger/);
-    assert.ok(performance.now() - started < 3000);
+    // All of its 32 GB would take minutes.
+    assert.ok(performance.now() - started < 20_000);
     const gzip = zlib.gzipSync(Buffer.concat([narHead(2 ** 28), Buffer.alloc(2 ** 28)]));
     await assert.rejects(verify(gzip, { narSize: 1000 }), { code: 'too-large' });
   });
