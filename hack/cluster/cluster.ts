@@ -112,6 +112,7 @@ export class Cluster {
       startVolumes(folder, access);
       await this.#apply(addons(network));
       await processes.untilReady('kubelet', () => nodeIsReady(api), START_MS);
+      await tellDisk(api);
       say('DNS');
       await processes.untilReady('kube-controller-manager', () => dnsIsReady(api), START_MS);
       // Pods are refused before.
@@ -159,6 +160,19 @@ async function nodeIsReady(api: KubernetesApi): Promise<void> {
   const { conditions = [] } = status as { conditions?: { type: string; status: string; message: string }[] };
   const ready = conditions.find(({ type }) => type === 'Ready');
   if (ready?.status !== 'True') throw new Error(ready?.message ?? 'the node has no condition Ready');
+}
+
+/**
+ * In namespaces of its own the kubelet cannot see how large the disk is, so it looks after nothing there. The scheduler places
+ * no pod that asks for some of it unless somebody says that there is any; the kubelet keeps what others say.
+ */
+async function tellDisk(api: KubernetesApi): Promise<void> {
+  const disk = { 'ephemeral-storage': '20Gi' };
+  await api.expect(`/api/v1/nodes/${NODE}/status`, {
+    method: 'PATCH',
+    type: 'application/merge-patch+json',
+    body: { status: { capacity: disk, allocatable: disk } },
+  });
 }
 
 async function dnsIsReady(api: KubernetesApi): Promise<void> {

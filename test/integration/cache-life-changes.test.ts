@@ -156,8 +156,9 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const planned = await cache.plan(spec);
       assert.equal(planned.code, 2, planned.stderr);
       assert.deepEqual(planned.stdout.match(/^# .*$/gm), [
-        `# BinaryCache ${cache.namespace}/main: 1 steps`,
+        `# BinaryCache ${cache.namespace}/main: 2 steps`,
         '# change ConfigMap main-config: what is wanted has changed',
+        '# delete Secret main-token-push: the token push was taken out of the manifest',
       ]);
       await reload(spec);
       const { code, stdout } = await cache.plan(spec);

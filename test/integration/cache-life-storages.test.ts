@@ -102,7 +102,8 @@ describeWith('kubernetes', 'the life of a cache: its storages', () => {
       limits: { moveRate },
     });
     poller = Poller.start(cache, paths);
-    await cache.apply(draining('500Ki'));
+    // Slow enough to be looked at on a busy machine.
+    await cache.apply(draining('100Ki'));
     await until('some of it is moved', async () => ((await cache.storage('first'))?.movedObjects ?? 0) > 0);
     const { message } = await cache.until('Draining', 'True', 'Moving');
     assert.match(message, /^first: \d+ moved, [1-6] left$/);
