@@ -95,9 +95,13 @@ tokens:
       ...(USER !== undefined && { uid: USER, gid: USER }),
     });
     let output = '';
+    let isAsked = false;
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
       output += chunk;
-      if (output.includes('"msg":"ready"')) child.kill('SIGTERM');
+      // Once: a second signal would end it without its leave.
+      if (isAsked || !output.includes('"msg":"ready"')) return;
+      isAsked = true;
+      child.kill('SIGTERM');
     });
     const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
     return { code, output };
