@@ -16,6 +16,7 @@ export { MAX_PARTS, type PartClaim } from './part-claims.ts';
 export { type PartGrant, signPart, verifyPart } from './part-url.ts';
 export type { Narinfo } from './paths.ts';
 export { defaultSettings, type Settings } from './settings.ts';
+export { soon } from './soon.ts';
 export { lineOf } from './storage-report.ts';
 export type { Permission } from './tokens.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

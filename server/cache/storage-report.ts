@@ -2,6 +2,7 @@
 import type { StoragePhase, StorageStatus } from '../../crds/index.ts';
 import type { DrainProgress, PauseReason } from './drain-progress.ts';
 import type { Lost } from './lost.ts';
+import { soon } from './soon.ts';
 import { isEmpty, type Remains } from './storage-remains.ts';
 import type { StorageWork } from './storage-work.ts';
 import type { StorageFacts, Storages } from './storages.ts';
@@ -24,14 +25,14 @@ export async function reportStorages(
   work: StorageWork,
   lost: Pick<Lost, 'counts'>,
 ): Promise<StorageStatus[]> {
-  const counts = await lost.counts().catch(() => undefined);
+  const counting = soon(lost.counts());
   return Promise.all(
     (await storages.report()).map(async (known) => {
-      const facts = { ...known, ...(counts && { lostObjects: counts.get(known.name) ?? 0 }) };
-      if (facts.mode !== 'Drain' && facts.mode !== 'Abandoned')
-        return { ...facts, phase: phaseOf(facts, undefined, undefined) };
+      const isLeaving = known.mode === 'Drain' || known.mode === 'Abandoned';
       // A database that does not answer has a line of its own.
-      const remains = await work.remains(facts.name).catch(() => undefined);
+      const [counts, remains] = await Promise.all([counting, isLeaving ? soon(work.remains(known.name)) : undefined]);
+      const facts = { ...known, ...(counts && { lostObjects: counts.get(known.name) ?? 0 }) };
+      if (!isLeaving) return { ...facts, phase: phaseOf(facts, undefined, undefined) };
       const progress = facts.mode === 'Drain' ? work.progress(facts.name) : undefined;
       return drainReport(facts, remains, progress);
     }),

@@ -5,8 +5,8 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { redirectTrouble, type ServerStatus } from '../../crds/index.ts';
-import { type BinaryCache, type Caches, lineOf, wordsOfLost } from '../cache/index.ts';
+import { type CacheStatus, redirectTrouble, type ServerStatus } from '../../crds/index.ts';
+import { type BinaryCache, type Caches, lineOf, soon, wordsOfLost } from '../cache/index.ts';
 import { DatabaseError } from '../metadata/index.ts';
 import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
 import type { Metrics } from './metrics.ts';
@@ -87,7 +87,11 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
   const { error } = init.config();
   checks.push({ name: 'configuration', ok: error === null, gates: false, text: error ?? 'loaded' });
   for (const cache of init.caches.list()) {
-    const trouble = await databaseTrouble(cache);
+    const [trouble, counts, storages] = await Promise.all([
+      databaseTrouble(cache),
+      soon(cache.lost.counts()),
+      cache.storageReport(),
+    ]);
     checks.push({
       name: `cache ${cache.name} database`,
       ok: trouble === undefined,
@@ -101,14 +105,13 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
       gates: false,
       text: lost ?? 'present',
     });
-    const counts = await cache.lost.counts().catch(() => undefined);
     checks.push({
       name: `cache ${cache.name} objects`,
       ok: counts?.size === 0,
       gates: false,
       text: counts === undefined ? 'whether any is lost is not known' : wordsOfLost(counts),
     });
-    for (const storage of await cache.storageReport()) {
+    for (const storage of storages) {
       checks.push({
         name: `cache ${cache.name} storage ${storage.name}`,
         ok: storage.phase !== 'Unavailable' && storage.phase !== 'Paused' && !storage.full,
@@ -153,9 +156,26 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
   }
 }
 
-async function lostObjects({ lost }: BinaryCache): Promise<number | null> {
-  const counts = await lost.counts().catch(() => undefined);
-  return counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0);
+async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
+  // Side by side: where the database is away each waits for it as long as may be.
+  const [trouble, counts, scrubs, storages] = await Promise.all([
+    databaseTrouble(cache),
+    soon(cache.lost.counts()),
+    soon(cache.scrub.report()),
+    cache.storageReport(),
+  ]);
+  return {
+    name: cache.name,
+    access: cache.isPublic ? 'Public' : 'Private',
+    paths: cache.paths.count,
+    publicKeys: cache.keys.publicKeys(),
+    databaseError: trouble?.text ?? null,
+    keysLost: cache.keys.lost ?? null,
+    uploads: cache.uploads.active,
+    lostObjects: counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0),
+    scrubs: scrubs ?? [],
+    storages,
+  };
 }
 
 async function status(init: AdminInit): Promise<ServerStatus> {
@@ -163,19 +183,6 @@ async function status(init: AdminInit): Promise<ServerStatus> {
     version: init.version,
     ready: init.ready(),
     config: init.config(),
-    caches: await Promise.all(
-      init.caches.list().map(async (cache) => ({
-        name: cache.name,
-        access: cache.isPublic ? 'Public' : 'Private',
-        paths: cache.paths.count,
-        publicKeys: cache.keys.publicKeys(),
-        databaseError: (await databaseTrouble(cache))?.text ?? null,
-        keysLost: cache.keys.lost ?? null,
-        uploads: cache.uploads.active,
-        lostObjects: await lostObjects(cache),
-        scrubs: await cache.scrub.report().catch(() => []),
-        storages: await cache.storageReport(),
-      })),
-    ),
+    caches: await Promise.all(init.caches.list().map(statusOf)),
   };
 }

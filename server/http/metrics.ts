@@ -4,7 +4,7 @@
 import type { Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ScrubStatus, StorageStatus } from '../../crds/index.ts';
-import type { CacheMetrics, Caches, Verifier } from '../cache/index.ts';
+import { type CacheMetrics, type Caches, soon, type Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
 import type { Doors } from './context.ts';
 
@@ -336,7 +336,7 @@ export class Metrics implements CacheMetrics {
         this.reset();
         for (const cache of caches.list()) {
           // Without a database nothing is known; the other series are still wanted.
-          const counts = await cache.lost.counts().catch(() => undefined);
+          const counts = await soon(cache.lost.counts());
           if (counts === undefined) continue;
           for (const { name } of cache.storages.list()) this.set({ cache: cache.name, storage: name }, 0);
           for (const [storage, n] of counts) this.set({ cache: cache.name, storage }, n);
@@ -352,7 +352,7 @@ export class Metrics implements CacheMetrics {
         async collect() {
           this.reset();
           for (const cache of caches.list()) {
-            for (const scrub of await cache.scrub.report().catch(() => [])) {
+            for (const scrub of (await soon(cache.scrub.report())) ?? []) {
               const value = read(scrub);
               if (value !== undefined) this.set({ cache: cache.name, depth: scrub.depth }, value);
             }
