@@ -58,9 +58,9 @@ async function takesAll(server: TestServer): Promise<void> {
   const stalled = paths.map((path) => new StalledPush(url, path, auth));
   const atWork = async () => {
     const metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
-    return Number(/^narwhal_verifications\{state="running"\} (\d+)$/m.exec(metrics)?.[1]) >= 2;
+    return Number(/^narwhal_verifications\{state="running"\} (\d+)$/m.exec(metrics)?.[1]) >= 1;
   };
-  await until('the stalled ones are verified', atWork);
+  await until('a stalled one has a decoder', atWork);
   const replies = await Promise.all([large(), large(), large()].map((path) => push(url, path, auth)));
   for (const { nar, narinfo } of replies) assert.deepEqual([nar.status, narinfo.status], [200, 200], nar.text);
   for (const one of stalled) one.goOn();
