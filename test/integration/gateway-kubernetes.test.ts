@@ -141,13 +141,13 @@ describeWith('kubernetes', 'a gateway in a cluster', () => {
       for (const [path, status] of [
         ['/api/v1/cache/main/x', 200],
         ['/api/v1/cache/other/x', 200],
-        ['/api/v1/cache/wrong/x', 401],
+        ['/api/v1/cache/wrong/x', 404],
       ] as const)
         assert.equal(await ask(running, path), status, path);
       assert.equal(await ask(running, '/api/v1/user', 'push'), 200);
       await kubernetes.expect(`${configMaps()}/routes.a`, { method: 'DELETE' });
       await runsShards(running, { b: shard({ other: [] }) });
-      assert.equal(await ask(running, '/api/v1/cache/main/x'), 401);
+      assert.equal(await ask(running, '/api/v1/cache/main/x'), 404);
       // What is left is somebody’s, and nobody else’s requests are theirs.
       assert.equal(await ask(running, '/nix-cache-info'), 404);
     });
@@ -159,7 +159,7 @@ describeWith('kubernetes', 'a gateway in a cluster', () => {
       await writeShard('b', two);
       const running = await start();
       await runsShards(running, { a: one, b: two });
-      assert.equal(await ask(running, '/api/v1/cache/main/x'), 401);
+      assert.equal(await ask(running, '/api/v1/cache/main/x'), 404);
       assert.equal(await ask(running, '/api/v1/user', 'shared'), 401);
       assert.equal(await ask(running, '/api/v1/cache/b/x'), 200);
     });
@@ -186,11 +186,11 @@ describeWith('kubernetes', 'a gateway in a cluster', () => {
       const running = await start();
       await runs(running, table('old'));
       assert.equal((await running.status()).routes?.shards, undefined);
-      assert.equal(await ask(running, '/api/v1/cache/new/x'), 401);
+      assert.equal(await ask(running, '/api/v1/cache/new/x'), 404);
       await write('routes', { 'table.json': HEAD });
       await runsShards(running, { a: shard({ new: [] }) });
       assert.equal(await ask(running, '/api/v1/cache/new/x'), 200);
-      assert.equal(await ask(running, '/api/v1/cache/old/x'), 401);
+      assert.equal(await ask(running, '/api/v1/cache/old/x'), 404);
     });
   });
 });
