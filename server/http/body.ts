@@ -113,6 +113,7 @@ async function* rawBody(
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
     clearTimeout(timer);
+    pace.ends();
     place?.release();
   }
 }

@@ -42,6 +42,11 @@ export class Pace implements Moving {
     this.#came = 0;
   }
 
+  /** Nothing more is waited for: what others hold for it from now on is for our own work. */
+  ends(): void {
+    this.#waitsSince = undefined;
+  }
+
   progress(): number | undefined {
     return this.#waitsSince === undefined ? undefined : this.#bytes;
   }
