@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { type IncomingMessage, request as open, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { pino } from 'pino';
 import { type BodyLimits, bodyOf, drain, readWhole } from '../../../server/http/body.ts';
 import { asCaller, Budget, type Caller } from '../../../server/shares/index.ts';
 import { createDoor } from '../../../server/wire/index.ts';
+import { until } from '../../support/server.ts';
 
 /** A door that gives each request to `handle`, in the name of a caller. */
 async function listen(handle: (request: IncomingMessage, response: ServerResponse, caller: Caller) => Promise<void>) {
@@ -65,4 +66,38 @@ describe('the body of a request', () => {
     assert.equal(memory.revoked, 0);
     await door.close();
   });
+
+  for (const [what, behind] of [
+    ['its client does not take the answer', 0],
+    ['its client takes no answer before', 1],
+  ] as const)
+    it(`loses its share to others where ${what}`, async () => {
+      let now = 0;
+      const memory = new Budget({ units: 10, stallMs: 1000, leastRate: 1, now: () => now });
+      const held = Promise.withResolvers<void>();
+      const closed = Promise.withResolvers<void>();
+      let answers = 0;
+      const door = await listen(async (request, response) => {
+        if (answers++ === behind) {
+          response.once('close', closed.resolve);
+          await readWhole(request, response, { ...limitsWith(memory), maxBytes: 10 });
+          held.resolve();
+        }
+        // More than a connection takes by itself.
+        response.end(Buffer.alloc(32 * 2 ** 20));
+      });
+      const socket = connect(door.port, '127.0.0.1').pause();
+      socket.on('error', () => {});
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(behind));
+      socket.write('PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789');
+      await held.promise;
+      await until('the connection is full', () => {
+        now += 1000;
+        memory.look();
+        return memory.tryTake({ caller: { cache: 'other', client: 'y' }, units: 10 }) !== undefined;
+      });
+      await closed.promise;
+      assert.equal(memory.revoked, 1);
+      await door.close();
+    });
 });
