@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -250,5 +250,23 @@ describe('lost objects of a cache', () => {
       signal: new AbortController().signal,
     });
     assert.ok(findings.some(({ kind }) => kind === 'interrupted'));
+  });
+
+  it('are not given up while their disk is away: what was put back there may be found on it', async () => {
+    await push(makePath());
+    const [first] = await rows();
+    assert.ok(first);
+    await rm(file(first.name));
+    assert.equal(await cache.lost.report(first), true);
+    const disk = path.join(folder, 'main', 'storages', 'disk');
+    await rename(disk, `${disk}.away`);
+    await mkdir(path.join(disk, 'objects'), { recursive: true });
+    const init = { cache, contents: false, repair: true, isAlone: false, bytesPerSecond: undefined };
+    const { findings } = await check({ ...init, signal: new AbortController().signal });
+    assert.deepEqual(
+      findings.map(({ kind }) => kind),
+      ['interrupted'],
+    );
+    assert.equal((await rows())[0]?.state, 'lost');
   });
 });
