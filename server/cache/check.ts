@@ -142,6 +142,8 @@ class Scan {
     const paths = await this.#pathsOf(row);
     // Where servers run, they may have moved or replaced it just now.
     if (!(await this.#isStill(row))) return;
+    // What is given up does not come back: a disk that has just gone is no reason.
+    if (repair && cache.storages.find(row.storage) !== undefined) await cache.storages.confirm(row.storage);
     const mayGo = repair && (row.state === 'lost' || (await cache.lost.report(row, contents)));
     const isRepaired = mayGo && (await cache.lost.giveUp(row));
     this.#findings.push({ kind, storage: row.storage, object: row.key, paths, isRepaired });

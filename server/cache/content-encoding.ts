@@ -4,9 +4,9 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { type Compression, isCompression } from '../nix/index.ts';
+import { Budget, currentCaller } from '../shares/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
-import { Seats } from './seats.ts';
 import { checkYield, decoderOf, VerifyError } from './verify/index.ts';
 
 /** HTTP's names, where they are not those of narinfo's Compression. */
@@ -14,7 +14,8 @@ const NAMES: Readonly<Record<string, string>> = { 'x-gzip': 'gzip', zst: 'zstd',
 
 /** Decoded by programs of the system: each is a process, so they are few, and bodies wait unread for one. */
 const BY_PROGRAM: ReadonlySet<Compression> = new Set<Compression>(['bzip2', 'lz4']);
-const programs = new Seats(4);
+/** Shared as all that clients share; who stands still for so long loses it. */
+const programs = new Budget({ units: 4, stallMs: 30_000, leastRate: 1024 });
 
 /** No text that somebody means is longer when it is encoded than by this part of it, and a head. */
 const LONGER_BY = 1 / 8;
@@ -45,11 +46,12 @@ export function decodeBody(encoding: string, body: Body, limits: DecodeLimits = 
 }
 
 async function* seated(decoded: Body, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
-  const leave = await programs.take(signal);
+  signal?.throwIfAborted();
+  const seat = await programs.take({ caller: currentCaller() }, signal);
   try {
     yield* decoded;
   } finally {
-    leave();
+    seat.release();
   }
 }
 

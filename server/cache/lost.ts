@@ -7,7 +7,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../metadata/index.ts';
 import { formatHash, sha256FromHex } from '../nix/index.ts';
-import { ObjectMissingError, type Storage } from '../storage/index.ts';
+import { ObjectMissingError, type Storage, StorageUnavailableError } from '../storage/index.ts';
 import {
   giveUpLost,
   isLostNow,
@@ -170,16 +170,19 @@ export async function examine(
   contents: boolean,
   { pace }: Reading = {},
 ): Promise<Loss | undefined> {
-  const found = await storage.stat(name);
-  if (found === undefined) return 'missing';
-  if (found !== size) return 'wrong-size';
-  if (!contents || file_hash === null) return undefined;
   try {
+    const found = await storage.stat(name);
+    if (found === undefined) return 'missing';
+    if (found !== size) return 'wrong-size';
+    if (!contents || file_hash === null) return undefined;
     const hash = await hashOf(storage, name, size, pace);
     return formatHash(sha256FromHex(hash)) === file_hash ? undefined : 'wrong-hash';
   } catch (error) {
     if (error instanceof ObjectMissingError) return 'missing';
-    throw error;
+    const isAborted = error instanceof Error && error.name === 'AbortError';
+    if (isAborted || error instanceof StorageUnavailableError) throw error;
+    // Whatever a disk answers: that says nothing of whether the bytes are lost.
+    throw new StorageUnavailableError(storage.name, String(error), { cause: error });
   }
 }
 

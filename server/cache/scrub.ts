@@ -193,7 +193,7 @@ export class Scrub {
     } catch (error) {
       if (signal.aborted) throw error;
       if (!(error instanceof StorageUnavailableError)) throw error;
-      logger.debug({ err: error, key: row.key }, 'an object could not be looked at');
+      logger.warn({ err: error, key: row.key }, 'an object could not be looked at');
       await storages.suspect(row.storage);
       return false;
     }

@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
 import { type Budget, sends } from '../shares/index.ts';
-import { foreignCoding, isForeignlyCoded } from '../wire/index.ts';
+import { foreignCoding, isForeignlyCoded, movingTo } from '../wire/index.ts';
 import type { Doors } from './context.ts';
 import { Gathered } from './gathered.ts';
 import { JsonBounds } from './json-bounds.ts';
@@ -113,6 +113,7 @@ async function* rawBody(
     throw new CacheError('Incomplete', 'the connection was lost before the whole body had arrived', { cause: error });
   } finally {
     clearTimeout(timer);
+    pace.ends(movingTo(response));
     place?.release();
   }
 }

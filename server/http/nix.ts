@@ -6,7 +6,7 @@ import { CacheError } from '../cache/index.ts';
 import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
 import { demand, readAccess } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
-import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, readWhole } from './body.ts';
+import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, plainLimits, readWhole } from './body.ts';
 import { checkedBody } from './checked-body.ts';
 import { arrival, type Context, type Doors, type State } from './context.ts';
 import type { Route } from './routes.ts';
@@ -17,6 +17,7 @@ const PUSH = '/push';
 export function nixRoutes(doors: Doors): Route[] {
   const routes: Route[] = [];
   const { push, small } = bodyLimits(doors);
+  const plain = plainLimits(doors).small;
 
   routes.push({
     name: 'nix-cache-info',
@@ -88,7 +89,7 @@ export function nixRoutes(doors: Doors): Route[] {
             ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
             : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
-      if (await isEcho(ctx, auxiliary, small)) {
+      if (await isEcho(ctx, auxiliary, plain)) {
         ctx.body = '';
         return;
       }
@@ -139,7 +140,8 @@ function read(ctx: Context, serve: (cache: NonNullable<State['target']['cache']>
 
 /**
  * nix 2.34 writes a realisation back to where it has just read it, before it copies the output, and ends where it may not:
- * one that says nothing new is answered as if it had been written, to whoever may read it.
+ * one that says nothing new is answered as if it had been written, to whoever may read it. Encoded it is not possible, as no
+ * nix sends it: who may only read gets none of the decoders.
  */
 async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limits: BodyLimits): Promise<boolean> {
   const { cache, path } = ctx.state.target;

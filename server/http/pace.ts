@@ -17,6 +17,8 @@ export class Pace implements Moving {
   /** Of the stretch that is looked at. */
   #waitedMs = 0;
   #came = 0;
+  /** The answer, once the body is over. */
+  #answer: Moving | undefined;
 
   constructor(limits: PaceLimits, revoke: () => void) {
     this.#limits = limits;
@@ -42,11 +44,20 @@ export class Pace implements Moving {
     this.#came = 0;
   }
 
+  /** Nothing more of it is waited for: what is held on goes with our own work, and then with the answer. */
+  ends(answer: Moving): void {
+    this.#waitsSince = undefined;
+    this.#answer = answer;
+  }
+
   progress(): number | undefined {
-    return this.#waitsSince === undefined ? undefined : this.#bytes;
+    if (this.#answer === undefined) return this.#waitsSince === undefined ? undefined : this.#bytes;
+    const left = this.#answer.progress();
+    return left === undefined ? undefined : this.#bytes + left;
   }
 
   revoke(): void {
-    this.#revoke();
+    if (this.#answer === undefined) this.#revoke();
+    else this.#answer.revoke();
   }
 }

@@ -160,10 +160,11 @@ export class Budget {
   }
 
   #keep(held: Held, units: number): void {
+    // Who took nothing is forgotten too, as is who sent an empty body.
+    const isOver = units === 0 && this.#holders.delete(held);
     const back = held.units - units;
-    if (back <= 0) return;
+    if (back <= 0 && !isOver) return;
     held.units = units;
-    if (units === 0) this.#holders.delete(held);
     this.#count(held.claim, -back);
     if (this.#holders.size === 0) {
       clearInterval(this.#watch);

@@ -27,7 +27,7 @@ export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
-export { ClientGoneError, placeFor, untilClosed } from './place.ts';
+export { ClientGoneError, movingTo, placeFor, untilClosed } from './place.ts';
 export { clientNetwork, plainAddress, type Scheme, TrustedProxies } from './proxies.ts';
 export { requestIdOf } from './request-id.ts';
 export { NO_ACCESS, type StrangerAnswer, sendToStranger, strangerAnswer } from './strangers.ts';

@@ -35,13 +35,17 @@ export async function placeFor(
 }
 
 /** What has left for the client; undefined while it is our side that has nothing to send. */
-function movingTo(response: ServerResponse): Moving {
+export function movingTo(response: ServerResponse): Moving {
   return {
     progress: () => {
-      const { socket } = response;
-      if (socket === null || (socket.writableLength === 0 && !response.writableNeedDrain)) return undefined;
-      return socket.bytesWritten - socket.writableLength;
+      // Behind another answer that its client does not take, one has no connection of its own yet.
+      const socket = response.socket ?? response.req.socket;
+      const isFull = response.socket !== null && response.writableNeedDrain;
+      return socket.writableLength > 0 || isFull ? socket.bytesWritten - socket.writableLength : undefined;
     },
-    revoke: () => response.destroy(),
+    revoke: () => {
+      response.destroy();
+      if (response.socket === null) response.req.socket.destroy();
+    },
   };
 }

@@ -141,6 +141,8 @@ describe('realisations', () => {
     const back = (body: string, headers = {}) => put(server.api(), older, body, headers);
     assert.equal((await back(text)).status, 200);
     assert.equal((await back(text, await server.auth('read'))).status, 200);
+    // Nobody who may only read gets a decoder.
+    assert.equal((await back(text, { 'content-encoding': 'xz' })).status, 415);
     assert.equal((await back(OLDER(id, it.basename, { signatures: [stranger.sign('anything')] }))).status, 401);
     assert.equal((await back(OLDER(id, nixPath().basename))).status, 401);
     assert.equal((await back(OLDER(id, nixPath().basename), await server.auth())).status, 405);

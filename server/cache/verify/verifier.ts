@@ -251,7 +251,8 @@ export class Verifier {
   #evictTail(): boolean {
     for (const entry of this.#running.values()) {
       const { jobId, slot } = entry;
-      if (entry.claim !== undefined || slot === undefined) continue;
+      // One that is being cancelled is over in a moment, and somebody waits for that.
+      if (entry.claim !== undefined || slot === undefined || entry.isCancelled) continue;
       this.#leave(entry);
       slot.send({ type: 'cancel', id: jobId });
       entry.state = 'waiting';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { loadManifests, parseDuration } from '../../../crds/index.ts';
 import { AllPaths } from '../../../server/cache/all-paths.ts';
-import { type BinaryCache, Caches, Verifier } from '../../../server/cache/index.ts';
+import { type BinaryCache, Caches, check, Verifier } from '../../../server/cache/index.ts';
 import { wordsOfLost } from '../../../server/cache/lost.ts';
 import { markLost } from '../../../server/cache/lost-rows.ts';
 import { type ObjectRow, objectsAfter } from '../../../server/cache/object-rows.ts';
@@ -221,5 +221,52 @@ describe('lost objects of a cache', () => {
       2,
       'bytes that are wrong stay until somebody decides',
     );
+  });
+
+  it('are found by scrub and check beside one that the disk cannot give, which is no loss', async () => {
+    for (const it of [makePath(), makePath()]) await push(it);
+    const [first, second] = await rows();
+    assert.ok(first && second);
+    await caches.close();
+    await open('scrub: {every: 30d, rate: 0}\n');
+    const end = () =>
+      until('the looks have ended', async () => {
+        const looks = await cache.scrub.report();
+        return looks.length === 2 && looks.every(({ endedAt }) => endedAt !== null);
+      });
+    await end();
+    await rm(file(first.name));
+    // Links in a circle stand for what a damaged file system answers.
+    await symlink(path.basename(first.name), file(first.name));
+    await rm(file(second.name));
+    await cache.database.script([['UPDATE scrubs SET ended_at = NULL, position = 0']]);
+    await end();
+    assert.deepEqual(
+      (await rows()).map(({ state }) => state),
+      ['verified', 'lost'],
+    );
+    const { findings } = await check({
+      ...{ cache, contents: false, repair: false, isAlone: false, bytesPerSecond: undefined },
+      signal: new AbortController().signal,
+    });
+    assert.ok(findings.some(({ kind }) => kind === 'interrupted'));
+  });
+
+  it('are not given up while their disk is away: what was put back there may be found on it', async () => {
+    await push(makePath());
+    const [first] = await rows();
+    assert.ok(first);
+    await rm(file(first.name));
+    assert.equal(await cache.lost.report(first), true);
+    const disk = path.join(folder, 'main', 'storages', 'disk');
+    await rename(disk, `${disk}.away`);
+    await mkdir(path.join(disk, 'objects'), { recursive: true });
+    const init = { cache, contents: false, repair: true, isAlone: false, bytesPerSecond: undefined };
+    const { findings } = await check({ ...init, signal: new AbortController().signal });
+    assert.deepEqual(
+      findings.map(({ kind }) => kind),
+      ['interrupted'],
+    );
+    assert.equal((await rows())[0]?.state, 'lost');
   });
 });

@@ -185,6 +185,28 @@ describe('a budget that many share', () => {
     assert.ok(client.isRevoked);
   });
 
+  it('forgets who took nothing, as for an empty body, once that is given back', async () => {
+    const { budget, pass } = timed(1);
+    const client = new Client();
+    let looks = 0;
+    client.progress = () => {
+      looks++;
+      return 0;
+    };
+    const claim = { caller: caller('a'), units: 0, moving: client };
+    for (const take of [() => budget.tryTake(claim), () => budget.take(claim), () => budget.force(claim)]) {
+      const lease = await take();
+      pass(1);
+      assert.equal(looks, 1);
+      lease?.release();
+      lease?.release();
+      pass(1);
+      assert.equal(looks, 1);
+      looks = 0;
+    }
+    assert.deepEqual([budget.held, budget.waiting], [0, 0]);
+  });
+
   it('counts a share that nobody may be kept waiting for', async () => {
     const budget = new Budget({ units: 1 });
     const [one, two] = [budget.force({ caller: caller('a') }), budget.force({ caller: caller('a') })];

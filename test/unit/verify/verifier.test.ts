@@ -287,6 +287,21 @@ describe('a verifier with few places', () => {
     await verifier.stop();
   });
 
+  it('drops no tail that is being cancelled: whoever cancels it waits for its job', async () => {
+    const verifier = new Verifier({ threads: 1, maxConcurrent: 1 });
+    const nar = narOf(1_500_000);
+    const file = compress('zstd', nar);
+    const tail = verifier.open({ file: folder.file(file), maxNarSize: MAX });
+    tail.grow(400_000);
+    const cancelled = tail.cancel();
+    const other = verifier.open({ file: folder.file(file), maxNarSize: MAX }).finish({ fileSize: file.length });
+    assert.deepEqual(await other, factsOf(file, 'zstd', nar));
+    await cancelled;
+    await assert.rejects(tail.finish({ fileSize: file.length }), { code: 'cancelled' });
+    assert.deepEqual(verifier.stats(), { running: 0, queued: 0 });
+    await verifier.stop();
+  });
+
   it('serves each cache, and each client of it, before the next file of another', async () => {
     const verifier = new Verifier({ threads: 1, maxConcurrent: 1 });
     const nar = narOf(1_000_000);
