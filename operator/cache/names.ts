@@ -6,6 +6,7 @@ export const MANAGER = 'narwhal-operator';
 
 /** Label of everything that belongs to a cache: the cache's name. It finds what has no owner, such as kept volumes. */
 export const CACHE_LABEL = 'narwhal.dev/cache';
+const INSTANCE_LABEL = 'app.kubernetes.io/instance';
 /** Label of a PVC: name of the storage on it; `db` is the database. */
 export const STORAGE_LABEL = 'narwhal.dev/storage';
 /** Annotation of the ConfigMap: the first 16 hex digits of each token's SHA-256, by which the gateway routes. */
@@ -63,7 +64,7 @@ export const volumeName = (cache: Cache, storage: string): string => `${cache.me
 export function selectorOf(cache: Cache): Record<string, string> {
   return {
     'app.kubernetes.io/name': 'narwhal',
-    'app.kubernetes.io/instance': cache.metadata.name,
+    [INSTANCE_LABEL]: cache.metadata.name,
     'app.kubernetes.io/component': 'server',
   };
 }
@@ -85,7 +86,8 @@ export function isOurs(cache: Cache, object: Obj): boolean {
 
 /** Metadata of an object that goes when the cache goes. */
 export function ownedMetadata(cache: Cache, name: string): DesiredMetadata {
-  return { ...keptMetadata(cache, name), ownerReferences: [ownerReference(cache)] };
+  const { namespace } = cache.metadata;
+  return { name, namespace, labels: labelsOf(cache), ownerReferences: [ownerReference(cache)] };
 }
 
 /** Metadata of what holds data or keys: it goes with the cache only where `reclaimPolicy: Delete` says so. */
@@ -93,10 +95,14 @@ export function reclaimedMetadata(cache: Cache, name: string): DesiredMetadata {
   return cache.spec.reclaimPolicy === 'Delete' ? ownedMetadata(cache, name) : keptMetadata(cache, name);
 }
 
-/** Metadata of an object without an owner. */
+/**
+ * Metadata of an object without an owner. Argo CD may take the label of the instance for the name of an application of its
+ * own, and prunes what has no owner and is not in git: keys and volumes of a cache that is called like its application.
+ */
 export function keptMetadata(cache: Cache, name: string): DesiredMetadata {
   const { namespace } = cache.metadata;
-  return { name, namespace, labels: labelsOf(cache) };
+  const { [INSTANCE_LABEL]: _, ...labels } = labelsOf(cache);
+  return { name, namespace, labels };
 }
 
 /** Uids of the owners that are caches, an earlier one of the same name perhaps. Other owners are none of our business. */

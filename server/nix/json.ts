@@ -19,6 +19,8 @@ export interface JsonLimits {
   readonly maxDepth: number;
   /** Bytes of one string as it stands in the text. Names and targets of links have at most 4095 bytes before escapes. */
   readonly maxStringBytes: number;
+  /** Whether a string may hold bytes that are no UTF-8; it is told of as Latin-1 then. */
+  readonly hasAnyBytes?: boolean;
 }
 
 const IGNORE: JsonHandler = { open() {}, close() {}, key() {}, value() {} };
@@ -176,7 +178,9 @@ export class JsonReader {
   }
 
   #endString(token: Buffer): void {
-    const text = isUtf8(token) ? parseString(token.toString('utf8')) : undefined;
+    const isText = isUtf8(token);
+    const text =
+      isText || this.#limits.hasAnyBytes ? parseString(token.toString(isText ? 'utf8' : 'latin1')) : undefined;
     if (text === undefined) throw this.#wrong('a string that is not well formed');
     if (this.#expected.startsWith('key')) {
       this.#expected = 'colon';

@@ -11,6 +11,9 @@ const MAX_JSON_DEPTH = 1 + 2 * MAX_DEPTH + 1;
 /** A name has 255 bytes, the target of a link 4095; an escape makes six bytes of one. */
 const MAX_STRING_BYTES = 32 * 1024;
 
+/** Names of files are bytes, which nix 2.8 writes as they are. */
+const LIMITS = { maxDepth: MAX_JSON_DEPTH, maxStringBytes: MAX_STRING_BYTES, hasAnyBytes: true };
+
 type Frame =
   | { readonly kind: 'listing'; key: string; hasVersion: boolean; hasRoot: boolean }
   | { readonly kind: 'node'; key: string; type: unknown; readonly found: Set<string> }
@@ -22,7 +25,7 @@ const NEEDS: Readonly<Record<string, string>> = { directory: 'entries', symlink:
 
 /** Checks a listing that comes in pieces. Throws {@link FormatError}. */
 export class ListingChecker implements JsonHandler {
-  readonly #reader = new JsonReader('listing', { maxDepth: MAX_JSON_DEPTH, maxStringBytes: MAX_STRING_BYTES }, this);
+  readonly #reader = new JsonReader('listing', LIMITS, this);
   readonly #frames: Frame[] = [];
   #bytes = 0;
 

@@ -94,6 +94,7 @@ export class LocalStorage implements Storage {
       const marker = await readMarker(this.root);
       if (marker === undefined) this.#health = ill(noMarker(this.root));
       else if (!isOwn(marker, this.#marker)) this.#health = ill(this.#foreign(marker));
+      else await this.#makeFolders();
     } catch (error) {
       // A process without descriptors says nothing about the disk.
       if (isScarce(error) && isSure) throw error;
@@ -103,6 +104,24 @@ export class LocalStorage implements Storage {
     // Open folders would keep the disk from being unmounted, and belong to another one afterwards.
     if (this.#health.state !== 'Ready') await this.close().catch(() => {});
     return this.#health;
+  }
+
+  /**
+   * The folders that belong beside our marker; an open one that somebody has removed is forgotten, so that the next write
+   * makes it anew. What lay in them is lost, and is pushed again.
+   */
+  async #makeFolders(): Promise<void> {
+    for (const folder of [STAGING, 'objects']) {
+      const place = path.join(this.root, folder);
+      // Another server may make it just now.
+      if (await isMissing(place)) await mkdir(place, { recursive: true });
+    }
+    for (const [folder, sync] of this.#folders) {
+      await sync.catch(() => {});
+      if (!(await isMissing(folder))) continue;
+      this.#folders.delete(folder);
+      sync.then((it) => it.close()).catch(() => {});
+    }
   }
 
   #foreign(found: Marker | 'foreign'): string {
@@ -131,8 +150,7 @@ export class LocalStorage implements Storage {
     } else if (!isOwn(marker, this.#marker)) {
       return ill(this.#foreign(marker));
     }
-    await mkdir(path.join(this.root, STAGING), { recursive: true });
-    await mkdir(path.join(this.root, 'objects'), { recursive: true });
+    await this.#makeFolders();
     const root = await FolderSync.open(this.root);
     await root.sync().finally(() => root.close());
     await settle();
@@ -295,6 +313,13 @@ export class LocalStorage implements Storage {
     await parent.sync().finally(() => parent.close());
     return sync;
   }
+}
+
+async function isMissing(place: string): Promise<boolean> {
+  const found = await stat(place).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  });
+  return found === undefined;
 }
 
 function noMarker(root: string): string {

@@ -60,20 +60,43 @@ export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
+/** IPv4 within IPv6: as sockets for both families write it (RFC 4291), and from where the two are translated (RFC 6052). */
+const MAPPED = new Set(['0:0:0:0:0:ffff', '64:ff9b:0:0:0:0']);
+
 /**
  * What counts as one client: an IPv4 address, or the /64 that a network of IPv6 gives to each customer, who has all of its
  * addresses. @param address as `remoteOf` has it
  */
 export function clientNetwork(address: string): string {
   if (isIP(address) !== 6) return address;
-  const [head = '', tail = ''] = address.replace(/%.*$/, '').split('::');
-  const before = head.split(':').filter((it) => it !== '');
-  const after = tail.split(':').filter((it) => it !== '');
-  // The last group may be an IPv4 address, which stands for two.
-  const length = before.length + after.length + Number(address.includes('.'));
-  const groups = [...before, ...Array.from({ length: Math.max(0, 8 - length) }, () => '0'), ...after];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`;
+  const groups = groupsOf(address);
+  if (MAPPED.has(shortest(groups.slice(0, 6))))
+    return groups
+      .slice(6)
+      .flatMap((group) => [group >> 8, group & 0xff])
+      .join('.');
+  return `${shortest(groups.slice(0, 4))}::/64`;
+}
+
+/** The eight groups of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  const halves = address.replace(/%.*$/, '').split('::');
+  const [before = [], after = []] = halves.map((half) =>
+    half
+      .split(':')
+      .filter((it) => it !== '')
+      .flatMap(numbersOf),
+  );
+  return [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
+}
+
+/** The last group may be an IPv4 address, which stands for two. */
+function numbersOf(group: string): number[] {
+  if (!group.includes('.')) return [Number.parseInt(group, 16)];
+  const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
+  return [(a << 8) | b, (c << 8) | d];
+}
+
+function shortest(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':');
 }

@@ -80,7 +80,7 @@ story('fleet', 'a cache of several pods', (world) => {
   };
   const serviceUrl = () => `http://${name}.${world().namespace}.svc`;
   const publicUrl = () => `https://${name}.${API_HOST}`;
-  const selector = () => `app.kubernetes.io/instance=${name}`;
+  const selector = () => `narwhal.dev/cache=${name}`;
   const podIds = async () => (await world().list('pods', ['-l', selector()])).map(({ metadata }) => metadata.uid);
   const patch = (spec: object) =>
     world().kubectl(['patch', 'binarycache', name, '--type=merge', '--patch', JSON.stringify({ spec })]);

@@ -72,6 +72,26 @@ describe('a small body', () => {
       }
     });
 
+  it('has longer the more of it has come: a listing over a link that other pushes fill', async () => {
+    const entries = '{"type":"directory","entries":{"a":{"type":"regular","size":1}}}';
+    const pieces = [`{"version":1,"root":${entries}}`, ...Array.from({ length: 20 }, () => ' '.repeat(64 * 1024))];
+    const { socket, answer } = begin(server.port, chunked('PUT', `/push/${HASH}.ls`, auth), pieces[0] ?? '');
+    let next = 1;
+    const end = performance.now() + 2000;
+    const flow = setInterval(() => {
+      socket.write(chunk(pieces[next++] ?? ' '));
+      if (performance.now() < end) return;
+      socket.write('0\r\n\r\n');
+      clearInterval(flow);
+    }, 100);
+    try {
+      assert.match(await answer, /^HTTP\/1\.1 200 /);
+    } finally {
+      clearInterval(flow);
+      socket.destroy();
+    }
+  });
+
   it('has so long as well where it is encoded, whatever it is', async () => {
     // A frame of 1 MiB to be skipped: bytes that are right, and give nothing.
     const start = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0x10, 0]);

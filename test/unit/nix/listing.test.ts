@@ -2,7 +2,8 @@ import * as assert from 'node:assert/strict';
 import { checkDebugInfo, ListingChecker } from '../../../server/nix/index.ts';
 
 function check(listing: unknown, pieceBytes = 7): void {
-  const bytes = Buffer.from(typeof listing === 'string' ? listing : JSON.stringify(listing));
+  const text = () => (typeof listing === 'string' ? listing : JSON.stringify(listing));
+  const bytes = Buffer.isBuffer(listing) ? listing : Buffer.from(text());
   const checker = new ListingChecker();
   for (let at = 0; at < bytes.length; at += pieceBytes) checker.write(bytes.subarray(at, at + pieceBytes));
   checker.end();
@@ -29,6 +30,14 @@ describe('a listing', () => {
     ['folders as deep as a NAR may have them', nested(63)],
   ];
   for (const [what, value] of good) it(`of ${what} is taken`, () => check(value));
+
+  it('of names that are no UTF-8 is taken, as nix 2.8 writes it', () => {
+    // Names of files are bytes; of the certificates that Debian installs, one is Latin-2.
+    const text = JSON.stringify(listing(folder({ 'NetLock_Arany_=F\u00f5tan\u00fas.crt': file })));
+    for (const size of [1, 1000]) check(Buffer.from(text, 'latin1'), size);
+    for (const ending of ['"', '/'])
+      assert.throws(() => check(Buffer.from(text.replace('.crt', ending), 'latin1')), /^FormatError/);
+  });
 
   const bad: [what: string, listing: unknown, told: RegExp][] = [
     ['an empty body', '', /the body is empty/],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { desired } from '../../../operator/cache/desired.ts';
+import { generateSecret, secretNeeds } from '../../../operator/cache/keys.ts';
 import { labelsOf } from '../../../operator/cache/names.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type Desired, ownerReference } from '../../../operator/runtime/index.ts';
@@ -50,6 +51,24 @@ describe('the objects of any cache', () => {
     );
   });
 
+  // Argo CD takes that label for the name of an application, and prunes what bears it, has no owner and is not in git.
+  it('bear the label of the instance only where they have an owner, so that nobody prunes keys and volumes', () => {
+    fc.assert(
+      fc.property(anyCache, (cache) => {
+        const inputs = inputsOf();
+        const keys = secretNeeds(cache)
+          .filter(({ isGenerated }) => isGenerated)
+          .map((need) => generateSecret(need, cache, inputs, []));
+        for (const { kind, metadata } of [...objectsOf(cache), ...keys]) {
+          const isOwned = (metadata.ownerReferences ?? []).length > 0;
+          if (!isOwned)
+            assert.ok(!('app.kubernetes.io/instance' in (metadata.labels ?? {})), `${kind}/${metadata.name}`);
+          assert.equal(metadata.labels?.['narwhal.dev/cache'], cache.metadata.name);
+        }
+      }),
+    );
+  });
+
   it('each have a name of their own, in the namespace of the cache', () => {
     fc.assert(
       fc.property(anyCache, (cache) => {
@@ -64,8 +83,10 @@ describe('the objects of any cache', () => {
   it('carry the labels by which they are found', () => {
     fc.assert(
       fc.property(anyCache, (cache) => {
+        const found = { 'app.kubernetes.io/managed-by': 'narwhal-operator', 'narwhal.dev/cache': cache.metadata.name };
         for (const { metadata } of objectsOf(cache)) {
-          for (const [name, value] of Object.entries(labelsOf(cache))) assert.equal(metadata.labels?.[name], value);
+          const labels = metadata.ownerReferences ? labelsOf(cache) : found;
+          for (const [name, value] of Object.entries(labels)) assert.equal(metadata.labels?.[name], value);
         }
         const { labels = {} } = (templateOf(cache) as Desired).metadata;
         for (const [name, value] of Object.entries(labelsOf(cache))) assert.equal(labels[name], value);

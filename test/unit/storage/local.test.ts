@@ -144,6 +144,23 @@ describe('a local storage', () => {
     assert.equal(String(await storage.get(name, { start: 0, end: 4 })), 'bytes');
   });
 
+  it('makes folders anew that somebody has removed from it, where its marker is still there', async () => {
+    const storage = await ready();
+    const put = () => store(storage, randomBytes(20));
+    for (const gone of [
+      async () => path.join('objects', path.dirname(await put())),
+      () => 'objects',
+      () => '.staging',
+    ]) {
+      await put();
+      await rm(path.join(root, await gone()), { recursive: true });
+      // In a new hour it has a new folder at once.
+      await put().catch((error: unknown) => assert.ok(error instanceof StorageUnavailableError, String(error)));
+      assert.equal((await storage.probe()).state, 'Ready');
+      assert.equal(await storage.stat(await put()), 20);
+    }
+  });
+
   describe('its objects', () => {
     const sizes = [1, 4096, 256 * 1024, 256 * 1024 + 1, 2 ** 20];
     for (const size of sizes) {
