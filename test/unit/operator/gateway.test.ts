@@ -228,6 +228,13 @@ describe('the tokens that the gateway routes by', () => {
     const metadata = { name: 'c', uid: 'u', resourceVersion: '1', creationTimestamp: '', annotations };
     assert.deepEqual(digitsIn({ apiVersion: 'v1', kind: 'ConfigMap', metadata }), [A, B]);
   });
+
+  it('are no more than a manifest can list, whatever somebody has written into the ConfigMap', () => {
+    const all = Array.from({ length: 10_000 }, (_, index) => index.toString(16).padStart(16, '0'));
+    const annotations = { 'narwhal.dev/token-prefixes': all.toReversed().join(',') };
+    const metadata = { name: 'c', uid: 'u', resourceVersion: '1', creationTimestamp: '', annotations };
+    assert.deepEqual(digitsIn({ apiVersion: 'v1', kind: 'ConfigMap', metadata }), all.slice(0, 128));
+  });
 });
 
 describe('the routing table of the gateway', () => {
