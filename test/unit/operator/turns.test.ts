@@ -9,8 +9,7 @@ describe('turns', () => {
   it('take all in every round where there is time for all', () => {
     const turns = new Turns<string>();
     const groups = new Map([group('a', 3), group('b', 1), group('c', 0)]);
-    for (let round = 0; round < 3; round++)
-      assert.deepEqual(turns.take(groups, 4).sort(), ['a0', 'a1', 'a2', 'b0']);
+    for (let round = 0; round < 3; round++) assert.deepEqual(turns.take(groups, 4).sort(), ['a0', 'a1', 'a2', 'b0']);
     assert.equal(roundsOf(groups, 4), 1);
   });
 
