@@ -268,7 +268,9 @@ describe('the routing table of the gateway', () => {
   it('leads to no Service but the one that was made for the cache, whatever labels another carries', () => {
     const [owner] = all;
     assert.ok(owner);
-    const made = liveOf(desired(owner, inputsOf()).find(({ kind }) => kind === 'Service') as Desired) as Service;
+    const made = liveOf(
+      desired(owner, inputsOf()).find(({ kind }) => kind === 'Service') as Desired,
+    ) as unknown as Service;
     assert.ok(isClientService(owner, made));
     assert.ok(!isClientService(owner, undefined));
     const astray = { ...made, spec: { type: 'ExternalName', externalName: 'inside.example.org' } };
