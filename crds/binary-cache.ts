@@ -17,6 +17,9 @@ import type { Of, Schema } from './schema.ts';
 import { scrub } from './scrub.ts';
 import { storage } from './storage.ts';
 
+/** Tokens that a manifest lists. */
+export const mostTokens = 128;
+
 const token = {
   type: 'object',
   required: ['name', 'permissions'],
@@ -226,7 +229,7 @@ export const binaryCacheSpec = {
     },
     tokens: {
       type: 'array',
-      maxItems: 128,
+      maxItems: mostTokens,
       'x-kubernetes-list-type': 'map',
       'x-kubernetes-list-map-keys': ['name'],
       description:

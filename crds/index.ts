@@ -8,6 +8,7 @@ export type {
   TokenSpec,
   UpstreamSpec,
 } from './binary-cache.ts';
+export { mostTokens } from './binary-cache.ts';
 export { schemaHash } from './crd.ts';
 export { withoutDefaults } from './defaults.ts';
 export { parseDuration } from './duration.ts';

@@ -33,6 +33,7 @@ import {
   type Obj,
   Probe,
   runControllers,
+  type Service,
   type Source,
   watches,
 } from './runtime/index.ts';
@@ -178,7 +179,9 @@ function gatewayParts(
     kind: kinds.ConfigMap,
     labelSelector: `app.kubernetes.io/managed-by=${MANAGER}`,
   });
-  const configMaps = stores.children.find(({ kind }) => kind.kind === 'ConfigMap');
+  const [configMaps, services] = ['ConfigMap', 'Service'].map((kind) =>
+    stores.children.find((informer) => informer.kind.kind === kind),
+  );
   const names = new PublicNames({
     ...options,
     api,
@@ -187,6 +190,7 @@ function gatewayParts(
     allowed: gatewayNamespaces,
     caches: stores.caches,
     configOf: (ns, name) => configMaps?.get({ namespace: ns, name }) as ConfigMap | undefined,
+    serviceOf: (ns, name) => services?.get({ namespace: ns, name }) as Service | undefined,
     records,
     gatewayPods,
     timeoutMs: options.serverTimeoutMs,
@@ -205,6 +209,7 @@ function gatewayParts(
       watches(gatewayPods, always, differs),
       watches(records, (object) => (names.isOurs(object) ? ['gateway'] : []), differs),
       ...(configMaps ? [watches(configMaps, always, differs)] : []),
+      ...(services ? [watches(services, always, differs)] : []),
     ],
     reconcile: (_, signal) => names.reconcile(signal),
     resyncMs: options.resyncMs,

@@ -12,6 +12,7 @@ export { type CacheSettings, Reconciler } from './reconcile.ts';
 export { admitRoutes, type HostRule, type RouteRules } from './routes.ts';
 export { Secrets } from './secrets.ts';
 export { askPod } from './servers.ts';
+export { isClientService } from './services.ts';
 export { cacheKeyOf, Stores } from './stores.ts';
 export { TokenWatch } from './token-watch.ts';
 export { BINARY_CACHE, type Cache } from './types.ts';

@@ -77,7 +77,7 @@ function configSteps(cache: Cache, want: readonly Desired[], { children }: Obser
 function removalSteps({ spec }: Cache, { secrets }: Observed, isListed: boolean): Step[] {
   const listed = new Set((spec.tokens ?? []).map(({ name }) => name));
   return secrets.leftovers
-    .filter(({ token }) => listed.has(token) === isListed)
+    .filter(({ token, isNamed }) => !isNamed && listed.has(token) === isListed)
     .map(({ token, object }) => ({
       do: 'delete',
       object: object as AnyObj,

@@ -207,7 +207,7 @@ export function viewOf(
   const publicKeys: string[] = [];
   for (const need of needs) {
     // A token that was taken out and is listed again is another one.
-    const isOld = leftovers.some(({ token }) => token === need.token);
+    const isOld = leftovers.some(({ token, isNamed }) => !isNamed && token === need.token);
     const facts = isOld && need.isGenerated ? undefined : found.get(need.name);
     const problem = othersProblem(cache, need, facts) ?? problemOf(need, facts);
     if (problem || !facts) {

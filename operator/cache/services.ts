@@ -1,6 +1,6 @@
 /** The Services: one for clients, one without an address of its own for pods among themselves. */
-import type { Desired } from '../runtime/index.ts';
-import { ADMIN_PORT, HTTP_PORT, namesOf, ownedMetadata, selectorOf } from './names.ts';
+import type { Desired, Service } from '../runtime/index.ts';
+import { ADMIN_PORT, cachesOwning, HTTP_PORT, isOurs, namesOf, ownedMetadata, selectorOf } from './names.ts';
 import type { Cache } from './types.ts';
 
 export function services(cache: Cache): Desired[] {
@@ -31,4 +31,13 @@ export function services(cache: Cache): Desired[] {
       },
     },
   ];
+}
+
+/**
+ * Whether a Service of the name that the gateway asks is the one that was made for the cache. Whoever may make Services in
+ * its namespace could have one of the type ExternalName there first, and the gateway would ask any host for them.
+ */
+export function isClientService(cache: Cache, service: Service | undefined): boolean {
+  if (service === undefined || !isOurs(cache, service)) return false;
+  return cachesOwning(service).includes(cache.metadata.uid) && (service.spec.type ?? 'ClusterIP') === 'ClusterIP';
 }

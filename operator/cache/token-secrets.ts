@@ -4,6 +4,7 @@
  */
 import { parse } from 'yaml';
 import type { AnyObj, Obj } from '../runtime/index.ts';
+import { secretNeeds } from './keys.ts';
 import { CONFIG_FILE, cachesOwning, isOurs, TOKEN_SECRETS_ANNOTATION } from './names.ts';
 import type { Cache } from './types.ts';
 
@@ -11,6 +12,8 @@ import type { Cache } from './types.ts';
 export interface Leftover {
   readonly token: string;
   readonly object: Obj;
+  /** The manifest names it for something else: it stays for as long as that is so. */
+  readonly isNamed: boolean;
 }
 
 /** Whoever may edit the namespace may edit the annotation. */
@@ -33,7 +36,9 @@ export function leaving(cache: Cache, config: AnyObj | undefined): ReadonlyMap<s
 /** @param uid that the Secret must have; undefined: any */
 export function leftoverOf(cache: Cache, token: string, uid: string | undefined, object: Obj | undefined): Leftover[] {
   const isMade = object && isOurs(cache, object) && cachesOwning(object).includes(cache.metadata.uid);
-  return isMade && (uid === undefined || uid === object.metadata.uid) ? [{ token, object }] : [];
+  if (!isMade || (uid !== undefined && uid !== object.metadata.uid)) return [];
+  const isNamed = secretNeeds(cache).some((need) => !need.isGenerated && need.name === object.metadata.name);
+  return [{ token, object, isNamed }];
 }
 
 /** Tokens in the manifest that an older version wrote, without the annotation. */

@@ -1,7 +1,7 @@
 /**
  * Notices that the Secret of a token has changed or is gone. The operator may not watch Secrets, so it gets them one by
- * one, round after round, evenly over a time that follows from their number: however many there are, the API server is
- * asked at a bounded rate.
+ * one, round after round and evenly over each: however many there are, the API server is asked at a bounded rate, which
+ * namespaces share.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -10,6 +10,7 @@ import { type Informer, keyOf, messageOf, type Ref, refOf, type Source } from '.
 import { isPaused } from './conditions.ts';
 import { tokenSecretsOf } from './keys.ts';
 import type { Secrets } from './secrets.ts';
+import { roundsOf, Turns } from './turns.ts';
 import type { Cache } from './types.ts';
 
 export interface TokenWatchInit {
@@ -17,10 +18,16 @@ export interface TokenWatchInit {
   readonly secrets: Secrets;
   readonly logger: Logger;
   readonly registry: Registry;
-  /** Of a round, unless the rate makes it longer. */
+  /** Of a round, in which each is looked at, unless they are too many for the rate. */
   readonly roundMs: number;
   /** Secrets asked for in a second at most. */
   readonly perSecond: number;
+}
+
+/** A Secret of a token as `namespace/name`, and the keys of the caches that use it. */
+interface User {
+  readonly secret: string;
+  readonly caches: readonly string[];
 }
 
 /** Questions side by side, where answers are slow. */
@@ -29,6 +36,7 @@ const AT_ONCE = 4;
 export class TokenWatch {
   readonly #init: TokenWatchInit;
   readonly #listeners = new Set<(key: string) => void>();
+  readonly #turns = new Turns<User>();
   readonly #secrets: Gauge;
   readonly #round: Gauge;
 
@@ -42,7 +50,7 @@ export class TokenWatch {
     });
     this.#round = new Gauge({
       name: 'narwhal_operator_token_round_seconds',
-      help: 'Time in which each of them is looked at once: how late a change is noticed.',
+      help: 'Time in which each of them is looked at once, also in the namespace with most: how late a change is noticed.',
       registers,
     });
   }
@@ -67,16 +75,17 @@ export class TokenWatch {
   async #goRound(signal: AbortSignal): Promise<void> {
     const { roundMs, perSecond } = this.#init;
     const users = usersOf(this.#init.caches.all());
-    const wholeMs = Math.max(roundMs, (users.size * 1000) / perSecond);
-    this.#secrets.set(users.size);
-    this.#round.set(wholeMs / 1000);
+    const most = Math.max(1, Math.floor((roundMs * perSecond) / 1000));
+    const taken = this.#turns.take(users, most);
+    const wholeMs = Math.max(roundMs, (taken.length * 1000) / perSecond);
+    this.#secrets.set([...users.values()].reduce((sum, { length }) => sum + length, 0));
+    this.#round.set((wholeMs * roundsOf(users, most)) / 1000);
     const start = performance.now();
     const until = (ms: number) =>
       sleep(Math.max(0, start + ms - performance.now()), undefined, { signal }).catch(() => {});
     const asked = new Set<Promise<void>>();
-    let index = 0;
-    for (const [secret, caches] of users) {
-      await until((index++ * wholeMs) / users.size);
+    for (const [index, { secret, caches }] of taken.entries()) {
+      await until((index * wholeMs) / taken.length);
       if (asked.size >= AT_ONCE) await Promise.race(asked);
       if (signal.aborted) return;
       const question = this.#look(refOf(secret), caches, signal).finally(() => asked.delete(question));
@@ -99,16 +108,20 @@ export class TokenWatch {
   }
 }
 
-/** Of each Secret of a token, by `namespace/name`, the caches that use it. */
-function usersOf(caches: Iterable<Cache>): ReadonlyMap<string, readonly string[]> {
-  const users = new Map<string, string[]>();
+/** Of each namespace, the Secrets of tokens. */
+function usersOf(caches: Iterable<Cache>): ReadonlyMap<string, readonly User[]> {
+  const users = new Map<string, Map<string, string[]>>();
   for (const cache of caches) {
-    const { namespace, deletionTimestamp } = cache.metadata;
+    const { namespace = '', deletionTimestamp } = cache.metadata;
     if (deletionTimestamp !== undefined || isPaused(cache)) continue;
+    const own = users.get(namespace) ?? new Map<string, string[]>();
     for (const name of tokenSecretsOf(cache)) {
       const secret = `${namespace}/${name}`;
-      users.set(secret, [...(users.get(secret) ?? []), keyOf(cache.metadata)]);
+      own.set(secret, [...(own.get(secret) ?? []), keyOf(cache.metadata)]);
     }
+    users.set(namespace, own);
   }
-  return users;
+  return new Map(
+    [...users].map(([namespace, own]) => [namespace, [...own].map(([secret, of]) => ({ secret, caches: of }))]),
+  );
 }

@@ -7,8 +7,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { hashOfText, headKey, type RoutingShard, routesKey } from '../../crds/index.ts';
-import { askPod, type Cache, isReady, namesOf, type PublicName } from '../cache/index.ts';
-import { type Api, type ConfigMap, type Informer, keyOf, type Outcome, type Pod } from '../runtime/index.ts';
+import { askPod, type Cache, isClientService, isReady, namesOf, type PublicName } from '../cache/index.ts';
+import {
+  type Api,
+  type ConfigMap,
+  type Informer,
+  keyOf,
+  type Outcome,
+  type Pod,
+  type Service,
+} from '../runtime/index.ts';
 import { formatClaims, type NamespaceClaims, parseClaims } from './claim-texts.ts';
 import { type AllClaims, nextRelease } from './claims.ts';
 import { decideNames, type Holder } from './names.ts';
@@ -40,6 +48,7 @@ export interface PublicNamesInit {
   readonly releaseTokensMs: number;
   readonly caches: Pick<Informer<Cache>, 'all'>;
   readonly configOf: (namespace: string, name: string) => ConfigMap | undefined;
+  readonly serviceOf: (namespace: string, name: string) => Service | undefined;
   /** Our ConfigMaps beside the operator. */
   readonly records: Informer<ConfigMap>;
   readonly gatewayPods: Pick<Informer<Pod>, 'all'>;
@@ -141,10 +150,16 @@ export class PublicNames {
     return {
       holders: names.holders,
       refused: tokens.refused,
-      shards: routingShards(digits, tokens.refused),
+      shards: routingShards(this.#reachable(digits), tokens.refused),
       pending,
       releaseAtMs: Number.isFinite(releaseAtMs) ? releaseAtMs : undefined,
     };
+  }
+
+  /** Those that have a Service of their own by now. What the others have claimed is theirs all the same. */
+  #reachable(digits: ReadonlyMap<Cache, readonly string[]>): ReadonlyMap<Cache, readonly string[]> {
+    const serviceOf = (cache: Cache) => this.#init.serviceOf(cache.metadata.namespace ?? '', namesOf(cache).client);
+    return new Map([...digits].filter(([cache]) => isClientService(cache, serviceOf(cache))));
   }
 
   /** What the ConfigMaps of the table should hold. */

@@ -3,6 +3,7 @@
  * which are no secret, and would be sent that token: so the namespace that had them first has them. Servers are not
  * asked: a cache takes its tokens at its own hosts, whoever else has them. Pure.
  */
+import { mostTokens } from '../../crds/index.ts';
 import { type Cache, ROUTES_ANNOTATION, type TokenRefusal } from '../cache/index.ts';
 import type { ConfigMap } from '../runtime/index.ts';
 import { type AllClaims, type ClaimRules, decideClaims, type Wish } from './claims.ts';
@@ -10,10 +11,13 @@ import { remembered } from './remembered.ts';
 
 const DIGITS = /^[0-9a-f]{16}$/;
 
-/** The digits of a cache's tokens. Whoever may edit a namespace may edit the ConfigMap, so they are looked at. */
+/**
+ * The digits of a cache's tokens. Whoever may edit a namespace may edit the ConfigMap, so they are looked at, and no more
+ * of them than a manifest lists: what is decided about all namespaces at once must not grow by one of them.
+ */
 export const digitsIn = remembered((config: ConfigMap): readonly string[] => {
   const words = (config.metadata.annotations?.[ROUTES_ANNOTATION] ?? '').split(',');
-  return [...new Set(words.filter((word) => DIGITS.test(word)))].sort();
+  return [...new Set(words.filter((word) => DIGITS.test(word)))].sort().slice(0, mostTokens);
 });
 
 /** Digits that the gateway does not route by to this cache, and why. */

@@ -1,6 +1,6 @@
 /**
  * Keys that wait to be worked on. A key waits once however often it is added, is worked on by one worker at a time, and
- * comes back if it was added meanwhile.
+ * comes back if it was added meanwhile. Namespaces take turns: whoever has thousands of keys in one is late with those alone.
  */
 import { type Backoff, backoffMs } from './backoff.ts';
 
@@ -24,6 +24,8 @@ export class WorkQueue {
   readonly #random: () => number;
   /** In order of arrival, with the time of it. */
   readonly #ready = new Map<string, number>();
+  /** The same keys by namespace, in the order of their turns. */
+  readonly #lanes = new Map<string, Set<string>>();
   readonly #active = new Set<string>();
   /** Active, and added again, with the time of it. */
   readonly #dirty = new Map<string, number>();
@@ -57,7 +59,11 @@ export class WorkQueue {
       if (!this.#dirty.has(key)) this.#dirty.set(key, performance.now());
       return;
     }
-    if (!this.#ready.has(key)) this.#ready.set(key, performance.now());
+    if (!this.#ready.has(key)) {
+      this.#ready.set(key, performance.now());
+      const lane = laneOf(key);
+      this.#lanes.set(lane, (this.#lanes.get(lane) ?? new Set()).add(key));
+    }
     const [wake] = this.#idle;
     wake?.();
   }
@@ -90,7 +96,7 @@ export class WorkQueue {
   /** The next key, once there is one; undefined once the queue or the signal ends. To be followed by `done`. */
   async next(signal?: AbortSignal): Promise<string | undefined> {
     while (!this.#isShut && !signal?.aborted) {
-      const [key] = this.#ready.keys();
+      const key = this.#take();
       if (key !== undefined) {
         this.#ready.delete(key);
         this.#active.add(key);
@@ -116,8 +122,20 @@ export class WorkQueue {
     for (const { timer } of this.#delayed.values()) clearTimeout(timer);
     this.#delayed.clear();
     this.#ready.clear();
+    this.#lanes.clear();
     this.#dirty.clear();
     for (const wake of [...this.#idle]) wake();
+  }
+
+  /** The oldest key of the namespace whose turn it is. */
+  #take(): string | undefined {
+    const [[lane, keys] = []] = this.#lanes;
+    const [key] = keys ?? [];
+    if (lane === undefined || keys === undefined || key === undefined) return undefined;
+    keys.delete(key);
+    this.#lanes.delete(lane);
+    if (keys.size > 0) this.#lanes.set(lane, keys);
+    return key;
   }
 
   #wait(signal: AbortSignal | undefined): Promise<void> {
@@ -139,3 +157,6 @@ export class WorkQueue {
     this.#delayed.delete(key);
   }
 }
+
+/** The namespace of `namespace/name`. */
+const laneOf = (key: string): string => key.slice(0, Math.max(0, key.indexOf('/')));

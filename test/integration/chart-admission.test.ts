@@ -215,6 +215,16 @@ describeWithOwnKubernetes('the operator’s account', () => {
     ['with privileges', { containers: [{ ...SERVER, securityContext: { privileged: true } }] }, NO_NODE],
     ['that say nothing of privileges', { containers: [{ ...SERVER, securityContext: undefined }] }, NO_NODE],
     [
+      'with a capability, by which root loads modules into the kernel of its node',
+      {
+        containers: [
+          { ...SERVER, securityContext: { ...SERVER.securityContext, capabilities: { add: ['SYS_MODULE'] } } },
+        ],
+      },
+      NO_NODE,
+    ],
+    ['at a port of their node', { containers: [{ ...SERVER, ports: [{ containerPort: 1, hostPort: 1 }] }] }, NO_NODE],
+    [
       'with a first container of privileges',
       { initContainers: [{ ...SERVER, name: 'a', securityContext: { privileged: true } }] },
       NO_NODE,
@@ -225,12 +235,27 @@ describeWithOwnKubernetes('the operator’s account', () => {
       assertRefused(await create(operator, kind, 'pods', statefulSet(pod), { labels: LABELS }), refusal);
     });
 
+  it('makes no Service that takes the traffic of others, or leads out of the cluster', async () => {
+    const ports = [{ port: 80 }];
+    for (const spec of [
+      { ports, externalIPs: ['203.0.113.1'] },
+      { ports, type: 'LoadBalancer' },
+      { ports, type: 'NodePort' },
+      { type: 'ExternalName', externalName: 'example.org' },
+    ])
+      assertRefused(
+        await create(operator, kinds.Service, 'taking', { spec }, { labels: LABELS }),
+        /only Services of the type ClusterIP without external addresses/,
+      );
+  });
+
   it('writes its records and its lease at home, and no others', async () => {
     const home = { namespace: SYSTEM };
-    for (const name of ['narwhal-names', 'narwhal-routes'])
+    for (const name of ['narwhal-names', 'narwhal-routes', 'narwhal-names.team', 'narwhal-routes.team'])
       assertDone(await create(operator, kinds.ConfigMap, name, { data: {} }, home));
     assertDone(await apply(kinds.ConfigMap, 'narwhal-routes', { data: { a: 'b' } }, home));
-    assertRefused(await create(operator, kinds.ConfigMap, 'others', {}, home), NOT_OURS);
+    for (const name of ['others', 'narwhal-names-of-others', 'narwhal-routesx'])
+      assertRefused(await create(operator, kinds.ConfigMap, name, {}, home), NOT_OURS);
     assertRefused(await create(operator, kinds.ConfigMap, 'narwhal-names', {}), NOT_OURS);
     const lease = kinds.Lease;
     assertDone(await create(operator, lease, 'narwhal-operator', {}, home));

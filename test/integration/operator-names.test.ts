@@ -126,6 +126,29 @@ describeWith('kubernetes', 'a public name', () => {
     assert.deepEqual([await recorded(one), await recorded(two)], [['older'], ['bound']]);
   });
 
+  it('leads nowhere while its Service is somebody else’s, who could have the gateway ask whom it likes', async () => {
+    const metadata = { name: 'astray' };
+    const spec = { type: 'ExternalName', externalName: 'inside.example.org' };
+    await one.apply({ apiVersion: 'v1', kind: 'Service', metadata, spec });
+    await one.cache('astray', TOKENS);
+    await one.until('astray', 'Ready', 'False', 'NameConflict');
+    await until('its tokens are told', async () => (await one.find(kinds.ConfigMap, 'astray-config')) !== undefined);
+    // Whatever is decided about a cache that came later was decided about this one too.
+    await one.cache('later');
+    await until('the gateway is told', async () => (await routes(one)).later !== undefined);
+    assert.equal((await routes(one)).astray, undefined);
+    assert.ok((await recorded(one)).includes('astray'));
+    await one.delete(kinds.Service, 'astray');
+    await one.annotate('astray', { 'narwhal.dev/reconcile': 'service' });
+    await until('it has one of its own', async () => (await routes(one)).astray !== undefined);
+    for (const cache of ['astray', 'later']) await one.delete(BINARY_CACHE, cache);
+    await until('they are gone', async () => {
+      const left = Object.keys(await routes(one));
+      return !left.includes('astray') && !left.includes('later');
+    });
+    for (const cache of ['astray', 'later']) await record(one, cache, null);
+  });
+
   it('is for caches of the namespaces that may have one', async () => {
     await operator.restart({ args: ['--gateway-namespaces', one.name] });
     await two.cache('barred');

@@ -3,8 +3,17 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { hashToken } from '../../crds/index.ts';
 import type { Cache } from '../../operator/cache/index.ts';
+import { services } from '../../operator/cache/services.ts';
 import { PublicNames } from '../../operator/gateway/index.ts';
-import { Api, type ConfigMap, Informer, kinds, kubeConfig, Metrics } from '../../operator/runtime/index.ts';
+import {
+  Api,
+  type ConfigMap,
+  Informer,
+  kinds,
+  kubeConfig,
+  Metrics,
+  type Service,
+} from '../../operator/runtime/index.ts';
 import { CacheNamespace, type Found } from '../support/cache-namespace.ts';
 import { TestGateway } from '../support/gateway.ts';
 import { describeWith } from '../support/needs.ts';
@@ -68,6 +77,7 @@ describeWith('kubernetes', 'the table of the gateway', () => {
       ...{ mostNames: 1000, mostTokens: 10_000, releaseNamesMs: undefined, releaseTokensMs: 86_400_000 },
       caches: { all: () => caches },
       configOf: (namespace, name) => configs.get(`${namespace}/${name}`),
+      serviceOf: (namespace, name) => services(cacheIn(namespace, name))[0] as unknown as Service,
       gatewayPods: { all: () => [] },
       pollMs: 1000,
       timeoutMs: 1000,

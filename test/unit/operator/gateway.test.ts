@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { hashOfText } from '../../../crds/index.ts';
 import { desired } from '../../../operator/cache/desired.ts';
+import { isClientService } from '../../../operator/cache/services.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { formatClaims, MOST_NAMES, MOST_TOKENS } from '../../../operator/gateway/claim-texts.ts';
 import type { AllClaims } from '../../../operator/gateway/claims.ts';
@@ -9,7 +10,7 @@ import { decideNames, type Holder, type NameRules } from '../../../operator/gate
 import { withOldRecords } from '../../../operator/gateway/old-records.ts';
 import { routingShards } from '../../../operator/gateway/table.ts';
 import { decideTokens, digitsIn } from '../../../operator/gateway/tokens.ts';
-import type { ConfigMap } from '../../../operator/runtime/index.ts';
+import type { ConfigMap, Desired, Service } from '../../../operator/runtime/index.ts';
 import { liveOf } from '../../support/live-object.ts';
 import { cacheOf, inputsOf } from '../../support/operator-fixtures.ts';
 
@@ -228,6 +229,13 @@ describe('the tokens that the gateway routes by', () => {
     const metadata = { name: 'c', uid: 'u', resourceVersion: '1', creationTimestamp: '', annotations };
     assert.deepEqual(digitsIn({ apiVersion: 'v1', kind: 'ConfigMap', metadata }), [A, B]);
   });
+
+  it('are no more than a manifest can list, whatever somebody has written into the ConfigMap', () => {
+    const all = Array.from({ length: 10_000 }, (_, index) => index.toString(16).padStart(16, '0'));
+    const annotations = { 'narwhal.dev/token-prefixes': all.toReversed().join(',') };
+    const metadata = { name: 'c', uid: 'u', resourceVersion: '1', creationTimestamp: '', annotations };
+    assert.deepEqual(digitsIn({ apiVersion: 'v1', kind: 'ConfigMap', metadata }), all.slice(0, 128));
+  });
 });
 
 describe('the routing table of the gateway', () => {
@@ -255,6 +263,24 @@ describe('the routing table of the gateway', () => {
     const hash = (caches: Cache[]) => hashOfText(JSON.stringify(shardsOf(caches).get('team')));
     assert.equal(hash(all.toReversed()), hash(all));
     assert.deepEqual(Object.keys(shardsOf(all).get('team')?.caches ?? {}), ['big', 'main']);
+  });
+
+  it('leads to no Service but the one that was made for the cache, whatever labels another carries', () => {
+    const [owner] = all;
+    assert.ok(owner);
+    const made = liveOf(
+      desired(owner, inputsOf()).find(({ kind }) => kind === 'Service') as Desired,
+    ) as unknown as Service;
+    assert.ok(isClientService(owner, made));
+    assert.ok(!isClientService(owner, undefined));
+    const astray = { ...made, spec: { type: 'ExternalName', externalName: 'inside.example.org' } };
+    const { metadata } = made;
+    for (const other of [
+      astray,
+      { ...made, metadata: { ...metadata, labels: {} } },
+      { ...made, metadata: { ...metadata, ownerReferences: [] } },
+    ])
+      assert.ok(!isClientService(owner, other));
   });
 
   it('has no token where a cache has none', () => {

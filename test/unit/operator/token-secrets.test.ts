@@ -89,6 +89,25 @@ describe('the Secret of a token', () => {
     assert.ok(world.secrets.has('main-token-other'));
   });
 
+  it('stays while the manifest names it for another token, and goes after that', () => {
+    const secretRef = { name: 'main-token-push', key: 'token' };
+    const renamed = cacheOf({ tokens: [{ name: 'ci', permissions: ['Write'], secretRef }] });
+    const world = settledFor(listing('push'));
+    const old = tokenIn(world, 'push');
+    world.settle(renamed);
+    assert.equal(tokenIn(world, 'push'), old);
+    // Also where the record was written by a version, or by somebody, who took it for left over.
+    const { uid } = world.secrets.get('main-token-push')?.metadata ?? {};
+    world.edit('ConfigMap/main-config', (it) => ({
+      ...it,
+      metadata: { ...it.metadata, annotations: { ...it.metadata.annotations, [ANNOTATION]: `ci,push=${uid}` } },
+    }));
+    world.settle(renamed);
+    assert.equal(tokenIn(world, 'push'), old);
+    world.settle(NONE);
+    assert.equal(tokenIn(world, 'push'), undefined);
+  });
+
   it('goes too where the token was given in another way in between', () => {
     const world = settledFor(listing('push'));
     world.settle(cacheOf({ tokens: [{ name: 'push', permissions: ['Write'], sha256: 'a'.repeat(64) }] }));

@@ -21,6 +21,15 @@ describe('a work queue', () => {
     assert.deepEqual([await queue.next(), await queue.next()], ['a', 'b']);
   });
 
+  it('gives namespaces their turns, however many keys one of them has', async () => {
+    const keys = ['flood/a', 'flood/b', 'flood/c', 'flood/d', 'team/a', 'team/b', 'one'];
+    for (const key of keys) queue.add(key);
+    const given: (string | undefined)[] = [];
+    for (const _ of keys) given.push(await queue.next());
+    assert.deepEqual(given, ['flood/a', 'team/a', 'one', 'flood/b', 'team/b', 'flood/c', 'flood/d']);
+    assert.equal(queue.depth, 0);
+  });
+
   it('holds a key once however often it is added', async () => {
     queue.add('a');
     queue.add('a');
