@@ -29,9 +29,13 @@ export async function placeFor(
   const claim: Claim = { caller, moving: movingTo(response) };
   const place = budget.tryTake(claim);
   if (place !== undefined) return place;
-  return untilClosed(response, (signal) =>
+  const lease = await untilClosed(response, (signal) =>
     budget.take(claim, AbortSignal.any([signal, AbortSignal.timeout(waitMs)])),
   ).catch(() => undefined);
+  if (!response.closed) return lease;
+  // It left in the moment in which it was served: nothing tells of that again.
+  lease?.release();
+  return undefined;
 }
 
 /** What has left for the client; undefined while it is our side that has nothing to send. */
