@@ -19,8 +19,8 @@ export type CheckAnswer =
   | { readonly done: number }
   | { readonly error: string };
 
-/** Nobody listens: there is no socket, or only that of a server that died. */
-const NOBODY: ReadonlySet<unknown> = new Set(['ENOENT', 'ECONNREFUSED']);
+/** Nobody listens: there is no socket, or only that of a server that died, or its path is too long for any. */
+const NOBODY: ReadonlySet<unknown> = new Set(['ENOENT', 'ECONNREFUSED', 'EINVAL']);
 
 /** The answers of the server behind a socket, as they come; undefined: no server runs. @throws Error of the system */
 export async function askForCheck(
