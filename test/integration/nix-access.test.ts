@@ -1,6 +1,6 @@
 // Who may do what, on every route of the nix protocol and at each of its addresses.
 import assert from 'node:assert/strict';
-import { nixPath, push } from '../support/nix-path.ts';
+import { LISTING, nixPath, push } from '../support/nix-path.ts';
 import { put, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
 
@@ -17,16 +17,20 @@ type Headers = Record<string, string>;
 describe('access by the nix protocol', () => {
   let server: TestServer;
   const path = nixPath();
-  /** Every route, with a file that is there; nix-cache-info apart. */
-  const routes = [
-    `/${path.hashPart}.narinfo`,
-    `/${path.url}`,
-    `/${path.hashPart}.ls`,
-    `/log/${DRV}`,
-    `/debuginfo/${'0'.repeat(40)}.debug`,
-    `/realisations/sha256:${'0'.repeat(64)}!out.doi`,
-    `/build-trace-v2/${DRV}/out.doi`,
+  const outPath = `${'1'.repeat(32)}-out`;
+  /** Files beside the path, each in its form. */
+  const files: readonly (readonly [route: string, body: string])[] = [
+    [`/${path.hashPart}.ls`, LISTING],
+    [`/log/${DRV}`, 'x'],
+    [`/debuginfo/${'0'.repeat(40)}.debug`, '{"archive":"../nar/x","member":"y"}'],
+    [
+      `/realisations/sha256:${'0'.repeat(64)}!out.doi`,
+      JSON.stringify({ id: `sha256:${'0'.repeat(64)}!out`, outPath, signatures: [], dependentRealisations: {} }),
+    ],
+    [`/build-trace-v2/${DRV}/out.doi`, JSON.stringify({ outPath, signatures: [] })],
   ];
+  /** Every route, with a file that is there; nix-cache-info apart. */
+  const routes = [`/${path.hashPart}.narinfo`, `/${path.url}`, ...files.map(([route]) => route)];
 
   before(async () => {
     server = await TestServer.start({ manifest: MANIFEST });
@@ -34,8 +38,8 @@ describe('access by the nix protocol', () => {
       const auth = await server.auth('push', cache);
       const { narinfo } = await push(`${server.api(cache)}/push`, path, auth);
       assert.equal(narinfo.status, 200, narinfo.text);
-      for (const route of routes.slice(2))
-        assert.equal((await put(`${server.api(cache)}/push`, route, 'x', auth)).status, 200, route);
+      for (const [route, body] of files)
+        assert.equal((await put(`${server.api(cache)}/push`, route, body, auth)).status, 200, route);
     }
   });
   after(() => server.remove());
