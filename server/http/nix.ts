@@ -3,7 +3,7 @@
  * the unsigned narinfo that it sent for 30 days under the URL that it pushed to, and would refuse its own path there.
  */
 import { CacheError } from '../cache/index.ts';
-import { isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
+import { FormatError, isHashPart, parseCacheInfo, renderCacheInfo, STORE_DIR } from '../nix/index.ts';
 import { demand, readAccess } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, plainLimits, readWhole } from './body.ts';
@@ -149,7 +149,13 @@ async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limi
     return false;
   if (!readAccess(cache, ctx.req).allowed || !(await cache.realisations.has(key))) return false;
   const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.plan.settings) });
-  return cache.realisations.isServed(key, realisation, body);
+  // What is no realisation is a write like any other: whether one may write here comes first.
+  return cache.realisations.isServed(key, realisation, body).catch(notIfMalformed);
+}
+
+function notIfMalformed(error: unknown): false {
+  if (error instanceof FormatError) return false;
+  throw error;
 }
 
 /** Everything about a write that needs no body. @throws CacheError */

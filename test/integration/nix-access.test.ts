@@ -166,7 +166,9 @@ describe('access by the nix protocol', () => {
             const init = { method: 'PUT', body: 'x', headers: { ...host, ...headers }, expect: true };
             const reply = await send(base, where, init);
             assert.equal(reply.status, 401, `${base}${where}`);
-            assert.equal(reply.continued, false, `${base}${where}`);
+            // Of a realisation at the pull URL only its body tells whether it says something new.
+            const isEchoed = where.endsWith('.doi') && !base.endsWith('/push');
+            if (!isEchoed) assert.equal(reply.continued, false, `${base}${where}`);
             assert.match(reply.text, text);
           }
         }
