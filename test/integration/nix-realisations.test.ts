@@ -157,9 +157,9 @@ describe('realisations', () => {
     const names = await fs.readdir(folder, { recursive: true });
     for (const name of names.filter((it) => it.includes('objects'))) {
       const file = path.join(folder, name);
-      if (!(await fs.stat(file)).isFile()) continue;
-      const text = await fs.readFile(file, 'latin1');
-      if (text.includes(basename)) await fs.writeFile(file, 'x'.repeat(text.length));
+      // A folder, or what the write has replaced, which goes meanwhile.
+      const text = await fs.readFile(file, 'latin1').catch(() => undefined);
+      if (text?.includes(basename)) await fs.writeFile(file, 'x'.repeat(text.length));
     }
     assert.equal((await read(older)).status, 404);
     assert.equal((await send(server.api(), older, { method: 'HEAD' })).status, 404);
