@@ -117,6 +117,18 @@ export const richFleet: Value = {
   networkPolicy: { clientsFrom: [], metricsFrom: [] },
 };
 
+/** An authority that nobody trusts. */
+const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBNDCB56ADAgECAhRgh9y3TwHGNOrg6GyiqBbQmXDC4zAFBgMrZXAwDzENMAsG
+A1UEAwwEdGVzdDAgFw0yNjExMzAwNDU3MDlaGA8yMTI2MTEwNjA0NTcwOVowDzEN
+MAsGA1UEAwwEdGVzdDAqMAUGAytlcAMhAGMcgQtrOL0pmtWMDyFGviYDxtbfDkkv
+m47BaMxOwAcJo1MwUTAdBgNVHQ4EFgQUtifeuO/0zvHY1bfmaQjwBG+dID4wHwYD
+VR0jBBgwFoAUtifeuO/0zvHY1bfmaQjwBG+dID4wDwYDVR0TAQH/BAUwAwEB/zAF
+BgMrZXADQQBCiAqXPkF5zaq/M9Wpkq3jcGc2aZLd/DiYMY0yyyjFyr/DG+bqbu69
+ownvoqv2P+2phXPVMphfU/zxK/YFl+AD
+-----END CERTIFICATE-----
+`;
+
 /** The Secrets that they and the examples name, with content that can be used. */
 export function givenSecrets(): Record<string, Record<string, string>> {
   const root = randomBytes(32).toString('base64');
@@ -125,7 +137,7 @@ export function givenSecrets(): Record<string, Record<string, string>> {
   return {
     bucket,
     given: { token: generateToken() },
-    database: { uri, 'ca.crt': 'a certificate' },
+    database: { uri, 'ca.crt': CERTIFICATE },
     root: { 'root.key': root },
     signing: { 'signing-key': generateSecretKey('fleet-2'), older: generateSecretKey('fleet-1') },
     'main-s3': bucket,
