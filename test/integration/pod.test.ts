@@ -55,6 +55,8 @@ describe('a server in a pod', () => {
       databaseError: null,
       keysLost: null,
       uploads: 0,
+      lostObjects: 0,
+      scrubs: [],
     });
     assert.match(publicKeys.join(), /^main\.cache\.example\.org-1:\S+$/);
     assert.deepEqual(
