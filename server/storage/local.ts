@@ -113,8 +113,7 @@ export class LocalStorage implements Storage {
   async #makeFolders(): Promise<void> {
     for (const folder of [STAGING, 'objects']) {
       const place = path.join(this.root, folder);
-      // Another server may make it just now.
-      if (await isMissing(place)) await mkdir(place, { recursive: true });
+      if (await isMissing(place)) await makeWithin(place);
     }
     for (const [folder, sync] of this.#folders) {
       await sync.catch(() => {});
@@ -304,15 +303,22 @@ export class LocalStorage implements Storage {
 
   /** A new folder is durable only when its parent is synced too. */
   async #newFolder(folder: string): Promise<FolderSync> {
-    // Never with its parents: below a mount point without its disk there must be nothing of ours.
-    await mkdir(folder).catch((error: unknown) => {
-      if (errnoOf(error) !== 'EEXIST') throw error;
-    });
+    await makeWithin(folder);
     const sync = await FolderSync.open(folder);
     const parent = await FolderSync.open(path.dirname(folder));
     await parent.sync().finally(() => parent.close());
     return sync;
   }
+}
+
+/**
+ * Makes a folder, and never those above it: below a mount point without its disk, or where a storage was removed a moment
+ * ago, there must be nothing of ours. Another server may be faster.
+ */
+async function makeWithin(folder: string): Promise<void> {
+  await mkdir(folder).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  });
 }
 
 async function isMissing(place: string): Promise<boolean> {
