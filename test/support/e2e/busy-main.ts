@@ -30,21 +30,29 @@ const isOver = () => fs.existsSync('/tmp/stop');
 const say = (did: Deed, rest: Omit<BusyLine, 'at' | 'did'> = {}) =>
   console.log(JSON.stringify({ at: Date.now(), did, ...rest } satisfies BusyLine));
 
+/** A server that is back is noticed so soon. */
+const MOST_PAUSE_MS = 5000;
+/** cachix begins a path anew that it could not push in a minute and a half, so many times in all. */
+const ROUNDS = 4;
+
 async function push(): Promise<void> {
   const delay = async (ms: number) => {
     say('waited', { text: 'push' });
-    await sleep(Math.min(ms, 1000));
+    await sleep(Math.min(ms, MOST_PAUSE_MS));
   };
   const token = fs.readFileSync(TOKEN_FILE, 'utf8').trim();
   const client = new CachixClient({ host: HOST, cache: CACHE, token, chunkSize: 1 << 20, delay });
   while (!isOver()) {
     const it = await pushable({ contents: randomBytes(Number(BYTES)) });
-    try {
-      await client.push([it]);
-      acknowledged.push(it);
-      say('pushed', { storePath: it.storePath, narHash: it.claim.cNarHash });
-    } catch (error) {
-      say('gave up', { text: String(error) });
+    for (let left = ROUNDS; left > 0; left--) {
+      try {
+        await client.push([it]);
+        acknowledged.push(it);
+        say('pushed', { storePath: it.storePath, narHash: it.claim.cNarHash });
+        break;
+      } catch (error) {
+        say(left > 1 ? 'waited' : 'gave up', { text: String(error) });
+      }
     }
     await sleep(PUSH_PAUSE_MS);
   }
