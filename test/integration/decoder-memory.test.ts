@@ -14,9 +14,9 @@ const MIB = 2 ** 20;
 const ARGS = ['--verify-threads', '1', '--decoder-memory', String(70 * MIB)];
 const BUCKET = 'narwhal-decoders';
 
-/** A path of 600 KB in `xz -9`. */
+/** A path of 2 MB in `xz -9`: more than half of it is far beyond what is verified in one go. */
 function large(): NixPath {
-  const tree = { type: 'regular', contents: randomBytes(600_000) } as const;
+  const tree = { type: 'regular', contents: randomBytes(2_000_000) } as const;
   return nixPath({ tree, compression: 'xz', file: (nar) => pipe(['xz', '-9', '-c'], nar) });
 }
 
