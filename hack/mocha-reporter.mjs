@@ -7,7 +7,7 @@ export default class CountingReporter extends mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
     /** `took`: milliseconds of each file, hooks included. */
-    const report = { passed: 0, failed: 0, skipped: [], took: {} };
+    const report = { passed: 0, failed: 0, skipped: [], failures: [], took: {} };
     let start = 0;
     runner.on('suite', (suite) => {
       if (suite.parent?.root) start = performance.now();
@@ -21,8 +21,9 @@ export default class CountingReporter extends mocha.reporters.Spec {
       report.passed += 1;
     });
     // Failing hooks arrive here too.
-    runner.on('fail', () => {
+    runner.on('fail', (test, error) => {
       report.failed += 1;
+      report.failures.push(`${test.fullTitle()}\n${error?.stack ?? error}`);
     });
     runner.on('pending', (test) => report.skipped.push(test.fullTitle()));
     runner.once('end', () => {

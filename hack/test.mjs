@@ -10,7 +10,7 @@ import { Reach } from './lib/affected.mjs';
 import { changesSince } from './lib/changed-files.mjs';
 import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
-import { failure, runTestFiles, runTogether, slowest } from './lib/test-files.mjs';
+import { failure, runTestFiles, runTogether, slowest, summary } from './lib/test-files.mjs';
 import { setUp } from './setup.mjs';
 
 const USAGE = 'usage: npm test [-- --since REVISION]; npm run test:long';
@@ -63,6 +63,7 @@ async function main() {
   const total = { passed: 0, failed: 0, skipped: 0 };
   const notes = [];
   const took = {};
+  const failures = [];
   if (since !== undefined) {
     try {
       notes.push(choose(await changesSince(since)));
@@ -79,8 +80,9 @@ async function main() {
       notes.push(`skipped: stage ${name} (NARWHAL_SKIP)`);
     }
     const results = await Promise.all(stages.map(runStage));
-    for (const { name, passed, failed, skipped = [], took: ofStage = {} } of results) {
+    for (const { name, passed, failed, skipped = [], took: ofStage = {}, failures: ofThis = [] } of results) {
       Object.assign(took, ofStage);
+      failures.push(...ofThis);
       total.passed += passed;
       total.failed += failed;
       total.skipped += skipped.length;
@@ -94,6 +96,7 @@ async function main() {
     [
       '',
       ...slowest(took),
+      ...summary(failures),
       '',
       ...notes,
       `${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`,

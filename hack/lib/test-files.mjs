@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { cacheDir, node24, root } from './places.mjs';
-import { attempt } from './run.mjs';
+import { attempt, shortened } from './run.mjs';
 
 /** Files of a stage that run at one time; those of `e2e` share one cluster, those of `alone` measure. */
 const LANES = { integration: 2, crash: 2, e2e: 1, alone: 1 };
@@ -17,7 +17,7 @@ const timesFile = path.join(cacheDir(), 'test-times.json');
  */
 export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)) }) {
   const took = {};
-  const total = { passed: 0, failed: 0, skipped: [], took };
+  const total = { passed: 0, failed: 0, skipped: [], failures: [], took };
   const times = readTimes();
   const runOne = async (file) => {
     const start = performance.now();
@@ -53,10 +53,15 @@ export function slowest(took, most = 10) {
   return lines.length === 0 ? [] : [`the slowest ${lines.length} test files:`, ...lines];
 }
 
+/** What failed, for the end of a run, since what was printed before is long and often cut off where it is kept. */
+export function summary(failures) {
+  return failures.flatMap((text) => ['', `FAILED ${shortened(text)}`]);
+}
+
 /** A stage, or a file, that came to no result. */
 export function failure(text) {
   console.log(text);
-  return { passed: 0, failed: 1, skipped: [] };
+  return { passed: 0, failed: 1, skipped: [], failures: [text] };
 }
 
 let reports = 0;
@@ -84,6 +89,7 @@ async function runMocha(specs, { env, logs, limitMs, inherit }) {
   if (!result.ok && counts.failed === 0) {
     console.log(`${what} did not end well: ${result.reason}`);
     counts.failed = 1;
+    counts.failures = [`${what} did not end well: ${result.reason}`];
   }
   return { counts, output };
 }
@@ -96,10 +102,11 @@ function testFiles(folder) {
     .sort();
 }
 
-function add(total, { passed, failed, skipped }) {
+function add(total, { passed, failed, skipped, failures }) {
   total.passed += passed;
   total.failed += failed;
   total.skipped.push(...skipped);
+  total.failures.push(...failures);
 }
 
 function readTimes() {

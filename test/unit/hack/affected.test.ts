@@ -6,7 +6,7 @@ import path from 'node:path';
 import { Reach } from '../../../hack/lib/affected.mjs';
 import { changesSince } from '../../../hack/lib/changed-files.mjs';
 import { root } from '../../../hack/lib/places.mjs';
-import { slowest } from '../../../hack/lib/test-files.mjs';
+import { slowest, summary } from '../../../hack/lib/test-files.mjs';
 import { runToEnd } from '../../support/run.ts';
 
 describe('the tests that a change can reach', () => {
@@ -202,5 +202,13 @@ describe('npm test', () => {
     assert.equal(lines[1], '    11.5 s  test/11.test.ts');
     assert.equal(lines.at(-1), '     2.5 s  test/2.test.ts');
     assert.deepEqual(slowest({}), []);
+  });
+
+  it('tell once more at the end what failed, in few lines', () => {
+    const stack = ['a title', 'Error: why', ...Array.from({ length: 100 }, (_, index) => `at line ${index}`)].join('\n');
+    const lines = summary([stack]).join('\n').split('\n');
+    assert.deepEqual(lines.slice(0, 3), ['', 'FAILED a title', 'Error: why']);
+    assert.equal(lines.length < 40, true);
+    assert.deepEqual(summary([]), []);
   });
 });
