@@ -19,30 +19,39 @@ Runs the stories of test/e2e, all or the named ones, on a cluster that is starte
 side by side. USE_EXISTING_CLUSTER=true takes the cluster of KUBECONFIG, which needs the images (npm run cluster:load).`;
 
 /**
- * Runs stories and adds up the counts.
+ * Runs stories and adds up the counts: side by side where there are enough, each lane on a cluster of its own, since
+ * stories do to a cluster what they like.
  * @param {{ env: NodeJS.ProcessEnv, logs: string, files?: string[], keep?: boolean }} options
  */
 export async function runStories({ env, logs, files, keep = false }) {
   const existing = env.USE_EXISTING_CLUSTER === 'true';
   if (existing || isSkipped('cluster')) return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
-  const folder = path.resolve(env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster', `e2e-${process.pid}`));
-  const own = { ...env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: folder };
-  await removeLeftovers(path.dirname(folder));
-  const counts = await onCluster(own, { logs, files }).catch((error) => {
-    saveLogs(path.join(folder, 'log'), path.join(logs, 'cluster'));
+  const first = path.resolve(env.NARWHAL_CLUSTER_FOLDER ?? path.join(cacheDir(), 'cluster', `e2e-${process.pid}`));
+  const isOne = keep || env.NARWHAL_CLUSTER_FOLDER !== undefined || files?.length === 1;
+  const folders = isOne ? [first] : [first, `${first}-b`];
+  const lanes = folders.map((folder) => ({ NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: folder }));
+  await removeLeftovers(path.dirname(first));
+  const counts = await onClusters(lanes, { env, logs, files }).catch((error) => {
+    for (const folder of folders) saveLogs(path.join(folder, 'log'), path.join(logs, path.basename(folder)));
     return failure(error.message);
   });
-  savePodLogs(path.join(folder, 'pods'), logs);
+  for (const folder of folders) savePodLogs(path.join(folder, 'pods'), logs);
   if (keep) return counts;
-  // What the stories came to stands, however the cluster ends.
-  const end = await cluster('down', own).catch((error) => failure(error.message));
-  return { ...counts, failed: counts.failed + (end?.failed ?? 0) };
+  for (const lane of lanes) {
+    // What the stories came to stands, however a cluster ends.
+    const end = await cluster('down', { ...env, ...lane }).catch((error) => failure(error.message));
+    counts.failed += end?.failed ?? 0;
+    counts.failures.push(...(end?.failures ?? []));
+  }
+  return counts;
 }
 
-async function onCluster(env, { logs, files }) {
-  await cluster('up', env);
-  await cluster('load', env);
-  return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS });
+async function onClusters(lanes, { env, logs, files }) {
+  for (const lane of lanes) {
+    await cluster('up', { ...env, ...lane });
+    await cluster('load', { ...env, ...lane });
+  }
+  return runTestFiles('e2e', { env, logs, files, limitMs: FILE_MS, lanes });
 }
 
 async function cluster(command, env) {
@@ -54,7 +63,7 @@ async function cluster(command, env) {
 /** Clusters of runs that were killed: their folders say whose they were. */
 async function removeLeftovers(parent) {
   for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
-    const pid = /^e2e-(\d+)$/.exec(name)?.[1];
+    const pid = /^e2e-(\d+)(?:-b)?$/.exec(name)?.[1];
     if (pid && !fs.existsSync(`/proc/${pid}`)) {
       const env = { ...process.env, NARWHAL_CLUSTER: 'own', NARWHAL_CLUSTER_FOLDER: path.join(parent, name) };
       await cluster('down', env).catch((error) => console.error(error.message));

@@ -10,7 +10,7 @@ import { Reach } from './lib/affected.mjs';
 import { changesSince } from './lib/changed-files.mjs';
 import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
-import { failure, runTestFiles, runTogether, slowest, summary } from './lib/test-files.mjs';
+import { failure, runTestFiles, slowest, summary } from './lib/test-files.mjs';
 import { setUp } from './setup.mjs';
 
 const USAGE = 'usage: npm test [-- --since REVISION]; npm run test:long';
@@ -30,7 +30,7 @@ const STAGES = [
   // On a fresh machine components are compiled for minutes.
   [
     { name: 'components', run: installComponents },
-    { name: 'unit', run: () => runTogether('unit', testOptions('unit')) },
+    { name: 'unit', run: () => runTestFiles('unit', testOptions('unit')) },
   ],
   // Stories on the cluster wait for pods, and each does to the cluster what it likes: one at a time.
   [

@@ -1,47 +1,48 @@
-// Test files side by side, each in a mocha of its own: most of them wait for processes more than they compute.
+// Test files side by side, in several mochas: most of them wait for processes more than they compute.
 import fs from 'node:fs';
 import path from 'node:path';
+import { batchesOf } from './batches.mjs';
 import { cacheDir, node24, root } from './places.mjs';
 import { attempt, shortened } from './run.mjs';
 
-/** Files of a stage that run at one time; those of `e2e` share one cluster, those of `alone` measure. */
-const LANES = { integration: 2, crash: 2, e2e: 1, alone: 1 };
-/** Seconds that each file took last time on this machine: the longest begin first, so that none runs on by itself. */
+/** How a stage runs: mochas at one time, and whether files that share no server share a mocha all the same. */
+const STAGES = {
+  unit: { lanes: 2, together: true },
+  integration: { lanes: 2 },
+  crash: { lanes: 2 },
+  e2e: { lanes: 1 },
+  alone: { lanes: 1 },
+};
+/** Seconds that each file took last time on this machine. */
 const timesFile = path.join(cacheDir(), 'test-times.json');
 
 /**
  * Runs every test file of a stage and adds up the counts. `took`: the seconds of each file.
  * @param {string} stage a folder of test/
- * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[] }} options `logs`: for the reports;
- *   `limitMs`: of one file; `files`: these only
+ * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[], lanes?: NodeJS.ProcessEnv[] }} options
+ *   `logs`: for the reports; `limitMs`: of one mocha; `files`: these only; `lanes`: what each lane has in its environment
  */
-export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)) }) {
+export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)), lanes }) {
   const took = {};
   const total = { passed: 0, failed: 0, skipped: [], failures: [], took };
-  const times = readTimes();
-  const runOne = async (file) => {
+  const textOf = (file) => fs.readFileSync(path.join(root, file), 'utf8');
+  const { together, lanes: count } = STAGES[stage];
+  const waiting = batchesOf(files, { times: readTimes(), textOf, together });
+  const runOne = async (batch, more) => {
     const start = performance.now();
-    const { counts, output } = await runMocha([file], { env, logs, limitMs, inherit: false });
-    took[file] = Math.round((performance.now() - start) / 100) / 10;
-    console.log(`-- ${file}: ${took[file]} s\n${output.trimEnd()}`);
+    const { counts, output } = await runMocha(batch, { env: { ...env, ...more }, logs, limitMs });
+    console.log(`-- ${batch.join(' ')}: ${seconds(performance.now() - start)} s\n${output.trimEnd()}`);
+    for (const [file, ms] of Object.entries(counts.took ?? {})) took[file] = seconds(ms);
     add(total, counts);
   };
-  const waiting = [...files].sort((a, b) => (times[b] ?? Number.MAX_VALUE) - (times[a] ?? Number.MAX_VALUE));
-  const lane = async () => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runOne(file);
+  const lane = async (more) => {
+    for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) await runOne(batch, more);
   };
-  await Promise.all(Array.from({ length: LANES[stage] }, lane));
+  await Promise.all((lanes ?? Array.from({ length: count }, () => ({}))).map(lane));
   // Read again: stages run side by side.
   fs.writeFileSync(timesFile, JSON.stringify({ ...readTimes(), ...took }, undefined, 1));
   if (total.passed + total.failed + total.skipped.length === 0) return failure(`stage ${stage} has no tests`);
   return total;
-}
-
-/** Runs the whole stage, or some files of it, in one mocha: for tests of milliseconds, where starting one is what takes time. */
-export async function runTogether(stage, { env, logs, limitMs, files = [`test/${stage}/**/*.test.ts`] }) {
-  const { counts } = await runMocha(files, { env, logs, limitMs, inherit: true });
-  const took = Object.entries(counts.took ?? {}).map(([file, ms]) => [file, Math.round(ms / 100) / 10]);
-  return { ...counts, took: Object.fromEntries(took) };
 }
 
 /** The files that took longest, as lines for people. @param {Record<string, number>} took seconds by file */
@@ -64,9 +65,13 @@ export function failure(text) {
   return { passed: 0, failed: 1, skipped: [], failures: [text] };
 }
 
+function seconds(ms) {
+  return Math.round(ms / 100) / 10;
+}
+
 let reports = 0;
 
-async function runMocha(specs, { env, logs, limitMs, inherit }) {
+async function runMocha(specs, { env, logs, limitMs }) {
   reports += 1;
   const report = path.join(logs, `report-${reports}.json`);
   const args = [
@@ -77,7 +82,6 @@ async function runMocha(specs, { env, logs, limitMs, inherit }) {
   const result = await attempt(node24, args, {
     cwd: root,
     env: { ...env, NARWHAL_MOCHA_REPORT: report },
-    inherit,
     timeoutMs: limitMs,
   });
   const what = specs.join(' ');

@@ -1,5 +1,6 @@
 /** Runs a program to its end. */
 import { spawn } from 'node:child_process';
+import { COMPILED } from './compiled.ts';
 
 export interface RunResult {
   readonly code: number | null;
@@ -8,16 +9,20 @@ export interface RunResult {
 }
 
 export interface RunInit {
-  /** All that the program gets. */
+  /** All that the program gets, beside COMPILED. */
   readonly env: NodeJS.ProcessEnv;
   readonly input?: string | undefined;
   readonly cwd?: string;
 }
 
 /** What a program says and how it ends; an end with another code than 0 is no error. */
-export function runToEnd(words: readonly string[], { input, ...init }: RunInit): Promise<RunResult> {
+export function runToEnd(words: readonly string[], { input, env, ...init }: RunInit): Promise<RunResult> {
   const [program = '', ...args] = words;
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], ...init });
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...COMPILED, ...env },
+    ...init,
+  });
   child.stdin.on('error', () => {});
   child.stdin.end(input ?? '');
   const output = { stdout: '', stderr: '' };

@@ -4,6 +4,7 @@ import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import { COMPILED } from './compiled.ts';
 
 const START_MS = 60_000;
 const ASK_MS = 5000;
@@ -57,7 +58,7 @@ export class ServerProcess {
     const user = init.uid === undefined ? {} : { uid: init.uid, gid: init.uid };
     const child = spawn(program, args, {
       stdio: ['ignore', log, log],
-      env: init.env,
+      env: { ...COMPILED, ...init.env },
       ...(init.cwd === undefined ? {} : { cwd: init.cwd }),
       ...user,
     });

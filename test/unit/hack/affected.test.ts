@@ -205,7 +205,9 @@ describe('npm test', () => {
   });
 
   it('tell once more at the end what failed, in few lines', () => {
-    const stack = ['a title', 'Error: why', ...Array.from({ length: 100 }, (_, index) => `at line ${index}`)].join('\n');
+    const stack = ['a title', 'Error: why', ...Array.from({ length: 100 }, (_, index) => `at line ${index}`)].join(
+      '\n',
+    );
     const lines = summary([stack]).join('\n').split('\n');
     assert.deepEqual(lines.slice(0, 3), ['', 'FAILED a title', 'Error: why']);
     assert.equal(lines.length < 40, true);
