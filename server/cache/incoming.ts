@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { crashPoint, type Staged, StorageUnavailableError } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
-import type { NewObject } from './objects.ts';
+import type { NewObject } from './object.ts';
 import { patiently } from './patience.ts';
 import { isFull, type Placement, type Storages } from './storages.ts';
 

@@ -11,7 +11,7 @@ export type { CacheMetrics } from './metrics.ts';
 export { type Migrated, migrateDatabase } from './migrate-database.ts';
 export { moveObjects } from './move-objects.ts';
 export { type PathClaim, parseNarInfoCreate } from './narinfo-create.ts';
-export type { StoredObject } from './objects.ts';
+export type { StoredObject } from './object.ts';
 export { MAX_PARTS, type PartClaim } from './part-claims.ts';
 export { type PartGrant, signPart, verifyPart } from './part-url.ts';
 export type { Narinfo } from './paths.ts';

@@ -4,21 +4,11 @@
  * it was looked at: where servers run, others may have moved, replaced or healed the object meanwhile.
  */
 import type { Database, Sql } from '../metadata/index.ts';
-import type { NewObject } from './objects.ts';
-import type { NarFacts } from './publish.ts';
+import type { KnownObject, NarFacts, NewObject } from './object.ts';
 import { drop, insertTombstone, isKnownStorage } from './tombstones.ts';
 
 /** Its bytes are gone, are more or fewer, or are other ones. */
 export type Loss = 'missing' | 'wrong-size' | 'wrong-hash';
-
-/** An object as a row names it. */
-export interface KnownObject {
-  readonly id: number;
-  readonly key: string;
-  readonly storage: string;
-  readonly name: string;
-  readonly size: number;
-}
 
 /** What the rows say of lost objects of a storage. */
 export interface LostCount {

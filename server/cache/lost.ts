@@ -11,13 +11,13 @@ import { ObjectMissingError, type Storage, StorageUnavailableError } from '../st
 import {
   giveUpLost,
   isLostNow,
-  type KnownObject,
   LOST_COUNTS_QUERY,
   type Loss,
   type LostCount,
   markLost,
   restoreLost,
 } from './lost-rows.ts';
+import type { Examined, KnownObject } from './object.ts';
 import { hashOf } from './object-bytes.ts';
 import type { Objects } from './objects.ts';
 import type { Paths } from './paths.ts';
@@ -29,12 +29,6 @@ export interface LostInit {
   readonly objects: Objects;
   readonly paths: Paths;
   readonly logger: Logger;
-}
-
-/** An object beside its bytes. */
-export interface Examined extends KnownObject {
-  /** `sha256:<nix32>` of a NAR's file; null: nobody knows what the bytes should be. */
-  readonly file_hash: string | null;
 }
 
 export class Lost {

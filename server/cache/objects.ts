@@ -6,7 +6,7 @@
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import type { Database, Sql, Statement } from '../metadata/index.ts';
+import type { Database } from '../metadata/index.ts';
 import {
   type ByteRange,
   crashPoint,
@@ -16,32 +16,12 @@ import {
 } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import { type Body, receive } from './incoming.ts';
-import { endStatement, type Intents } from './intents.ts';
+import type { Intents } from './intents.ts';
+import type { NewObject, StoredObject } from './object.ts';
+import { replaceObject } from './object-rows.ts';
 import { inParallel } from './parallel.ts';
-import type { NarFacts } from './paths.ts';
 import { patiently } from './patience.ts';
 import type { Storages } from './storages.ts';
-import { drop, tombstone } from './tombstones.ts';
-
-export interface StoredObject {
-  readonly id: number;
-  readonly key: string;
-  readonly storage: string;
-  readonly name: string;
-  readonly size: number;
-  /** Of a NAR. */
-  readonly file_hash: string | null;
-}
-
-/** A row to be: bytes that are durable in a storage and not yet visible. */
-export interface NewObject {
-  readonly key: string;
-  readonly storage: string;
-  readonly name: string;
-  readonly size: number;
-  /** Whether a row of `intents` has the name. */
-  readonly isIntended?: boolean;
-}
 
 export interface ObjectsInit {
   readonly intents: Intents;
@@ -297,64 +277,4 @@ export const OBJECT_QUERY = `SELECT id, key, storage, name, size, file_hash FROM
 export function tombstonesQuery(database: Pick<Database, 'isOneOf'>): string {
   return `SELECT id, storage, name, size FROM objects WHERE state = 'tombstoned'
     AND (delete_after IS NULL OR delete_after <= ?) AND ${database.isOneOf('storage')} ORDER BY created_at LIMIT ${COLLECT_PAGE}`;
-}
-
-/** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
-export function objectStatements(object: NewObject, nar?: NarFacts, orphanSince: number | null = null): Statement[] {
-  const insert = objectStatement(object, nar, orphanSince);
-  return object.isIntended ? [insert, endStatement(object.storage, object.name)] : [insert];
-}
-
-function objectStatement(object: NewObject, nar: NarFacts | undefined, orphanSince: number | null): Statement {
-  const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
-  return [
-    `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
-     VALUES (?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?, ?)`,
-    object.key,
-    object.storage,
-    object.name,
-    object.size,
-    Date.now(),
-    compression,
-    fileHash,
-    narHash,
-    narSize,
-    orphanSince,
-  ];
-}
-
-/** Inserts an object; its id, or undefined when the key is taken. */
-export async function insertObject(
-  sql: Sql,
-  object: NewObject,
-  nar?: NarFacts,
-  orphanSince: number | null = null,
-): Promise<number | undefined> {
-  const [text, ...values] = objectStatement(object, nar, orphanSince);
-  const rows = await sql.query<{ id: number }>(`${text} ON CONFLICT (key) DO NOTHING RETURNING id`, values);
-  // Where the key is taken the bytes get a tombstone next.
-  if (object.isIntended) await sql.run([endStatement(object.storage, object.name)]);
-  return rows[0]?.id;
-}
-
-/** How often a key is taken away from us before a client hears of it. */
-const REPLACEMENTS = 20;
-
-/**
- * Puts an object in the place of the one with its key. Another server may do the same: whoever commits last stays, and
- * the bytes of the other go.
- */
-export async function replaceObject(sql: Sql, object: NewObject): Promise<void> {
-  for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
-    const [old] = await sql.query<Pick<StoredObject, 'id' | 'storage' | 'name'> & { state: string }>(
-      'SELECT id, storage, name, state FROM objects WHERE key = ?',
-      [object.key],
-    );
-    // The same write ran before, and was said to have failed.
-    if (old?.storage === object.storage && old.name === object.name) return;
-    if (old?.state === 'lost') await drop(sql, old);
-    else if (old !== undefined) await tombstone(sql, old.id);
-    if ((await insertObject(sql, object)) !== undefined) return;
-  }
-  throw new CacheError('Unavailable', `${object.key} is being replaced by other requests`);
 }

@@ -11,11 +11,10 @@ import { crashPoint } from '../storage/index.ts';
 import { AllPaths } from './all-paths.ts';
 import type { Keys } from './keys.ts';
 import { IS_LOST } from './lost-rows.ts';
-import type { NewObject } from './objects.ts';
+import type { NarFacts, NewObject } from './object.ts';
 import { PathCount } from './path-count.ts';
 import {
   insertPath,
-  type NarFacts,
   type NarSource,
   type NewPath,
   type PathRow,
@@ -29,7 +28,8 @@ import { RecentMisses } from './recent-misses.ts';
 import { keyNameOf, roomForOthers, type Weighed, weighSignatures } from './signature-room.ts';
 import { knownKeyOf } from './signing.ts';
 
-export type { NarFacts, NarSource, NewPath, PublishOutcome } from './publish.ts';
+export type { NarFacts } from './object.ts';
+export type { NarSource, NewPath, PublishOutcome } from './publish.ts';
 
 /** A rendered, signed narinfo. */
 export interface Narinfo {

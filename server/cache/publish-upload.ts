@@ -4,7 +4,7 @@ import type { Statement } from '../metadata/index.ts';
 import { fingerprint, parseHash } from '../nix/index.ts';
 import type { IngestInit } from './ingest.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { NewObject } from './objects.ts';
+import type { NewObject } from './object.ts';
 import type { NarFacts, Narinfo, NewPath } from './paths.ts';
 import { namedSignatures, signaturesFor } from './signing.ts';
 

@@ -7,19 +7,10 @@ import type { Database, Sql, Statement } from '../metadata/index.ts';
 import { isConstraint } from '../metadata/index.ts';
 import { CacheError } from './errors.ts';
 import { healNar, replaceLost } from './lost-rows.ts';
-import { insertObject, type NewObject, objectStatements } from './objects.ts';
+import type { NarFacts, NewObject } from './object.ts';
+import { insertObject, objectStatements } from './object-rows.ts';
 import type { Weighed } from './signature-room.ts';
 import { insertTombstone, tombstone } from './tombstones.ts';
-
-/** What verified bytes are, in the forms that rows hold. */
-export interface NarFacts {
-  readonly compression: string;
-  /** `sha256:<nix32>` of the file. */
-  readonly fileHash: string;
-  /** `sha256:<nix32>` of the NAR. */
-  readonly narHash: string;
-  readonly narSize: number;
-}
 
 /** A path that is ready to be published: everything checked, signatures made. */
 export interface NewPath {

@@ -25,7 +25,7 @@ import { dropStatement, endStatement } from './intents.ts';
 import type { Lease } from './leases.ts';
 import { isFinal, otherPath, uploadOver } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
-import type { NewObject } from './objects.ts';
+import type { NewObject } from './object.ts';
 import type { PartInit } from './part-attempt.ts';
 import { claimedParts, EMPTY_MD5, etagOf, knownSize, type PartClaim, textOfPartsError } from './part-claims.ts';
 import type { NarFacts } from './paths.ts';

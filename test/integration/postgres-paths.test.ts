@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { Keys } from '../../server/cache/keys.ts';
-import { giveUpLost, type KnownObject, markLost } from '../../server/cache/lost-rows.ts';
-import { replaceObject } from '../../server/cache/objects.ts';
+import { giveUpLost, markLost } from '../../server/cache/lost-rows.ts';
+import type { KnownObject } from '../../server/cache/object.ts';
+import { replaceObject } from '../../server/cache/object-rows.ts';
 import { type NewPath, Paths } from '../../server/cache/paths.ts';
 import { storeNar } from '../../server/cache/publish.ts';
 import { tombstoneOrphan } from '../../server/cache/tombstones.ts';
