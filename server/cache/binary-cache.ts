@@ -22,7 +22,7 @@ import { Nars } from './nars.ts';
 import { Objects } from './objects.ts';
 import { type OpenDatabase, openDatabase } from './open-database.ts';
 import { type NewPath, Paths } from './paths.ts';
-import type { CachePlan } from './plan.ts';
+import type { ResolvedCache } from './plan.ts';
 import { Realisations } from './realisations.ts';
 import { Scrub } from './scrub.ts';
 import type { Settings } from './settings.ts';
@@ -34,7 +34,7 @@ import { Uploads } from './uploads.ts';
 import type { Verifier } from './verify/index.ts';
 
 export interface BinaryCacheInit {
-  readonly plan: CachePlan;
+  readonly plan: ResolvedCache;
   /** `<data>/<cache>` */
   readonly folder: string;
   /** Host of the API URL, without a port. */
@@ -72,7 +72,7 @@ export class BinaryCache {
   readonly #housekeeping: Housekeeping;
   readonly #settings: Settings;
   readonly #stopping = new AbortController();
-  #plan: CachePlan;
+  #plan: ResolvedCache;
   #keys: Keys;
   #tokens: Tokens;
   #requests = 0;
@@ -177,7 +177,8 @@ export class BinaryCache {
    */
   static async open(init: BinaryCacheInit): Promise<BinaryCache> {
     const { plan } = init;
-    const opened = await openDatabase(init);
+    const { name, database: target, settings } = plan;
+    const opened = await openDatabase({ ...init, name, target, settings });
     let cache: BinaryCache | undefined;
     try {
       const { database } = opened;
@@ -226,7 +227,7 @@ export class BinaryCache {
     });
   }
 
-  get plan(): CachePlan {
+  get plan(): ResolvedCache {
     return this.#plan;
   }
 
@@ -246,7 +247,7 @@ export class BinaryCache {
    * Gets ready for a changed manifest without changing anything yet; the function that it resolves with takes over.
    * @throws CacheError where the new manifest cannot be run
    */
-  async prepare(plan: CachePlan): Promise<() => Promise<void>> {
+  async prepare(plan: ResolvedCache): Promise<() => Promise<void>> {
     this.#opened.check(plan.database);
     const keys = await loadKeys(this.#init, this.database, plan);
     const tokens = await loadTokens(this.#init, this.database, plan);
@@ -358,7 +359,7 @@ async function within(work: Promise<unknown>, ms: number): Promise<void> {
   }
 }
 
-function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Keys> {
+function loadKeys(init: BinaryCacheInit, database: Database, plan: ResolvedCache): Promise<Keys> {
   return Keys.load({
     folder: database.isShared ? undefined : init.folder,
     cache: plan.name,
@@ -371,7 +372,7 @@ function loadKeys(init: BinaryCacheInit, database: Database, plan: CachePlan): P
   });
 }
 
-function loadTokens(init: BinaryCacheInit, database: Database, plan: CachePlan): Promise<Tokens> {
+function loadTokens(init: BinaryCacheInit, database: Database, plan: ResolvedCache): Promise<Tokens> {
   return Tokens.load(plan.tokens, tokensFolder(init, database));
 }
 

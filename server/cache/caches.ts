@@ -7,7 +7,7 @@ import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { naming } from './naming.ts';
-import { type CachePlan, planCache } from './plan.ts';
+import { type ResolvedCache, resolveCache } from './plan.ts';
 import type { Settings } from './settings.ts';
 import type { Verifier } from './verify/index.ts';
 
@@ -105,18 +105,18 @@ export class Caches {
     await Promise.all([this.#closing, ...all.map((cache) => cache.close(graceMs))]);
   }
 
-  #plan(name: string, documents: Documents): CachePlan {
+  #plan(name: string, documents: Documents): ResolvedCache {
     const manifest = documents.binaryCaches.find((it) => it.metadata.name === name);
     if (manifest === undefined) throw new CacheError('NotFound', `no manifest of cache ${name}`);
     const { volumes, settings } = this.#init;
-    return planCache(manifest, documents, { folder: this.#folder(name), volumes }, settings);
+    return resolveCache(manifest, documents, { folder: this.#folder(name), volumes }, settings);
   }
 
   #folder(name: string): string {
     return path.join(this.#init.data, name);
   }
 
-  #openCache(plan: CachePlan): Promise<BinaryCache> {
+  #openCache(plan: ResolvedCache): Promise<BinaryCache> {
     const { data: _, volumes: __, settings: ___, graceMs: ____, ...init } = this.#init;
     return BinaryCache.open({ ...init, plan, folder: this.#folder(plan.name) });
   }

@@ -2,17 +2,28 @@
  * The full scan behind `narwhal-server check`: every row beside its bytes, every file beside its row. It changes
  * nothing unless asked to repair, and never touches a storage that is not available.
  */
+
+import type { Database } from '../metadata/index.ts';
 import { type Storage, StorageUnavailableError, type StoredEntry } from '../storage/index.ts';
-import type { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
-import { examine } from './lost.ts';
+import type { Leases } from './leases.ts';
+import { examine, type Lost } from './lost.ts';
 import type { Loss } from './lost-rows.ts';
 import { type ObjectRow, objectsAfter } from './object-rows.ts';
 import { inParallel } from './parallel.ts';
 import { RateLimit } from './rate-limit.ts';
+import type { Storages } from './storages.ts';
+
+/** What of a cache is looked at. */
+export interface CheckedCache {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly leases: Leases;
+  readonly lost: Lost;
+}
 
 export interface CheckInit {
-  readonly cache: Pick<BinaryCache, 'database' | 'storages' | 'leases' | 'lost'>;
+  readonly cache: CheckedCache;
   /** Also read every NAR and compare its SHA-256. */
   readonly contents: boolean;
   readonly bytesPerSecond: number | undefined;

@@ -17,7 +17,7 @@ import {
   SqliteDatabase,
   sumUp,
 } from '../metadata/index.ts';
-import { planDatabase } from './database-plan.ts';
+import { resolveTarget } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import { CACHE_ID, COPYING, claimSchema, readMeta } from './meta.ts';
 import { naming } from './naming.ts';
@@ -50,7 +50,7 @@ export async function copyDatabase(init: CopyDatabaseInit): Promise<CopyReport> 
 async function copyOne(init: CopyDatabaseInit): Promise<CopyReport> {
   const { manifest, documents, data, version, logger } = init;
   const { name } = manifest.metadata;
-  const plan = planDatabase(manifest, documents);
+  const plan = resolveTarget(manifest, documents);
   if (plan.kind !== 'postgres') throw new CacheError('Invalid', `its manifest has no database.postgres to copy to`);
   const folder = path.join(data, name);
   const file = path.join(folder, 'db.sqlite');

@@ -10,7 +10,7 @@ import {
 } from '../../crds/index.ts';
 import { DatabaseError, type PostgresTarget, readTarget, type TlsPlan } from '../metadata/index.ts';
 
-export type DatabasePlan =
+export type DatabaseTarget =
   | { readonly kind: 'sqlite' }
   | {
       readonly kind: 'postgres';
@@ -21,7 +21,7 @@ export type DatabasePlan =
     };
 
 /** @throws DatabaseError Invalid, SecretError; both name the Secret */
-export function planDatabase(manifest: Manifest, documents: Documents): DatabasePlan {
+export function resolveTarget(manifest: Manifest, documents: Documents): DatabaseTarget {
   const { postgres } = manifest.spec.database;
   if (postgres === undefined) return { kind: 'sqlite' };
   const { name, namespace } = manifest.metadata;

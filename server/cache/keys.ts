@@ -14,7 +14,7 @@ import { readMeta, writeMeta } from './meta.ts';
 import { createSecretFile, readSecretFile } from './secret-file.ts';
 import { signingKeyValue } from './secret-values.ts';
 
-export interface SigningPlan {
+export interface ResolvedSigning {
   readonly mode: 'Managed' | 'SelfSigned';
   /** Secret keys in Nix's form, out of Secrets, undefined for one that is missing; none: one is generated. */
   readonly secretKeys: readonly (string | undefined)[];
@@ -37,7 +37,7 @@ export interface KeysInit {
    */
   readonly host: string | undefined;
   readonly renameHost: boolean;
-  readonly signing: SigningPlan;
+  readonly signing: ResolvedSigning;
   readonly rootSecret: RootSecret;
   /** Sentences about Secrets with keys that are not there: the cache goes on without them, and takes no pushes. */
   readonly missing: readonly string[];
@@ -45,7 +45,7 @@ export interface KeysInit {
 }
 
 export class Keys {
-  readonly mode: SigningPlan['mode'];
+  readonly mode: ResolvedSigning['mode'];
   /** `<cache>.<host>-1` */
   readonly name: string;
   /** All of them sign; the first is the one that new clients are told of. */

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import type { Documents, BinaryCache as Manifest } from '../../crds/index.ts';
 import { lockFolder, migratePostgresSchema, SqliteDatabase } from '../metadata/index.ts';
-import { planDatabase } from './database-plan.ts';
+import { resolveTarget } from './database-plan.ts';
 import { naming } from './naming.ts';
 import { mayBegin } from './open-database.ts';
 
@@ -33,7 +33,7 @@ export async function migrateDatabase(init: MigrateInit): Promise<Migrated> {
 
 async function migrateOne(init: MigrateInit): Promise<Migrated> {
   const { manifest, documents, data, version, logger, waitMs } = init;
-  const plan = planDatabase(manifest, documents);
+  const plan = resolveTarget(manifest, documents);
   if (plan.kind === 'postgres') {
     const { target, schema } = plan;
     const applied = await migratePostgresSchema({ target, schema, version, logger, waitMs });

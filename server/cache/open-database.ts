@@ -3,14 +3,17 @@ import { mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from 'pino';
 import { BACKUP, type Database, DatabaseError, lockFolder, openPostgres, SqliteDatabase } from '../metadata/index.ts';
-import type { DatabasePlan } from './database-plan.ts';
+import type { DatabaseTarget } from './database-plan.ts';
 import { CacheError } from './errors.ts';
 import { cacheId, claimSchema, mustBeCopied } from './meta.ts';
 import type { CacheMetrics } from './metrics.ts';
-import type { CachePlan } from './plan.ts';
+import type { Settings } from './settings.ts';
 
 export interface OpenDatabaseInit {
-  readonly plan: CachePlan;
+  /** Of the cache. */
+  readonly name: string;
+  readonly target: DatabaseTarget;
+  readonly settings: Settings;
   /** `<data>/<cache>`; of no use with PostgreSQL. */
   readonly folder: string;
   readonly version: string;
@@ -21,19 +24,19 @@ export interface OpenDatabaseInit {
 export interface OpenDatabase {
   readonly database: Database;
   /** Whether a changed manifest still means this database. @throws CacheError Conflict where it does not */
-  check(plan: DatabasePlan): void;
+  check(target: DatabaseTarget): void;
   /** Takes over what may change while it runs: a password. */
-  use(plan: DatabasePlan): void;
+  use(target: DatabaseTarget): void;
   close(): Promise<void>;
 }
 
 /** @throws FolderLockedError, DatabaseError, NewerDatabaseError, CacheError Conflict */
 export function openDatabase(init: OpenDatabaseInit): Promise<OpenDatabase> {
-  const { database } = init.plan;
-  return database.kind === 'sqlite' ? openFile(init) : openSchema(init, database);
+  const { target } = init;
+  return target.kind === 'sqlite' ? openFile(init) : openSchema(init, target);
 }
 
-async function openFile({ folder, plan, version, metrics }: OpenDatabaseInit): Promise<OpenDatabase> {
+async function openFile({ folder, name, version, metrics }: OpenDatabaseInit): Promise<OpenDatabase> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const lock = await lockFolder(folder);
   try {
@@ -42,7 +45,7 @@ async function openFile({ folder, plan, version, metrics }: OpenDatabaseInit): P
       file,
       mayBegin: await mayBegin(folder, file),
       version,
-      onCommit: (ms, writes) => metrics.committed(plan.name, ms, writes),
+      onCommit: (ms, writes) => metrics.committed(name, ms, writes),
     });
     return {
       database,
@@ -78,10 +81,9 @@ export async function mayBegin(folder: string, file: string): Promise<boolean> {
 }
 
 async function openSchema(
-  { plan, version, logger, metrics }: OpenDatabaseInit,
-  { target, schema }: Extract<DatabasePlan, { kind: 'postgres' }>,
+  { name, settings, version, logger, metrics }: OpenDatabaseInit,
+  { target, schema }: Extract<DatabaseTarget, { kind: 'postgres' }>,
 ): Promise<OpenDatabase> {
-  const { settings, name } = plan;
   const database = await openPostgres({
     target,
     schema,

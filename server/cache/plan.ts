@@ -14,25 +14,25 @@ import {
 } from '../../crds/index.ts';
 import type { Compression } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
-import { type DatabasePlan, planDatabase } from './database-plan.ts';
-import type { RootSecret, SigningPlan } from './keys.ts';
+import { type DatabaseTarget, resolveTarget } from './database-plan.ts';
+import type { RootSecret, ResolvedSigning } from './keys.ts';
 import { type ReadSecret, secretReader, signingKeyValue } from './secret-values.ts';
 import { defaultSettings, type Settings } from './settings.ts';
-import type { StoragePlan } from './storage-plan.ts';
-import type { TokenPlan } from './tokens.ts';
+import type { ResolvedStorage } from './storage-plan.ts';
+import type { ResolvedToken } from './tokens.ts';
 
-export interface CachePlan {
+export interface ResolvedCache {
   readonly name: string;
   readonly isPublic: boolean;
   /** For `nix-cache-info`; lower is asked first, cache.nixos.org has 40. */
   readonly priority: number;
   /** What clients are told to compress with. */
   readonly compression: Extract<Compression, 'zstd' | 'xz'>;
-  readonly database: DatabasePlan;
+  readonly database: DatabaseTarget;
   readonly strategy: StrategyName;
-  readonly storages: readonly StoragePlan[];
-  readonly tokens: readonly TokenPlan[];
-  readonly signing: SigningPlan;
+  readonly storages: readonly ResolvedStorage[];
+  readonly tokens: readonly ResolvedToken[];
+  readonly signing: ResolvedSigning;
   readonly rootSecret: RootSecret;
   /** Sentences about Secrets with keys of the cache that are not there. */
   readonly missingKeys: readonly string[];
@@ -52,12 +52,12 @@ export interface PlanPlaces {
 }
 
 /** @param overrides timers that only the process sets. @throws SecretError, DatabaseError Invalid */
-export function planCache(
+export function resolveCache(
   manifest: Manifest,
   documents: Documents,
   { folder, volumes }: PlanPlaces,
   overrides: Partial<Settings> = {},
-): CachePlan {
+): ResolvedCache {
   const { spec } = manifest;
   const secret = secretReader(documents, manifest.metadata.namespace);
   const missingKeys: string[] = [];
@@ -77,7 +77,7 @@ export function planCache(
     isPublic: spec.access === 'Public',
     priority: spec.priority,
     compression: spec.compression === 'Xz' ? 'xz' : 'zstd',
-    database: planDatabase(manifest, documents),
+    database: resolveTarget(manifest, documents),
     strategy: spec.strategy,
     storages: spec.storages.map((storage) => ({
       name: storage.name,

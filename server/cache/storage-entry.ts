@@ -1,10 +1,10 @@
 /** What a process knows of each storage of a cache, and the room in it that writes under way hold. */
 import type { StorageStatus } from '../../crds/index.ts';
 import { type Storage, StorageFullError, type StorageHealth, type StorageUsage } from '../storage/index.ts';
-import type { StoragePlan } from './storage-plan.ts';
+import type { ResolvedStorage } from './storage-plan.ts';
 
 export interface Entry {
-  plan: StoragePlan;
+  plan: ResolvedStorage;
   /** Whether the database has a row for it: a volume that was never mounted has none yet. */
   known: boolean;
   /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
@@ -20,7 +20,7 @@ export interface Entry {
   totalBytes: number | undefined;
 }
 
-export function newEntry(plan: StoragePlan, storage: Storage, known: boolean): Entry {
+export function newEntry(plan: ResolvedStorage, storage: Storage, known: boolean): Entry {
   return {
     plan,
     storage,

@@ -9,7 +9,6 @@ import {
   type S3Config,
   type Storage,
 } from '../storage/index.ts';
-import type { Intents } from './intents.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { patiently } from './patience.ts';
 import type { Settings } from './settings.ts';
@@ -17,7 +16,7 @@ import type { Settings } from './settings.ts';
 export type StorageMode = 'ReadWrite' | 'ReadOnly' | 'Drain' | 'Abandoned';
 
 /** Paths resolved, Secrets filled in. */
-export interface StoragePlan {
+export interface ResolvedStorage {
   readonly name: string;
   readonly mode: StorageMode;
   readonly weight: number;
@@ -35,8 +34,14 @@ export interface LocalPlace {
 }
 
 /** Where a plan's bytes are, as `Storage.place` says it. */
-export function placeOfPlan({ at }: StoragePlan): string {
+export function placeOfResolved({ at }: ResolvedStorage): string {
   return at.kind === 'local' ? path.resolve(at.root) : placeOf(at.config);
+}
+
+/** Where names are written down before there are bytes under them. */
+export interface Names {
+  begin(storage: string, name: string): Promise<void>;
+  drop(storage: string, name: string): void;
 }
 
 export interface StorageParts {
@@ -45,7 +50,7 @@ export interface StorageParts {
   /** Whether other servers use the storages too. */
   readonly isShared: boolean;
   readonly settings: Settings;
-  readonly intents: Intents;
+  readonly intents: Names;
   /** Memory for bytes on their way to S3. */
   readonly budget: ByteBudget;
   readonly metrics: CacheMetrics;
@@ -53,7 +58,7 @@ export interface StorageParts {
 }
 
 /** Not opened yet. */
-export function createStorage({ name, at }: StoragePlan, parts: StorageParts): Storage | Promise<Storage> {
+export function createStorage({ name, at }: ResolvedStorage, parts: StorageParts): Storage | Promise<Storage> {
   const { cache, cacheId, isShared, settings, intents, metrics, logger } = parts;
   if (at.kind === 'local')
     return new LocalStorage({
@@ -79,7 +84,7 @@ export function createStorage({ name, at }: StoragePlan, parts: StorageParts): S
 }
 
 /** Takes over what may change while a storage is open. */
-export function configureStorage(storage: Storage, { at }: StoragePlan): void {
+export function configureStorage(storage: Storage, { at }: ResolvedStorage): void {
   if (at.kind === 's3' && isS3(storage)) storage.configure(at.config);
 }
 

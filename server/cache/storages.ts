@@ -25,10 +25,10 @@ import {
 import {
   configureStorage,
   createStorage,
-  placeOfPlan,
+  placeOfResolved,
   type StorageMode,
   type StorageParts,
-  type StoragePlan,
+  type ResolvedStorage,
 } from './storage-plan.ts';
 import { isEmpty, remainsOf, wordsOf } from './storage-remains.ts';
 
@@ -60,7 +60,7 @@ export class Storages {
    * opens what is new. Nothing in use changes before the function that it resolves with is called.
    * @throws CacheError Conflict, Invalid
    */
-  async prepare(plans: readonly StoragePlan[], strategy: StrategyName): Promise<() => Promise<void>> {
+  async prepare(plans: readonly ResolvedStorage[], strategy: StrategyName): Promise<() => Promise<void>> {
     const names = new Set(plans.map((plan) => plan.name));
     const gone = (await this.#init.database.query<{ name: string }>('SELECT name FROM storages'))
       .map((row) => row.name)
@@ -78,7 +78,7 @@ export class Storages {
           `storage ${name} holds ${wordsOf(remains)} and cannot be removed; put it back with "mode: Drain" until it is drained, or with "mode: Abandoned" to give its data up`,
         );
     }
-    const fresh: StoragePlan[] = [];
+    const fresh: ResolvedStorage[] = [];
     for (const plan of plans) {
       const entry = this.#entries.get(plan.name);
       const isGivenUp = plan.mode === 'Abandoned';
@@ -87,7 +87,7 @@ export class Storages {
         if (entry !== undefined && entry.writes > 0)
           throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
         fresh.push(plan);
-      } else if (placeOfPlan(plan) !== entry.storage.place && !isGivenUp)
+      } else if (placeOfResolved(plan) !== entry.storage.place && !isGivenUp)
         throw new CacheError(
           'Conflict',
           `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
@@ -105,7 +105,7 @@ export class Storages {
   }
 
   async #use(
-    plans: readonly StoragePlan[],
+    plans: readonly ResolvedStorage[],
     strategy: StrategyName,
     added: readonly Entry[],
     gone: readonly string[],
@@ -127,7 +127,7 @@ export class Storages {
       for (const plan of plans)
         await sql.query('UPDATE storages SET mode = ?, location = ? WHERE name = ?', [
           plan.mode,
-          placeOfPlan(plan),
+          placeOfResolved(plan),
           plan.name,
         ]);
     });
@@ -150,7 +150,7 @@ export class Storages {
     await this.#entries.get(name)?.storage.close();
   }
 
-  async #open(plan: StoragePlan): Promise<Entry> {
+  async #open(plan: ResolvedStorage): Promise<Entry> {
     const kind = await this.#knownKind(plan.name);
     if (kind !== undefined && kind !== plan.at.kind)
       throw new CacheError(

@@ -15,7 +15,7 @@ export type Permission = 'Read' | 'Write' | 'Admin';
 const RANK: Readonly<Record<Permission, number>> = { Read: 1, Write: 2, Admin: 3 };
 
 /** A token as the manifest lists it; with neither `sha256` nor `secret` one is generated. */
-export interface TokenPlan {
+export interface ResolvedToken {
   readonly name: string;
   readonly permissions: readonly Permission[];
   readonly expiresAt?: Date;
@@ -54,7 +54,7 @@ export class Tokens {
    * Reads or makes the tokens of a cache. `folder` holds the generated ones, mode 0600, one file a name; undefined:
    * none may be made. @throws CacheError Invalid
    */
-  static async load(plans: readonly TokenPlan[], folder: string | undefined): Promise<Tokens> {
+  static async load(plans: readonly ResolvedToken[], folder: string | undefined): Promise<Tokens> {
     return new Tokens(
       await Promise.all(
         plans.map(async (plan) => ({
@@ -117,7 +117,7 @@ const TOKEN_FILE = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
  * Removes the files of tokens that are no longer generated, because they left the manifest or are given there: a name that
  * is listed again later must not bring an old token back.
  */
-export async function removeOldTokens(plans: readonly TokenPlan[], folder: string): Promise<void> {
+export async function removeOldTokens(plans: readonly ResolvedToken[], folder: string): Promise<void> {
   const kept = new Set(
     plans.filter((plan) => plan.sha256 === undefined && plan.secret === undefined).map((plan) => plan.name),
   );

@@ -3,7 +3,7 @@ import { rootCertificates } from 'node:tls';
 import { inspect } from 'node:util';
 import { generateToken, loadManifests, SecretError } from '../../../crds/index.ts';
 import { naming } from '../../../server/cache/naming.ts';
-import { type CachePlan, planCache } from '../../../server/cache/plan.ts';
+import { type ResolvedCache, resolveCache } from '../../../server/cache/plan.ts';
 import { DatabaseError } from '../../../server/metadata/index.ts';
 import { generateSecretKey } from '../../../server/nix/index.ts';
 
@@ -24,7 +24,7 @@ const SOUND: Values = {
 interface Use {
   readonly spec: object;
   readonly values: Readonly<Record<string, string>>;
-  readonly read: (plan: CachePlan) => unknown;
+  readonly read: (plan: ResolvedCache) => unknown;
   /** Keys that may hold what another use could not. */
   readonly free?: readonly string[];
 }
@@ -74,13 +74,13 @@ const USES: Readonly<Record<string, Use>> = {
   },
 };
 
-function targetOf({ database }: CachePlan): unknown {
+function targetOf({ database }: ResolvedCache): unknown {
   assert.equal(database.kind, 'postgres');
   return database.kind === 'postgres' && [{ ...database.target }, database.target.password];
 }
 
 /** The plan of a cache `main` whose Secret `mine` has these values. */
-function planOf({ spec }: Use, values: Values): Promise<CachePlan> {
+function planOf({ spec }: Use, values: Values): Promise<ResolvedCache> {
   const secret = (name: string, data: Values) => ({
     apiVersion: 'v1',
     kind: 'Secret',
@@ -98,7 +98,7 @@ function planOf({ spec }: Use, values: Values): Promise<CachePlan> {
   assert.deepEqual(errors, []);
   const [manifest] = documents.binaryCaches;
   assert.ok(manifest !== undefined);
-  return naming('main', () => planCache(manifest, documents, { folder: '/data/main', volumes: undefined }));
+  return naming('main', () => resolveCache(manifest, documents, { folder: '/data/main', volumes: undefined }));
 }
 
 /** What a value becomes by a slip of the hand. */
