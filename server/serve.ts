@@ -12,6 +12,7 @@ import {
   Reader,
   redirectTroubles,
   Urls,
+  watchGauges,
 } from './http/index.ts';
 import { type Configuration, type ConfigurationPlace, readConfiguration } from './manifests.ts';
 import { defaultApiUrl, type ServeOptions } from './options.ts';
@@ -106,7 +107,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   try {
     await run(documents);
     started.push(caches);
-    metrics.watch(caches, verifier, doors, budget);
+    watchGauges(metrics.registry, caches, verifier, doors, budget);
     const adminAddress = await admin.listen(options.adminListen);
     started.push(admin);
     const control = new ControlServer({ caches, folder: data, logger });

@@ -3,15 +3,22 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { encodeNix32 } from '../../server/nix/index.ts';
-import type { Bench } from './bench.ts';
 import { makeBenchPath } from './data.ts';
-import { startNarwhal } from './processes.ts';
+import { type Served, startNarwhal } from './processes.ts';
 import { pushByPut } from './push.ts';
 
 const BATCH = 50_000;
 
+/** The run that wants it. */
+interface Run {
+  readonly millionCount: number;
+  serving<S extends Served>(starting: Promise<S>): Promise<S>;
+  end(served: Served): Promise<void>;
+  say(text: string): void;
+}
+
 /** Makes it in `folder`, which it returns. */
-export async function makeMillion(bench: Bench, folder: string): Promise<string> {
+export async function makeMillion(bench: Run, folder: string): Promise<string> {
   const narwhal = await bench.serving(startNarwhal(folder));
   // The one real path: its row tells what the others look like.
   await pushByPut(narwhal, [makeBenchPath({ index: 0, size: 20_000 })]);

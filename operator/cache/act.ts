@@ -1,7 +1,7 @@
 /** Does the steps of a plan, one after the other. What fails stops it: the next look starts from what is there then. */
 import { type AnyObj, type Api, ApiError, type Desired, type Kind, kinds, type Obj } from '../runtime/index.ts';
+import { generateSecret, ownership } from './generate.ts';
 import type { Inputs } from './inputs.ts';
-import { generateSecret, ownership } from './keys.ts';
 import { isOurs, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
 import type { Step } from './plan.ts';

@@ -8,12 +8,13 @@ import { type Outcome, StepError } from './act.ts';
 import { gatewayUrl, hostNames } from './addresses.ts';
 import { hashesOf } from './config.ts';
 import type { Inputs } from './inputs.ts';
-import { ADMIN_PORT, CONFIG_FILE, namesOf, PAUSED_ANNOTATION } from './names.ts';
-import { isOfRoutes, isReady, type Observed, type PublicName, type TokenRefusal } from './observed.ts';
+import { ADMIN_PORT, CONFIG_FILE, namesOf } from './names.ts';
+import { isReady, type Observed, type PublicName, type TokenRefusal } from './observed.ts';
+import { isOfRoutes } from './obstacles.ts';
 import { isLost } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { isResizing, storageReports, volumeOf } from './storage-status.ts';
-import type { Cache, StorageStatus } from './types.ts';
+import { type Cache, isPaused, PAUSED_ANNOTATION, type StorageStatus } from './types.ts';
 import { DATABASE_VOLUME } from './volumes.ts';
 
 export interface Facts {
@@ -37,8 +38,6 @@ interface Finding {
 }
 
 type Check = (facts: Facts) => Finding | undefined;
-
-export const isPaused = ({ metadata }: Cache): boolean => metadata.annotations?.[PAUSED_ANNOTATION] === 'true';
 
 /** All conditions, Ready first. */
 export function findings(facts: Facts): NewCondition[] {

@@ -1,18 +1,11 @@
 /** What pods keep mounted although the manifest has nothing for it any more. Pure. */
 import type { StatefulSet } from '../runtime/index.ts';
-import { type MountedSecret, mountedSecrets } from './keys.ts';
+import type { Held } from './inputs.ts';
 import { namesOf, volumeName } from './names.ts';
 import type { Observed } from './observed.ts';
+import { mountedSecrets } from './secret-needs.ts';
 import type { Cache } from './types.ts';
 import { volumesOf } from './volumes.ts';
-
-export interface Held {
-  /** Names of storages. */
-  readonly storages: readonly string[];
-  readonly secrets: readonly MountedSecret[];
-}
-
-export const NOTHING_HELD: Held = { storages: [], secrets: [] };
 
 interface Volume {
   readonly persistentVolumeClaim?: { readonly claimName: string };

@@ -1,8 +1,8 @@
 /** A BinaryCache in a cluster: observe, desired, plan, act, status. */
 export { serviceHost } from './addresses.ts';
 export { desired } from './desired.ts';
-export { NOTHING_HELD } from './held.ts';
 export type { Inputs } from './inputs.ts';
+export { NOTHING_HELD } from './inputs.ts';
 export { API_URL, MANAGER, namesOf, ROUTES_ANNOTATION, TRUSTED_PROXIES } from './names.ts';
 export { operatorNamespaceOf } from './network.ts';
 export { observeOnce } from './observe-once.ts';

@@ -1,5 +1,22 @@
-import type { Held } from './held.ts';
-import type { Leftover } from './token-secrets.ts';
+import type { Obj } from '../runtime/index.ts';
+import type { MountedSecret } from './secret-needs.ts';
+
+/** What pods keep mounted although the manifest has nothing for it any more. */
+export interface Held {
+  /** Names of storages. */
+  readonly storages: readonly string[];
+  readonly secrets: readonly MountedSecret[];
+}
+
+export const NOTHING_HELD: Held = { storages: [], secrets: [] };
+
+/** The Secret of a token that is no longer listed, or was taken out before it was listed again. */
+export interface Leftover {
+  readonly token: string;
+  readonly object: Obj;
+  /** The manifest names it for something else: it stays for as long as that is so. */
+  readonly isNamed: boolean;
+}
 
 /** What the objects of a cache follow from, beside the cache itself. */
 export interface Inputs {

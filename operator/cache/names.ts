@@ -18,8 +18,6 @@ export const ROUTES_ANNOTATION = 'narwhal.dev/token-prefixes';
 export const TOKEN_SECRETS_ANNOTATION = 'narwhal.dev/token-secrets';
 /** Annotation of an object: hash of what was applied last. */
 export const APPLIED_ANNOTATION = 'narwhal.dev/applied';
-/** Annotation of a cache: `true` stops everything that the operator does with it. */
-export const PAUSED_ANNOTATION = 'narwhal.dev/paused';
 /** Annotation of a cache: any new value makes the operator look again at once, at Secrets too. */
 export const RECONCILE_ANNOTATION = 'narwhal.dev/reconcile';
 /** Label of a ServiceAccount that caches may run as. */

@@ -2,7 +2,8 @@
 import { unsupported } from '../../crds/index.ts';
 import { type Api, kinds } from '../runtime/index.ts';
 import { namesOf, USABLE_LABEL } from './names.ts';
-import { childKey, type Observed, type Obstacle, type PublicName } from './observed.ts';
+import { childKey, type Observed, type PublicName } from './observed.ts';
+import type { Obstacle } from './obstacles.ts';
 import type { Secrets } from './secrets.ts';
 import { askServers } from './servers.ts';
 import type { Stores } from './stores.ts';

@@ -11,9 +11,9 @@ import {
 } from '../runtime/index.ts';
 import { signingModeIn } from './config.ts';
 import { changedPlaces, restartReasons } from './differences.ts';
-import type { SecretNeed } from './keys.ts';
 import { APPLIED_ANNOTATION, cachesOwning, namesOf, STORAGE_LABEL } from './names.ts';
 import { childKey, type Observed } from './observed.ts';
+import type { SecretNeed } from './secret-needs.ts';
 import type { Cache } from './types.ts';
 import { DATABASE_VOLUME } from './volumes.ts';
 

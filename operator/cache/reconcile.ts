@@ -12,7 +12,6 @@ import {
   type Outcome as Requeue,
 } from '../runtime/index.ts';
 import { type ActInit, act, type Outcome, StepError } from './act.ts';
-import { isPaused } from './conditions.ts';
 import { configHash } from './config.ts';
 import { CrdGap } from './crd-gap.ts';
 import { desired } from './desired.ts';
@@ -20,12 +19,13 @@ import { held } from './held.ts';
 import type { Inputs } from './inputs.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import { type ObserveInit, observe } from './observe.ts';
-import { isOfRoutes, type Observed } from './observed.ts';
+import type { Observed } from './observed.ts';
+import { isOfRoutes } from './obstacles.ts';
 import { deedOf, plan, type Step, subjectOf } from './plan.ts';
 import * as reasons from './reasons.ts';
 import { admitRoutes, type RouteRules } from './routes.ts';
 import { differsInSubstance, overdueStatus, status } from './status.ts';
-import { BINARY_CACHE, type Cache } from './types.ts';
+import { BINARY_CACHE, type Cache, isPaused } from './types.ts';
 
 export interface CacheSettings {
   readonly image: string;

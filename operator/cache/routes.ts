@@ -3,7 +3,7 @@
  * allowed to have any Ingress, and we could make any: so the administrator's lists decide. Pure.
  */
 import type { BinaryCacheSpec } from '../../crds/index.ts';
-import type { Obstacle } from './observed.ts';
+import type { Obstacle } from './obstacles.ts';
 import type { Cache } from './types.ts';
 
 /** Stands for every namespace. */

@@ -17,9 +17,10 @@ import {
 } from '../../crds/index.ts';
 import { parseSecretKey } from '../../server/nix/index.ts';
 import { type AnyObj, type Api, kinds, type Obj, type Secret as SecretObject } from '../runtime/index.ts';
-import { type SecretNeed, type SecretUse, secretNeeds, tokenSecretsOf } from './keys.ts';
+import type { Leftover } from './inputs.ts';
 import { CACHE_LABEL, cachesOwning, isOurs, tokenSecretName } from './names.ts';
-import { type Leftover, leaving, leftoverOf } from './token-secrets.ts';
+import { type SecretNeed, type SecretUse, secretNeeds, tokenSecretsOf } from './secret-needs.ts';
+import { leaving, leftoverOf } from './token-secrets.ts';
 import type { Cache } from './types.ts';
 
 /** What is kept of a value. */

@@ -4,7 +4,7 @@ import { type BinaryCacheStatus, without } from '../../crds/index.ts';
 import { type Condition, mergeConditions, type StatefulSet } from '../runtime/index.ts';
 import type { Outcome } from './act.ts';
 import { bestUrl } from './addresses.ts';
-import { type Facts, findings, isPaused } from './conditions.ts';
+import { type Facts, findings } from './conditions.ts';
 import type { Inputs } from './inputs.ts';
 import { namesOf, RECONCILE_ANNOTATION, selectorOf } from './names.ts';
 import type { Observed } from './observed.ts';
@@ -12,6 +12,7 @@ import { podStatus } from './pod-status.ts';
 import * as reasons from './reasons.ts';
 import { storageStatus } from './storage-status.ts';
 import type { Cache } from './types.ts';
+import { isPaused } from './types.ts';
 
 export function status(
   cache: Cache,

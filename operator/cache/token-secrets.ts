@@ -4,17 +4,10 @@
  */
 import { parse } from 'yaml';
 import type { AnyObj, Obj } from '../runtime/index.ts';
-import { secretNeeds } from './keys.ts';
+import type { Leftover } from './inputs.ts';
 import { CONFIG_FILE, cachesOwning, isOurs, TOKEN_SECRETS_ANNOTATION } from './names.ts';
+import { secretNeeds } from './secret-needs.ts';
 import type { Cache } from './types.ts';
-
-/** The Secret of a token that is no longer listed, or was taken out before it was listed again. */
-export interface Leftover {
-  readonly token: string;
-  readonly object: Obj;
-  /** The manifest names it for something else: it stays for as long as that is so. */
-  readonly isNamed: boolean;
-}
 
 /** Whoever may edit the namespace may edit the annotation. */
 const MOST = 256;

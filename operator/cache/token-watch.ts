@@ -7,11 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import { type Informer, keyOf, messageOf, type Ref, refOf, type Source } from '../runtime/index.ts';
-import { isPaused } from './conditions.ts';
-import { tokenSecretsOf } from './keys.ts';
+import { tokenSecretsOf } from './secret-needs.ts';
 import type { Secrets } from './secrets.ts';
 import { roundsOf, Turns } from './turns.ts';
 import type { Cache } from './types.ts';
+import { isPaused } from './types.ts';
 
 export interface TokenWatchInit {
   readonly caches: Informer<Cache>;

@@ -18,3 +18,9 @@ export const BINARY_CACHE: Kind<Cache> = {
   plural: 'binarycaches',
   namespaced: true,
 };
+
+/** `true` stops everything that the operator does with a cache. */
+export const PAUSED_ANNOTATION = 'narwhal.dev/paused';
+
+/** Whether its owner wants the operator to leave it alone. */
+export const isPaused = ({ metadata }: Cache): boolean => metadata.annotations?.[PAUSED_ANNOTATION] === 'true';

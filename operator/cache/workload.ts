@@ -6,7 +6,6 @@ import type { Desired } from '../runtime/index.ts';
 import { accountName } from './account.ts';
 import { serverAddresses } from './addresses.ts';
 import { type Inputs, SHUTDOWN_GRACE } from './inputs.ts';
-import { mountedSecrets } from './keys.ts';
 import {
   ADMIN_PORT,
   API_URL,
@@ -18,6 +17,7 @@ import {
   TRUSTED_PROXIES,
   volumeName,
 } from './names.ts';
+import { mountedSecrets } from './secret-needs.ts';
 import type { Cache } from './types.ts';
 import { DATABASE_VOLUME, volumesOf } from './volumes.ts';
 

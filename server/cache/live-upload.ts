@@ -25,18 +25,6 @@ export interface LiveUpload {
   committed: boolean;
 }
 
-export function otherPath(): CacheError {
-  return new CacheError('Conflict', 'this upload was completed for another store path');
-}
-
-export function otherBytes(number: number): CacheError {
-  return new CacheError('Conflict', `part ${number} was received with other bytes; start a new upload`);
-}
-
-export function uploadOver(): CacheError {
-  return new CacheError('NotFound', 'this upload is over; start a new one');
-}
-
 /** For a `catch`: undefined for a file that is not there. */
 export function isMissing(error: unknown): undefined {
   if (errnoOf(error) !== 'ENOENT') throw error;

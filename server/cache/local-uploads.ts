@@ -11,13 +11,14 @@ import { checkClaim, factsForRow, narKey } from './claim.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
-import { isFinal, isMissing, type LiveUpload, otherPath, uploadOver } from './live-upload.ts';
+import { isFinal, isMissing, type LiveUpload } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { PartInit } from './part-attempt.ts';
 import { checkParts, type PartClaim } from './part-claims.ts';
 import { patiently } from './patience.ts';
 import { publishUpload, servedAlready, signedPath } from './publish-upload.ts';
 import { isFull, type Placement } from './storages.ts';
+import { otherPath, uploadOver } from './upload-errors.ts';
 import { type Part, UploadFile } from './upload-file.ts';
 import {
   endStatements,

@@ -1,8 +1,8 @@
 /** The list of parts that comes with `complete`. */
 import type { PartsError, RemotePart } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
-import { otherBytes } from './live-upload.ts';
 import type { PartInit } from './part-attempt.ts';
+import { otherBytes } from './upload-errors.ts';
 import type { UploadFile } from './upload-file.ts';
 import type { PartRow } from './upload-rows.ts';
 

@@ -15,7 +15,7 @@ import {
 import type { Compression } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
 import { type DatabaseTarget, resolveTarget } from './database-plan.ts';
-import type { RootSecret, ResolvedSigning } from './keys.ts';
+import type { ResolvedSigning, RootSecret } from './keys.ts';
 import { type ReadSecret, secretReader, signingKeyValue } from './secret-values.ts';
 import { defaultSettings, type Settings } from './settings.ts';
 import type { ResolvedStorage } from './storage-plan.ts';

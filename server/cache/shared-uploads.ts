@@ -23,7 +23,7 @@ import type { Body } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
 import { dropStatement, endStatement } from './intents.ts';
 import type { Lease } from './leases.ts';
-import { isFinal, otherPath, uploadOver } from './live-upload.ts';
+import { isFinal } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { NewObject } from './object.ts';
 import type { PartInit } from './part-attempt.ts';
@@ -33,6 +33,7 @@ import { patiently } from './patience.ts';
 import { publishUpload, servedAlready } from './publish-upload.ts';
 import { receiveNar } from './receive-nar.ts';
 import type { Placement } from './storages.ts';
+import { otherPath, uploadOver } from './upload-errors.ts';
 import {
   claimPart,
   endStatements,

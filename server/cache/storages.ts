@@ -26,9 +26,9 @@ import {
   configureStorage,
   createStorage,
   placeOfResolved,
+  type ResolvedStorage,
   type StorageMode,
   type StorageParts,
-  type ResolvedStorage,
 } from './storage-plan.ts';
 import { isEmpty, remainsOf, wordsOf } from './storage-remains.ts';
 

@@ -12,8 +12,8 @@ import { createReadStream } from 'node:fs';
 import type { LocalStorage, StagedFile } from '../storage/index.ts';
 import { CacheError } from './errors.ts';
 import type { Body } from './incoming.ts';
-import { otherBytes, uploadOver } from './live-upload.ts';
 import { PartAttempt, type PartInit } from './part-attempt.ts';
+import { otherBytes, uploadOver } from './upload-errors.ts';
 
 /** A part whose bytes are there and have the right MD5. */
 export interface Part extends PartInit {

@@ -6,12 +6,12 @@ import type { Compression } from '../nix/index.ts';
 import { CacheError } from './errors.ts';
 import { type Body, receive } from './incoming.ts';
 import type { IngestInit } from './ingest.ts';
-import { otherPath, uploadOver } from './live-upload.ts';
 import { LocalUploads } from './local-uploads.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import { EMPTY_MD5, type PartClaim } from './part-claims.ts';
 import { SharedUploads } from './shared-uploads.ts';
 import { mustBeAbleToSign } from './signing.ts';
+import { otherPath, uploadOver } from './upload-errors.ts';
 import { deleteUploads, openUploads, readUpload, type UploadRow } from './upload-rows.ts';
 
 /** Open uploads in rows are counted this often. */

@@ -1,5 +1,6 @@
 /** Caches with something wrong, as status() is told of them: a cache that runs, and one thing changed. */
-import type { Observed, Obstacle } from '../../operator/cache/observed.ts';
+import type { Observed } from '../../operator/cache/observed.ts';
+import type { Obstacle } from '../../operator/cache/obstacles.ts';
 import type { Pod } from '../../operator/runtime/index.ts';
 import type { Change } from './live-object.ts';
 import type { Value } from './manifests.ts';

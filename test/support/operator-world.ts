@@ -5,11 +5,12 @@
 import type { Outcome } from '../../operator/cache/act.ts';
 import { configHash } from '../../operator/cache/config.ts';
 import { desired } from '../../operator/cache/desired.ts';
+import { generateSecret, ownership } from '../../operator/cache/generate.ts';
 import type { Inputs } from '../../operator/cache/inputs.ts';
-import { generateSecret, ownership, secretNeeds } from '../../operator/cache/keys.ts';
 import { namesOf, tokenSecretName } from '../../operator/cache/names.ts';
 import { childKey, type Observed } from '../../operator/cache/observed.ts';
 import { plan, type Step } from '../../operator/cache/plan.ts';
+import { secretNeeds } from '../../operator/cache/secret-needs.ts';
 import { leaving, leftoverOf } from '../../operator/cache/token-secrets.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { AnyObj, Desired, Secret } from '../../operator/runtime/index.ts';

@@ -6,8 +6,8 @@ import { clusterOnly, loadManifests, processOnly, without } from '../../../crds/
 import { configHash } from '../../../operator/cache/config.ts';
 import { desired } from '../../../operator/cache/desired.ts';
 import type { Inputs } from '../../../operator/cache/inputs.ts';
-import { mountedSecrets } from '../../../operator/cache/keys.ts';
 import { namesOf, ROUTES_ANNOTATION } from '../../../operator/cache/names.ts';
+import { mountedSecrets } from '../../../operator/cache/secret-needs.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { Secret } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';

@@ -2,13 +2,8 @@ import assert from 'node:assert/strict';
 import { rootCertificates } from 'node:tls';
 import { inspect } from 'node:util';
 import { generateToken, hashToken } from '../../../crds/index.ts';
-import {
-  generateSecret,
-  mountedSecrets,
-  ownership,
-  secretNeeds,
-  signingKeyName,
-} from '../../../operator/cache/keys.ts';
+import { generateSecret, ownership, signingKeyName } from '../../../operator/cache/generate.ts';
+import { mountedSecrets, secretNeeds } from '../../../operator/cache/secret-needs.ts';
 import { factsOf, viewOfNothing } from '../../../operator/cache/secrets.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { Secret } from '../../../operator/runtime/index.ts';
