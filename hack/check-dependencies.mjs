@@ -4,14 +4,36 @@ import path from 'node:path';
 
 const FORMATS = ['crds', 'server/nix'];
 const SHARES = 'server/shares';
-const BELOW_HTTP = [...FORMATS, SHARES, 'server/storage', 'server/metadata', 'server/cache', 'server/wire'];
-const SERVER = ['server/http', 'server/gateway', 'server'];
+const BELOW_CACHES = [...FORMATS, SHARES, 'server/storage', 'server/metadata'];
+const BELOW_HTTP = [...BELOW_CACHES, 'server/cache', 'server/wire'];
+const BELOW_CLI = [...BELOW_HTTP, 'server/http', 'server/gateway', 'server'];
 const OPERATOR = ['operator/runtime', 'operator/cache', 'operator/gateway', 'operator'];
-const PRODUCT = [...BELOW_HTTP, ...SERVER, ...OPERATOR];
+
+/** The floors of a house, from the top down: each room may enter those below it, by their doors. */
+const CACHE = floors('server/cache', BELOW_CACHES, [
+  { files: ['index', 'caches', 'binary-cache', 'move-objects', 'resolve'] },
+  ...['upkeep', 'moving', 'push', 'paths', 'objects', 'storages', 'signing', 'database', 'access', 'flow', 'verify'],
+  { files: ['settings', 'metrics', 'naming', 'errors'] },
+]);
+const RECONCILER = floors(
+  'operator/cache',
+  [...FORMATS, 'operator/runtime'],
+  [
+    { files: ['index', 'reconcile'] },
+    'status',
+    { files: ['act'] },
+    ...['plan', 'observe', 'secrets', 'desired'],
+    { files: ['names', 'types', 'reasons'] },
+  ],
+);
+const PRODUCT = [...BELOW_CLI, 'server/convert', 'server/cli', ...OPERATOR, ...CACHE, ...RECONCILER].map(
+  (room) => room.name ?? room,
+);
 
 /**
  * The rooms, the most specific first. `may`: rooms it may import besides itself. `builtins` and `packages`: a list of
- * what is allowed from outside, or everything when absent. `product`: bound to other rooms' doors.
+ * what is allowed from outside, or everything when absent. `product`: bound to other rooms' doors. `files`: these of its
+ * folder only; `filesOnly`: no folder in it.
  */
 const ROOMS = [
   { name: 'crds', may: [], product: true },
@@ -26,14 +48,18 @@ const ROOMS = [
   { name: 'server/storage', may: [...FORMATS, SHARES], product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
   { name: 'server/wire', may: [SHARES], product: true },
-  { name: 'server/cache', may: [...FORMATS, SHARES, 'server/storage', 'server/metadata'], product: true },
+  ...CACHE,
   { name: 'server/http', may: BELOW_HTTP, product: true },
-  { name: 'server/gateway', may: ['crds', 'operator/runtime', SHARES, 'server/wire'], product: true },
-  // main.ts, convert.ts and what else lies beside the rooms: the wiring.
-  { name: 'server', may: [...BELOW_HTTP, ...SERVER], product: true, filesOnly: true },
+  { name: 'server/gateway', may: ['crds', SHARES, 'server/wire'], product: true },
+  { name: 'server/convert', may: ['crds'], product: true },
+  // Kubernetes is known here alone, for the gateway's table.
+  { name: 'server/cli', may: [...BELOW_CLI, 'server/convert', 'operator/runtime'], product: true },
+  { name: 'server/main', folder: 'server', files: ['main'], may: ['server/cli'], product: true },
+  // serve.ts and what else lies beside the rooms: the wiring.
+  { name: 'server', may: BELOW_CLI, product: true, filesOnly: true },
   // Knows Kubernetes, not caches: it could be a package of its own.
   { name: 'operator/runtime', may: [], product: true },
-  { name: 'operator/cache', may: [...FORMATS, 'operator/runtime'], product: true },
+  ...RECONCILER,
   { name: 'operator/gateway', may: [...FORMATS, 'operator/runtime', 'operator/cache'], product: true },
   { name: 'operator', may: [...FORMATS, ...OPERATOR], product: true, filesOnly: true },
   // The bench pushes with the clients that the tests have.
@@ -41,8 +67,24 @@ const ROOMS = [
   // A cluster is reached, and trusts, as those of the tests.
   { name: 'hack/cluster', may: [...PRODUCT, 'hack', 'test'], product: false },
   { name: 'hack', may: PRODUCT, product: false },
-  { name: 'test', may: [...PRODUCT, 'hack', 'hack/bench', 'hack/cluster'], product: false },
+  { name: 'test', may: [...PRODUCT, 'server/main', 'hack', 'hack/bench', 'hack/cluster'], product: false },
 ];
+
+/**
+ * The rooms of a house, each with leave to enter those below. Files beside the rooms are the house itself: the door and
+ * what stands above all rooms, or what all of them stand on.
+ */
+function floors(house, below, list) {
+  const named = list.map((it) => {
+    if (typeof it === 'string') return { name: `${house}/${it}` };
+    return { name: it.files.includes('index') ? house : `${house}/{${it.files}}`, folder: house, files: it.files };
+  });
+  return named.map((room, index) => ({
+    ...room,
+    may: [...below, ...named.slice(index + 1).map(({ name }) => name)],
+    product: true,
+  }));
+}
 
 /** Problems in `files` (a Map from path to text), one sentence each. */
 export function checkDependencies(files) {
@@ -69,17 +111,20 @@ export function checkDependencies(files) {
 }
 
 function roomOf(file) {
-  const isDirectlyIn = (name) => path.posix.dirname(file) === name;
-  return ROOMS.find(({ name, filesOnly }) => (filesOnly ? isDirectlyIn(name) : file.startsWith(`${name}/`)));
+  const folder = path.posix.dirname(file);
+  const stem = path.posix.basename(file).replace(/\.[a-z]+$/, '');
+  return ROOMS.find((room) => {
+    if (room.files) return folder === room.folder && room.files.includes(stem);
+    return room.filesOnly ? folder === room.name : file.startsWith(`${room.name}/`);
+  });
 }
 
-function problemInside(files, file, room, { specifier, typeOnly }, targets) {
+function problemInside(files, file, room, { specifier }, targets) {
   const target = path.posix.join(path.posix.dirname(file), specifier);
   if (!/\.(ts|mjs)$/.test(target)) return undefined;
   const other = roomOf(target);
   if (!other) return `imports ${target}, which lies in no room`;
-  // A type is gone at run time: only values make a cycle that can break the start.
-  if (!typeOnly && files.has(target)) targets.push(target);
+  if (files.has(target)) targets.push(target);
   if (other === room) return undefined;
   if (!room.may.includes(other.name)) {
     const allowed = room.may.length > 0 ? room.may.join(', ') : 'no other room';

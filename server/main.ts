@@ -4,7 +4,7 @@
 process.env.UV_THREADPOOL_SIZE ??= '32';
 
 // A gateway loads nothing of a server: that is 40 MB less.
-const { run } = process.argv[2] === 'gateway' ? await import('./cli-gateway.ts') : await import('./cli.ts');
+const { run } = process.argv[2] === 'gateway' ? await import('./cli/gateway.ts') : await import('./cli/commands.ts');
 await run(process.argv, process.env);
 
 export {};

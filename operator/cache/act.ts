@@ -1,12 +1,12 @@
 /** Does the steps of a plan, one after the other. What fails stops it: the next look starts from what is there then. */
 import { type AnyObj, type Api, ApiError, type Desired, type Kind, kinds, type Obj } from '../runtime/index.ts';
-import { generateSecret, ownership } from './generate.ts';
-import type { Inputs } from './inputs.ts';
+import type { Inputs } from './desired/index.ts';
 import { isOurs, STORAGE_LABEL } from './names.ts';
-import { childKey, type Observed } from './observed.ts';
-import type { Step } from './plan.ts';
+import { childKey, type Observed } from './observe/index.ts';
+import type { Step } from './plan/index.ts';
 import * as reasons from './reasons.ts';
-import type { Secrets } from './secrets.ts';
+import type { Secrets } from './secrets/index.ts';
+import { generateSecret, ownership } from './secrets/index.ts';
 import type { Cache } from './types.ts';
 
 /** A step that was not possible, in words for the condition. */

@@ -12,19 +12,14 @@ import {
   type Outcome as Requeue,
 } from '../runtime/index.ts';
 import { type ActInit, act, type Outcome, StepError } from './act.ts';
-import { configHash } from './config.ts';
-import { CrdGap } from './crd-gap.ts';
-import { desired } from './desired.ts';
-import { held } from './held.ts';
-import type { Inputs } from './inputs.ts';
+import type { Inputs } from './desired/index.ts';
+import { admitRoutes, configHash, desired, isOfRoutes, type RouteRules } from './desired/index.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
-import { type ObserveInit, observe } from './observe.ts';
-import type { Observed } from './observed.ts';
-import { isOfRoutes } from './obstacles.ts';
-import { deedOf, plan, type Step, subjectOf } from './plan.ts';
+import type { Observed } from './observe/index.ts';
+import { held, type ObserveInit, observe } from './observe/index.ts';
+import { deedOf, plan, type Step, subjectOf } from './plan/index.ts';
 import * as reasons from './reasons.ts';
-import { admitRoutes, type RouteRules } from './routes.ts';
-import { differsInSubstance, overdueStatus, status } from './status.ts';
+import { CrdGap, differsInSubstance, overdueStatus, status } from './status/index.ts';
 import { BINARY_CACHE, type Cache, isPaused } from './types.ts';
 
 export interface CacheSettings {

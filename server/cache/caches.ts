@@ -7,7 +7,7 @@ import { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { naming } from './naming.ts';
-import { type ResolvedCache, resolveCache } from './plan.ts';
+import { type ResolvedCache, resolveCache } from './resolve.ts';
 import type { Settings } from './settings.ts';
 import type { Verifier } from './verify/index.ts';
 

@@ -1,22 +1,26 @@
-export { type Access, ANYONE, authorize, type Guarded, NO_CACHE } from './access.ts';
+export type { Permission } from './access/index.ts';
+export { type Access, ANYONE, authorize, type Guarded, NO_CACHE } from './access/index.ts';
 export type { BinaryCache } from './binary-cache.ts';
 export { Caches, type CachesInit } from './caches.ts';
-export { type CheckReport, check, type Finding } from './check.ts';
-export { decodeBody } from './content-encoding.ts';
-export { type CopyReport, copyDatabase } from './copy-database.ts';
+export { type CopyReport, copyDatabase, type Migrated, migrateDatabase } from './database/index.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
-export type { Body } from './incoming.ts';
-export { wordsOfLost } from './lost.ts';
+export { soon } from './flow/index.ts';
 export type { CacheMetrics } from './metrics.ts';
-export { type Migrated, migrateDatabase } from './migrate-database.ts';
 export { moveObjects } from './move-objects.ts';
-export { type PathClaim, parseNarInfoCreate } from './narinfo-create.ts';
-export type { StoredObject } from './object.ts';
-export { MAX_PARTS, type PartClaim } from './part-claims.ts';
-export { type PartGrant, signPart, verifyPart } from './part-url.ts';
-export type { Narinfo } from './paths.ts';
+export { lineOf } from './moving/index.ts';
+export type { Body, StoredObject } from './objects/index.ts';
+export type { Narinfo } from './paths/index.ts';
+export { wordsOfLost } from './paths/index.ts';
+export {
+  decodeBody,
+  MAX_PARTS,
+  type PartClaim,
+  type PartGrant,
+  type PathClaim,
+  parseNarInfoCreate,
+  signPart,
+  verifyPart,
+} from './push/index.ts';
 export { defaultSettings, type Settings } from './settings.ts';
-export { soon } from './soon.ts';
-export { lineOf } from './storage-report.ts';
-export type { Permission } from './tokens.ts';
+export { type CheckReport, check, type Finding } from './upkeep/index.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

@@ -3,8 +3,8 @@ import { parseStorePath } from '../nix/index.ts';
 import { StorageUnavailableError } from '../storage/index.ts';
 import type { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
-import { MOVABLE, type Movable, movablesIn } from './mover.ts';
-import { inParallel } from './parallel.ts';
+import { inParallel } from './flow/index.ts';
+import { MOVABLE, type Movable, movablesIn } from './moving/index.ts';
 
 export interface MoveInit {
   readonly cache: Pick<BinaryCache, 'database' | 'storages' | 'objects' | 'leases' | 'mover'>;

@@ -1,5 +1,4 @@
 /** The gateway: one address for many caches, which run elsewhere. */
 export { type GatewayOptions, type RunningGateway, runGateway } from './gateway.ts';
-export type { TableSource } from './table.ts';
+export type { TableSource, TableTexts } from './table.ts';
 export { fileTable } from './table-file.ts';
-export { type KubernetesTableInit, kubernetesTable } from './table-kubernetes.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
-import { Leases } from '../../server/cache/leases.ts';
+import { Leases } from '../../server/cache/database/leases.ts';
 import type { PostgresDatabase } from '../../server/metadata/index.ts';
 import { describeWith } from '../support/needs.ts';
 import { PostgresServer } from '../support/postgres.ts';

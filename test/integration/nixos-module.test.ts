@@ -97,7 +97,7 @@ await describeEachNix('the NixOS module', (nix) => {
   });
 
   it('lets the server finish requests before it is killed', async () => {
-    const serve = await readFile(path.join(ROOT, 'server/cli-serve.ts'), 'utf8');
+    const serve = await readFile(path.join(ROOT, 'server/cli/serve.ts'), 'utf8');
     const grace = Number(/'NARWHAL_SHUTDOWN_GRACE',\s+(\d+)/.exec(serve)?.[1]);
     assert.ok(grace > 0 && Number((await service(simple())).TimeoutStopSec) > grace);
   });

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { hashToken } from '../../crds/index.ts';
+import { services } from '../../operator/cache/desired/services.ts';
 import type { Cache } from '../../operator/cache/index.ts';
-import { services } from '../../operator/cache/services.ts';
 import { PublicNames } from '../../operator/gateway/index.ts';
 import {
   Api,

@@ -1,13 +1,13 @@
 /** No query that requests wait for reads a whole table: asked of the planner, with a million paths. */
 import assert from 'node:assert/strict';
-import { ORPHANS_QUERY } from '../../server/cache/housekeeping.ts';
-import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/lost-rows.ts';
-import { OBJECTS_QUERY } from '../../server/cache/object-rows.ts';
-import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects.ts';
-import { PathCount } from '../../server/cache/path-count.ts';
-import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths.ts';
-import { type NewPath, publishStatements } from '../../server/cache/publish.ts';
-import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/upload-rows.ts';
+import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/objects/lost-rows.ts';
+import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects/objects.ts';
+import { OBJECTS_QUERY } from '../../server/cache/objects/rows.ts';
+import { PathCount } from '../../server/cache/paths/count.ts';
+import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths/paths.ts';
+import { type NewPath, publishStatements } from '../../server/cache/paths/publish.ts';
+import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/push/upload-rows.ts';
+import { ORPHANS_QUERY } from '../../server/cache/upkeep/housekeeping.ts';
 import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
 import { numbered, quoteValue } from '../../server/metadata/postgres/text.ts';
 import { PostgresServer } from '../support/postgres.ts';

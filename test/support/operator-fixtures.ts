@@ -1,12 +1,12 @@
 /** What the operator's pure parts take: caches, inputs, and what is observed, made of the real types by the real code. */
 import { formatManifestError, generateToken, type ServerStatus, type StorageStatus } from '../../crds/index.ts';
-import { generateSecret } from '../../operator/cache/generate.ts';
-import type { Inputs, Leftover } from '../../operator/cache/inputs.ts';
-import { NOTHING_HELD } from '../../operator/cache/inputs.ts';
+import type { Inputs, Leftover } from '../../operator/cache/desired/inputs.ts';
+import { NOTHING_HELD } from '../../operator/cache/desired/inputs.ts';
+import { type SecretNeed, secretNeeds } from '../../operator/cache/desired/secret-needs.ts';
 import { labelsOf } from '../../operator/cache/names.ts';
-import type { Observed } from '../../operator/cache/observed.ts';
-import { type SecretNeed, secretNeeds } from '../../operator/cache/secret-needs.ts';
-import { factsOf, type SecretsView, viewOf } from '../../operator/cache/secrets.ts';
+import type { Observed } from '../../operator/cache/observe/observed.ts';
+import { generateSecret } from '../../operator/cache/secrets/generate.ts';
+import { factsOf, type SecretsView, viewOf } from '../../operator/cache/secrets/secrets.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { Desired, Metadata, Pod, Secret } from '../../operator/runtime/index.ts';
 import { generateSecretKey } from '../../server/nix/index.ts';

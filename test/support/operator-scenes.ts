@@ -1,6 +1,7 @@
 /** Caches with something wrong, as status() is told of them: a cache that runs, and one thing changed. */
-import type { Observed } from '../../operator/cache/observed.ts';
-import type { Obstacle } from '../../operator/cache/obstacles.ts';
+
+import type { Obstacle } from '../../operator/cache/desired/obstacles.ts';
+import type { Observed } from '../../operator/cache/observe/observed.ts';
 import type { Pod } from '../../operator/runtime/index.ts';
 import type { Change } from './live-object.ts';
 import type { Value } from './manifests.ts';

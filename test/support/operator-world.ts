@@ -3,15 +3,15 @@
  * steps work is shown against a real API server.
  */
 import type { Outcome } from '../../operator/cache/act.ts';
-import { configHash } from '../../operator/cache/config.ts';
-import { desired } from '../../operator/cache/desired.ts';
-import { generateSecret, ownership } from '../../operator/cache/generate.ts';
-import type { Inputs } from '../../operator/cache/inputs.ts';
+import { configHash } from '../../operator/cache/desired/config.ts';
+import { desired } from '../../operator/cache/desired/desired.ts';
+import type { Inputs } from '../../operator/cache/desired/inputs.ts';
+import { secretNeeds } from '../../operator/cache/desired/secret-needs.ts';
+import { leaving, leftoverOf } from '../../operator/cache/desired/token-secrets.ts';
 import { namesOf, tokenSecretName } from '../../operator/cache/names.ts';
-import { childKey, type Observed } from '../../operator/cache/observed.ts';
-import { plan, type Step } from '../../operator/cache/plan.ts';
-import { secretNeeds } from '../../operator/cache/secret-needs.ts';
-import { leaving, leftoverOf } from '../../operator/cache/token-secrets.ts';
+import { childKey, type Observed } from '../../operator/cache/observe/observed.ts';
+import { plan, type Step } from '../../operator/cache/plan/plan.ts';
+import { generateSecret, ownership } from '../../operator/cache/secrets/generate.ts';
 import type { Cache } from '../../operator/cache/types.ts';
 import type { AnyObj, Desired, Secret } from '../../operator/runtime/index.ts';
 import { liveOf } from './live-object.ts';

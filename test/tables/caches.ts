@@ -1,5 +1,5 @@
 /** Caches that use every feature between them, beside those of examples/. */
-import type { Inputs } from '../../operator/cache/inputs.ts';
+import type { Inputs } from '../../operator/cache/desired/inputs.ts';
 import type { Value } from '../support/manifests.ts';
 
 const sha256 = 'a'.repeat(64);

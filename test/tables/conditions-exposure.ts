@@ -1,7 +1,7 @@
 /** What the conditions say of the addresses of a cache. */
 
-import type { TokenRefusal } from '../../operator/cache/observed.ts';
-import type { Obstacle } from '../../operator/cache/obstacles.ts';
+import type { Obstacle } from '../../operator/cache/desired/obstacles.ts';
+import type { TokenRefusal } from '../../operator/cache/observe/observed.ts';
 import type { Value } from '../support/manifests.ts';
 import { cacheOf } from '../support/operator-fixtures.ts';
 import { but, named, unnamed } from '../support/operator-scenes.ts';

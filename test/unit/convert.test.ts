@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type Documents, loadManifests } from '../../crds/index.ts';
-import { ConvertError, convertSeedConfig } from '../../server/convert.ts';
+import { ConvertError, convertSeedConfig } from '../../server/convert/index.ts';
 
 interface Converted {
   yaml: string;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { decodeBody } from '../../../server/cache/content-encoding.ts';
+import { decodeBody } from '../../../server/cache/push/content-encoding.ts';
 import { asCaller } from '../../../server/shares/index.ts';
 import { until } from '../../support/server.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { reasonOf, Throughput } from '../../../server/cache/drain-progress.ts';
 import { CacheError } from '../../../server/cache/errors.ts';
-import { inParallel } from '../../../server/cache/parallel.ts';
-import { RateLimit } from '../../../server/cache/rate-limit.ts';
-import { isEmpty, wordsOf } from '../../../server/cache/storage-remains.ts';
-import { lineOf, phaseOf } from '../../../server/cache/storage-report.ts';
+import { inParallel } from '../../../server/cache/flow/parallel.ts';
+import { RateLimit } from '../../../server/cache/flow/rate-limit.ts';
+import { reasonOf, Throughput } from '../../../server/cache/moving/progress.ts';
+import { lineOf, phaseOf } from '../../../server/cache/moving/report.ts';
+import { isEmpty, wordsOf } from '../../../server/cache/storages/remains.ts';
 import { StorageFullError, StorageUnavailableError } from '../../../server/storage/index.ts';
 
 describe('what stops a drain', () => {

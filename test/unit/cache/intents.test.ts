@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
-import { Intents } from '../../../server/cache/intents.ts';
+import { Intents } from '../../../server/cache/objects/intents.ts';
 import { SqliteDatabase } from '../../../server/metadata/index.ts';
 import { LocalStorage } from '../../../server/storage/index.ts';
 import { newName } from '../../../server/storage/names.ts';

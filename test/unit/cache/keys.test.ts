@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { Keys, type KeysInit } from '../../../server/cache/keys.ts';
-import { signaturesFor } from '../../../server/cache/signing.ts';
+import { Keys, type KeysInit } from '../../../server/cache/signing/keys.ts';
+import { signaturesFor } from '../../../server/cache/signing/sign.ts';
 import { SqliteDatabase } from '../../../server/metadata/index.ts';
 import { generateSecretKey, parseSecretKey } from '../../../server/nix/index.ts';
 

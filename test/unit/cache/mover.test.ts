@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { loadManifests } from '../../../crds/index.ts';
 import { type BinaryCache, Caches, Verifier } from '../../../server/cache/index.ts';
-import { BadObjectError, type Movable, movablesIn } from '../../../server/cache/mover.ts';
+import { BadObjectError, type Movable, movablesIn } from '../../../server/cache/moving/mover.ts';
 import { ByteBudget, type Storage } from '../../../server/storage/index.ts';
 import { cacheManifest } from '../../support/server.ts';
 

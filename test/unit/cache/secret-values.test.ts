@@ -3,7 +3,7 @@ import { rootCertificates } from 'node:tls';
 import { inspect } from 'node:util';
 import { generateToken, loadManifests, SecretError } from '../../../crds/index.ts';
 import { naming } from '../../../server/cache/naming.ts';
-import { type ResolvedCache, resolveCache } from '../../../server/cache/plan.ts';
+import { type ResolvedCache, resolveCache } from '../../../server/cache/resolve.ts';
 import { DatabaseError } from '../../../server/metadata/index.ts';
 import { generateSecretKey } from '../../../server/nix/index.ts';
 

@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { Keys } from '../../../server/cache/keys.ts';
-import { Paths } from '../../../server/cache/paths.ts';
-import { RecentMisses } from '../../../server/cache/recent-misses.ts';
+import { Paths } from '../../../server/cache/paths/paths.ts';
+import { RecentMisses } from '../../../server/cache/paths/recent-misses.ts';
+import { Keys } from '../../../server/cache/signing/keys.ts';
 import { type ChangeListener, type Database, SqliteDatabase } from '../../../server/metadata/index.ts';
 import { makePath } from '../../support/nars.ts';
 

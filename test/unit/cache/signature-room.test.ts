@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { roomForOthers, weighSignatures } from '../../../server/cache/signature-room.ts';
+import { roomForOthers, weighSignatures } from '../../../server/cache/signing/signature-room.ts';
 
 /** `<name>:<text>`; those whose name begins with `known` are by a key of that name. */
 const knownKeyOf = (signature: string) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { soon } from '../../../server/cache/soon.ts';
+import { soon } from '../../../server/cache/flow/soon.ts';
 
 describe('what a database says soon', () => {
   it('is what it says', async () => {

@@ -5,8 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { generateToken, hashToken } from '../../../crds/index.ts';
-import { authorize } from '../../../server/cache/access.ts';
-import { type Permission, Tokens } from '../../../server/cache/tokens.ts';
+import { authorize } from '../../../server/cache/access/access.ts';
+import { type Permission, Tokens } from '../../../server/cache/access/tokens.ts';
 
 const PERMISSIONS: readonly Permission[] = ['Read', 'Write', 'Admin'];
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { CacheError } from '../../../server/cache/index.ts';
-import { type Part, UploadFile } from '../../../server/cache/upload-file.ts';
+import { type Part, UploadFile } from '../../../server/cache/push/upload-file.ts';
 import { md5OfRange } from '../../../server/cache/verify/md5.ts';
 import { LocalStorage } from '../../../server/storage/index.ts';
 import { Feed, FeedError } from '../../support/feed.ts';

@@ -33,12 +33,16 @@ describe('the tests that a change can reach', () => {
     ['test/support/nix.ts', ['integration/nix-push-pull', 'integration/nix-versions'], ['integration/serve']],
     ['test/tables/conditions.ts', ['unit/operator/conditions'], ['unit/operator/plan']],
     [
-      'operator/cache/plan.ts',
+      'operator/cache/plan/plan.ts',
       ['unit/operator/plan', 'integration/operator-crash', 'e2e/install'],
       ['unit/storage/local', 'integration/serve'],
     ],
     // Programs that a test starts, and what they load late or in a thread.
-    ['server/cli.ts', ['integration/cli', 'integration/serve', 'crash/random', 'e2e/faults'], ['unit/nix/hash']],
+    [
+      'server/cli/commands.ts',
+      ['integration/cli', 'integration/serve', 'crash/random', 'e2e/faults'],
+      ['unit/nix/hash'],
+    ],
     [
       'operator/main.ts',
       ['integration/operator-crash', 'integration/cache-life-start', 'e2e/fleet'],

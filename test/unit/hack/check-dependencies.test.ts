@@ -12,9 +12,12 @@ describe('the dependency check', () => {
       'crds/index.ts': "import { parse } from 'yaml';",
       'server/nix/hash.ts': "import { createHash } from 'node:crypto';",
       'server/storage/local.ts': "import fs from 'node:fs';\nimport { x } from '../nix/hash.ts';",
-      'server/cache/cache.ts': "import { x } from '../storage/local.ts';\nimport { y } from '../../crds/index.ts';",
-      'server/http/front.ts': "import type { Cache } from '../cache/cache.ts';",
-      'server/main.ts': "import { front } from './http/front.ts';\nimport { log } from './log.ts';",
+      'server/cache/caches.ts': "import { x } from '../storage/local.ts';\nimport { y } from '../../crds/index.ts';",
+      'server/http/front.ts': "import type { Cache } from '../cache/caches.ts';",
+      'server/serve.ts': "import { front } from './http/front.ts';\nimport { log } from './log.ts';",
+      'server/cli/serve.ts': "import { serve } from '../serve.ts';",
+      'server/main.ts': "const { run } = await import('./cli/serve.ts');",
+      'server/cache/push/a.ts': "import { B } from '../paths/b.ts';\nimport { CacheError } from '../errors.ts';",
       'server/log.ts': "import pino from 'pino';",
       'hack/generate.mjs': "import { schema } from '../crds/index.ts';",
       'hack/bench/push.ts': "import { x } from '../../test/support/cachix-client.ts';",
@@ -46,16 +49,29 @@ describe('the dependency check', () => {
     ],
     [
       'a cache that knows of HTTP',
-      'server/cache/a.ts',
+      'server/cache/caches.ts',
       "import type { B } from '../http/b.ts';",
       /may not import server\/http/,
     ],
     [
       'a lazy import upwards',
-      'server/cache/a.ts',
+      'server/cache/caches.ts',
       "const b = await import('../http/b.ts');",
       /may not import server\/http/,
     ],
+    [
+      'an arrow up within a house',
+      'server/cache/paths/a.ts',
+      "import type { B } from '../../cache/push/b.ts';",
+      /server\/cache\/paths may not import server\/cache\/push/,
+    ],
+    [
+      'a room that knows of the house above it',
+      'server/cache/paths/a.ts',
+      "import type { B } from '../binary-cache.ts';",
+      /server\/cache\/paths may not import server\/cache \(/,
+    ],
+    ['a file beside the rooms that has no place', 'server/cache/a.ts', '', /lies in no room/],
     [
       'a runtime that knows of caches',
       'operator/runtime/a.ts',
@@ -65,7 +81,7 @@ describe('the dependency check', () => {
     [
       'a room that imports the wiring',
       'server/http/a.ts',
-      "import { log } from '../main.ts';",
+      "import { log } from '../log.ts';",
       /may not import server /,
     ],
     [
@@ -109,23 +125,23 @@ describe('the dependency check', () => {
     const files = {
       'server/storage/index.ts': "export { a } from './local.ts';",
       'server/storage/local.ts': 'export const a = 1;',
-      'server/cache/a.ts': "import { a } from '../storage/local.ts';",
+      'server/cache/caches.ts': "import { a } from '../storage/local.ts';",
       'test/unit/a.test.ts': "import { a } from '../../server/storage/local.ts';",
     };
     assert.deepEqual(problemsOf(files), [
-      'server/cache/a.ts:1: reaches past the door server/storage/index.ts to server/storage/local.ts',
+      'server/cache/caches.ts:1: reaches past the door server/storage/index.ts to server/storage/local.ts',
     ]);
   });
 
-  it('finds a cycle, and lets types go round', () => {
-    const b = (words: string) => ({
-      'server/nix/a.ts': "import { b } from './b.ts';",
-      'server/nix/b.ts': `${words} from './a.ts';`,
-    });
-    assert.deepEqual(problemsOf(b('import { a }')), [
-      'import cycle: server/nix/a.ts -> server/nix/b.ts -> server/nix/a.ts',
-    ]);
-    assert.deepEqual(problemsOf(b('import type { A }')), []);
+  it('finds a cycle, of types too', () => {
+    for (const words of ['import { a }', 'import type { A }'])
+      assert.deepEqual(
+        problemsOf({
+          'server/nix/a.ts': "import { b } from './b.ts';",
+          'server/nix/b.ts': `${words} from './a.ts';`,
+        }),
+        ['import cycle: server/nix/a.ts -> server/nix/b.ts -> server/nix/a.ts'],
+      );
   });
 });
 

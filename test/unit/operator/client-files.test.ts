@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateToken } from '../../../crds/index.ts';
-import { clientFiles } from '../../../operator/cache/client-files.ts';
+import { clientFiles } from '../../../operator/cache/secrets/client-files.ts';
 import type { Value } from '../../support/manifests.ts';
 import { cacheOf, inputsOf } from '../../support/operator-fixtures.ts';
 import { runToEnd } from '../../support/run.ts';

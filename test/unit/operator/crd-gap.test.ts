@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
-import { CrdGap } from '../../../operator/cache/crd-gap.ts';
+import { CrdGap } from '../../../operator/cache/status/crd-gap.ts';
 import { ApiError } from '../../../operator/runtime/index.ts';
 
 /** As an API server of 1.34 says it. */

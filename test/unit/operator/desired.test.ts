@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { desired } from '../../../operator/cache/desired.ts';
-import { generateSecret } from '../../../operator/cache/generate.ts';
+import { desired } from '../../../operator/cache/desired/desired.ts';
+import { secretNeeds } from '../../../operator/cache/desired/secret-needs.ts';
 import { labelsOf } from '../../../operator/cache/names.ts';
-import { secretNeeds } from '../../../operator/cache/secret-needs.ts';
+import { generateSecret } from '../../../operator/cache/secrets/generate.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type Desired, ownerReference } from '../../../operator/runtime/index.ts';
 import { anyCache } from '../../support/cache-arbitrary.ts';

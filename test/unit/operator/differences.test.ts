@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { desired } from '../../../operator/cache/desired.ts';
-import { restartReasons } from '../../../operator/cache/differences.ts';
+import { desired } from '../../../operator/cache/desired/desired.ts';
+import { restartReasons } from '../../../operator/cache/plan/differences.ts';
 import type { AnyObj, Desired } from '../../../operator/runtime/index.ts';
 import { liveOf } from '../../support/live-object.ts';
 import type { Value } from '../../support/manifests.ts';

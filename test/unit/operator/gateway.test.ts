@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { hashOfText } from '../../../crds/index.ts';
-import { desired } from '../../../operator/cache/desired.ts';
-import { isClientService } from '../../../operator/cache/services.ts';
+import { desired } from '../../../operator/cache/desired/desired.ts';
+import { isClientService } from '../../../operator/cache/desired/services.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { formatClaims, MOST_NAMES, MOST_TOKENS } from '../../../operator/gateway/claim-texts.ts';
 import type { AllClaims } from '../../../operator/gateway/claims.ts';

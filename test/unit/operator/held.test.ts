@@ -1,10 +1,10 @@
 // What pods keep mounted although the manifest no longer names it: nothing that a server may still need is taken away.
 import assert from 'node:assert/strict';
-import { desired } from '../../../operator/cache/desired.ts';
-import { held } from '../../../operator/cache/held.ts';
-import { NOTHING_HELD } from '../../../operator/cache/inputs.ts';
+import { desired } from '../../../operator/cache/desired/desired.ts';
+import { NOTHING_HELD } from '../../../operator/cache/desired/inputs.ts';
 import { APPLIED_ANNOTATION } from '../../../operator/cache/names.ts';
-import { plan } from '../../../operator/cache/plan.ts';
+import { held } from '../../../operator/cache/observe/held.ts';
+import { plan } from '../../../operator/cache/plan/plan.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type AnyObj, withHash } from '../../../operator/runtime/index.ts';
 import {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hasLivedBefore, type Step } from '../../../operator/cache/plan.ts';
+import { hasLivedBefore, type Step } from '../../../operator/cache/plan/plan.ts';
 import type { AnyObj } from '../../../operator/runtime/index.ts';
 import type { Value } from '../../support/manifests.ts';
 import { cacheOf, secretOf, secretsOf } from '../../support/operator-fixtures.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Step } from '../../../operator/cache/plan.ts';
+import type { Step } from '../../../operator/cache/plan/plan.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { terminating, withSpec } from '../../support/live-object.ts';
 import type { Value } from '../../support/manifests.ts';

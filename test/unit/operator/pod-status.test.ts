@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { ServerStatus } from '../../../crds/index.ts';
-import { configHash } from '../../../operator/cache/config.ts';
-import { status } from '../../../operator/cache/status.ts';
+import { configHash } from '../../../operator/cache/desired/config.ts';
+import { status } from '../../../operator/cache/status/status.ts';
 import type { Value } from '../../support/manifests.ts';
 import { cacheOf, reportOf } from '../../support/operator-fixtures.ts';
 import { DONE, type Scene, wellOf } from '../../support/operator-world.ts';

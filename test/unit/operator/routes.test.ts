@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { desired } from '../../../operator/cache/desired.ts';
-import { admitRoutes, type HostRule, type RouteRules } from '../../../operator/cache/routes.ts';
+import { desired } from '../../../operator/cache/desired/desired.ts';
+import { admitRoutes, type HostRule, type RouteRules } from '../../../operator/cache/desired/routes.ts';
 import type { Value } from '../../support/manifests.ts';
 import { cacheOf, inputsOf } from '../../support/operator-fixtures.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { leaving, tokenSecretsText } from '../../../operator/cache/token-secrets.ts';
+import { leaving, tokenSecretsText } from '../../../operator/cache/desired/token-secrets.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import type { Secret } from '../../../operator/runtime/index.ts';
 import { cacheOf } from '../../support/operator-fixtures.ts';

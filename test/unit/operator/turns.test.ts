@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { roundsOf, Turns } from '../../../operator/cache/turns.ts';
+import { roundsOf, Turns } from '../../../operator/cache/observe/turns.ts';
 
 const group = (name: string, count: number) =>
   [name, Array.from({ length: count }, (_, index) => `${name}${index}`)] as const;

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import * as zlib from 'node:zlib';
 import fc from 'fast-check';
 import create from 'node-liblzma/wasm/liblzma.js';
-import { verified, verifyBody } from '../../../server/cache/verified.ts';
+import { verified, verifyBody } from '../../../server/cache/push/verified.ts';
 import { DecoderMemory, MAX_DECODER_BYTES, type MemoryShare } from '../../../server/cache/verify/codecs/memory.ts';
 import { throughProgram } from '../../../server/cache/verify/codecs/program.ts';
 import { XzLibraryDecoder } from '../../../server/cache/verify/codecs/xz-library.ts';

@@ -1,0 +1,11 @@
+export { bestUrl, gatewayUrl, hostNames, serviceHost } from './addresses.ts';
+export { configHash, hashesOf, signingModeIn } from './config.ts';
+export { desired } from './desired.ts';
+export { type Held, type Inputs, type Leftover, NOTHING_HELD } from './inputs.ts';
+export { operatorNamespaceOf } from './network.ts';
+export { isOfRoutes, type Obstacle } from './obstacles.ts';
+export { admitRoutes, type HostRule, type RouteRules } from './routes.ts';
+export { mountedSecrets, type SecretNeed, type SecretUse, secretNeeds, tokenSecretsOf } from './secret-needs.ts';
+export { isClientService } from './services.ts';
+export { leaving, leftoverOf } from './token-secrets.ts';
+export { DATABASE_VOLUME, volumesOf } from './volumes.ts';

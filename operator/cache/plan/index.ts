@@ -1,0 +1,1 @@
+export { deedOf, isLost, plan, type Step, subjectOf } from './plan.ts';

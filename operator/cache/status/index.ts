@@ -1,0 +1,2 @@
+export { CrdGap } from './crd-gap.ts';
+export { differsInSubstance, overdueStatus, status } from './status.ts';

@@ -1,0 +1,3 @@
+export { MOVABLE, type Movable, Mover, movablesIn } from './mover.ts';
+export { lineOf, reportStorages } from './report.ts';
+export { StorageWork } from './work.ts';

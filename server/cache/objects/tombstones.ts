@@ -1,0 +1,50 @@
+/** Rows of bytes that nobody needs any more: out of sight at once, removed afterwards by whoever collects. */
+import type { Sql } from '../../metadata/index.ts';
+
+/** Where bytes lie. */
+interface Place {
+  readonly storage: string;
+  readonly name: string;
+  readonly size: number;
+}
+
+/**
+ * Records bytes that lost a race, so that they are removed even if the process dies now. Where they have a row already,
+ * they lost it to themselves: the same write ran before, and was said to have failed.
+ * @param deleteAfter until when somebody may still read them
+ */
+export async function insertTombstone(sql: Sql, object: Place, deleteAfter: number | null = null): Promise<void> {
+  await sql.query(
+    `INSERT INTO objects (key, storage, name, size, state, created_at, delete_after)
+     VALUES (NULL, ?, ?, ?, 'tombstoned', ?, ?) ON CONFLICT (storage, name, size) DO NOTHING`,
+    [object.storage, object.name, object.size, Date.now(), deleteAfter],
+  );
+}
+
+/** Takes an object out of sight; its bytes go later. */
+export async function tombstone(sql: Sql, id: number): Promise<void> {
+  await sql.query(`UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL WHERE id = ?`, [id]);
+}
+
+/** The same for one that may be lost: bytes in a storage that no manifest has any more are nobody's to remove. */
+export async function drop(sql: Sql, { id, storage }: { id: number; storage: string }): Promise<void> {
+  if (await isKnownStorage(sql, storage)) await tombstone(sql, id);
+  else await sql.query('DELETE FROM objects WHERE id = ?', [id]);
+}
+
+export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
+  return (await sql.query('SELECT 1 FROM storages WHERE name = ?', [name])).length > 0;
+}
+
+/**
+ * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
+ * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
+ */
+export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
+  const rows = await sql.query(
+    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
+     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? RETURNING id`,
+    [id, before],
+  );
+  return rows.length > 0;
+}

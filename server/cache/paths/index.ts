@@ -1,0 +1,4 @@
+export { examine, Lost, wordsOfLost } from './lost.ts';
+export { type NarFacts, type Narinfo, type NewPath, Paths } from './paths.ts';
+export { differs } from './publish.ts';
+export { Realisations } from './realisations.ts';

@@ -1,0 +1,361 @@
+/**
+ * Published paths: look-ups that the hot routes use, and the one transaction that makes a path visible. A look-up goes
+ * memory, database. Where this process is the only writer, the set of all hash parts answers misses; where servers
+ * share the database, a miss is one indexed query, remembered for a second, and what the others change is heard.
+ */
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { type Database, isConstraint, type Statement } from '../../metadata/index.ts';
+import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../../nix/index.ts';
+import { crashPoint } from '../../storage/index.ts';
+import type { NarFacts, NewObject } from '../objects/index.ts';
+import { IS_LOST } from '../objects/index.ts';
+import type { Keys } from '../signing/index.ts';
+import { keyNameOf, knownKeyOf, roomForOthers, type Weighed, weighSignatures } from '../signing/index.ts';
+import { AllPaths } from './all-paths.ts';
+import { PathCount } from './count.ts';
+import {
+  insertPath,
+  type NarSource,
+  type NewPath,
+  type PathRow,
+  type Published,
+  type PublishOutcome,
+  publishStatements,
+  splitWords,
+  storeNar,
+} from './publish.ts';
+import { RecentMisses } from './recent-misses.ts';
+
+export type { NarFacts } from '../objects/index.ts';
+export type { NarSource, NewPath, PublishOutcome } from './publish.ts';
+
+/** A rendered, signed narinfo. */
+export interface Narinfo {
+  readonly storePath: string;
+  readonly body: Buffer;
+  readonly etag: string;
+  /** Key of the object that holds the NAR. */
+  readonly narKey: string;
+}
+
+interface NarinfoRow extends PathRow {
+  key: string;
+  size: number;
+  compression: string;
+  file_hash: string;
+}
+
+export interface PathsInit {
+  readonly database: Database;
+  readonly keys: () => Keys;
+  readonly cacheBytes: number;
+  /** Largest narinfo that is taken, which bounds the signatures. Default: that of a manifest. */
+  readonly maxNarInfoBytes?: () => number;
+  /** Looks whether the object of a key has its bytes, before others are dropped because it is there. */
+  readonly look: (key: string) => Promise<void>;
+}
+
+const DEFAULT_NARINFO_BYTES = 64 * 1024;
+
+/** What a look-up reads: a path whose NAR is lost is not served. Its plan is tested. */
+export const NARINFO_QUERY = `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
+        o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size
+ FROM paths p JOIN objects o ON o.id = p.object_id
+ WHERE p.hash_part = ? AND o.state = 'verified'`;
+
+/** Which of many paths are there; its plan is tested. */
+export function presentQuery(database: Pick<Database, 'isOneOf'>): string {
+  return `SELECT p.hash_part FROM paths p WHERE ${database.isOneOf('p.hash_part')} AND NOT ${IS_LOST}`;
+}
+
+/** Look-ups of one path that are under way: a change that is heard meanwhile makes them not worth remembering. */
+interface Reading {
+  isFresh: boolean;
+  readers: number;
+}
+
+export class Paths {
+  readonly #init: PathsInit;
+  readonly #rendered: LRUCache<string, Narinfo>;
+  readonly #reading = new Map<string, Reading>();
+  /** Where this process is the only writer. */
+  readonly #all: AllPaths | undefined;
+  /** Where others write too. */
+  readonly #misses: RecentMisses | undefined;
+  readonly #count: PathCount | undefined;
+  /** Whether all changes are heard: else nothing is remembered. */
+  #isHearing: boolean;
+
+  constructor(init: PathsInit) {
+    const { database } = init;
+    this.#init = init;
+    this.#all = database.isShared ? undefined : new AllPaths(database);
+    this.#misses = database.isShared ? new RecentMisses() : undefined;
+    this.#count = database.isShared ? new PathCount(database) : undefined;
+    this.#isHearing = !database.isShared;
+    this.#rendered = new LRUCache({
+      maxSize: init.cacheBytes,
+      sizeCalculation: (narinfo) => narinfo.body.length + 200,
+    });
+  }
+
+  /** Published paths; an estimate where they are many and the database is shared. */
+  get count(): number {
+    return this.#all?.size ?? this.#count?.value ?? 0;
+  }
+
+  /** Whether a miss needs no database. */
+  get loaded(): boolean {
+    return this.#all?.loaded ?? false;
+  }
+
+  /** Gets ready for reads: loads what can be known, or begins to listen. They are answered before that is done. */
+  async load(signal: AbortSignal): Promise<void> {
+    if (this.#all !== undefined) return this.#all.load(signal);
+    const stop = this.#init.database.watch({
+      onChange: (hashPart) => this.#forget(hashPart),
+      onGap: () => {
+        this.#isHearing = false;
+        this.forgetAll();
+      },
+      onLive: () => {
+        // What was remembered on the way here may be older than the first change that is heard.
+        this.forgetAll();
+        this.#isHearing = true;
+      },
+    });
+    signal.addEventListener('abort', stop, { once: true });
+    await this.#count?.refresh();
+  }
+
+  /** What memory knows: the narinfo, that there is none, or (undefined) that the database must be asked. */
+  peek(hashPart: string): Narinfo | 'missing' | undefined {
+    const rendered = this.#rendered.get(hashPart);
+    if (rendered !== undefined) return rendered;
+    return this.#all?.lacks(hashPart) || this.#misses?.has(hashPart) ? 'missing' : undefined;
+  }
+
+  /** The narinfo of a servable path. */
+  async find(hashPart: string): Promise<Narinfo | undefined> {
+    const known = this.peek(hashPart);
+    if (known !== undefined) return known === 'missing' ? undefined : known;
+    const since = performance.now();
+    const reading = this.#beginReading(hashPart);
+    try {
+      // Not shared with others who ask: what they ask for may have been published since this one began.
+      const [row] = await this.#init.database.query<NarinfoRow>(NARINFO_QUERY, [hashPart]);
+      const narinfo = row && this.#render(row);
+      if (reading.isFresh && this.#isHearing) {
+        if (narinfo === undefined) this.#misses?.add(hashPart, since);
+        else this.#rendered.set(hashPart, narinfo);
+      }
+      return narinfo;
+    } finally {
+      if (--reading.readers === 0 && this.#reading.get(hashPart) === reading) this.#reading.delete(hashPart);
+    }
+  }
+
+  #beginReading(hashPart: string): Reading {
+    let reading = this.#reading.get(hashPart);
+    if (reading === undefined) {
+      reading = { isFresh: true, readers: 0 };
+      this.#reading.set(hashPart, reading);
+    }
+    reading.readers++;
+    return reading;
+  }
+
+  /** Whether a path would be served: the one answer that GET, HEAD and the missing-paths query share. */
+  async servable(hashPart: string): Promise<boolean> {
+    return this.#all?.loaded ? this.#all.has(hashPart) : (await this.find(hashPart)) !== undefined;
+  }
+
+  /** Those of `hashParts` that are not servable, in their order and spelling. */
+  async missing(hashParts: readonly string[]): Promise<string[]> {
+    const all = this.#all;
+    if (all?.loaded) return hashParts.filter((hashPart) => !all.has(hashPart));
+    const { database } = this.#init;
+    const rows = await database.query<{ hash_part: string }>(presentQuery(database), [database.list(hashParts)]);
+    const present = new Set(rows.map((row) => row.hash_part));
+    return hashParts.filter((hashPart) => !present.has(hashPart));
+  }
+
+  /**
+   * Makes a path visible, in one transaction with its NAR and with `also`. The usual push is of a path and a NAR that
+   * are both new: that is assumed, and the constraints of the tables tell where it is not so.
+   */
+  async publish(path: NewPath, source: NarSource, also: readonly Statement[] = []): Promise<PublishOutcome> {
+    crashPoint('before-publish');
+    const { kept, leftOut } = this.#weigh(path, [], path.signatures);
+    const fitting = leftOut.length === 0 ? path : { ...path, signatures: kept };
+    const publishing = this.#all?.has(path.hashPart)
+      ? this.#publishKnown(fitting, path.signatures, source, also)
+      : this.#publishNew(fitting, path.signatures, source, also);
+    const { outcome, healed } = await publishing.catch(async (error: unknown) => {
+      // A commit that failed may have reached the disk all the same.
+      this.#forget(path.hashPart);
+      await this.#all?.lookAgain(path.hashPart);
+      await this.lookAgain('object' in source ? source.object.key : source.key);
+      throw error;
+    });
+    if (outcome.kind === 'published') this.#all?.add(path.hashPart);
+    this.#forget(path.hashPart);
+    this.show(healed);
+    crashPoint('after-publish');
+    return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
+  }
+
+  /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
+  async store(object: NewObject, facts: NarFacts): Promise<boolean> {
+    const { database, look } = this.#init;
+    const { isNew, healed } = await storeNar(database, object, facts, look).catch(async (error: unknown) => {
+      await this.lookAgain(object.key);
+      throw error;
+    });
+    this.show(healed);
+    return isNew;
+  }
+
+  /** Which signatures a path keeps. */
+  #weigh(
+    path: Pick<NewPath, 'hashPart' | 'name' | 'references' | 'narHash' | 'narSize'>,
+    stored: readonly string[],
+    offered: readonly string[],
+  ): Weighed {
+    const { keys, maxNarInfoBytes = () => DEFAULT_NARINFO_BYTES } = this.#init;
+    const { references } = path;
+    const referencesBytes = references.reduce((sum, reference) => sum + reference.length + 1, 0);
+    let text: string | undefined;
+    const keyOf = (signature: string) => {
+      text ??= fingerprint({
+        storePath: parseStorePath(`${STORE_DIR}/${path.hashPart}-${path.name}`).path,
+        narHash: parseHash(path.narHash),
+        narSize: path.narSize,
+        references,
+      });
+      return knownKeyOf(keys(), text, signature);
+    };
+    const otherBytes = roomForOthers(maxNarInfoBytes(), referencesBytes);
+    return weighSignatures(stored, offered, { knownKeyOf: keyOf, otherBytes });
+  }
+
+  async #publishNew(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<Published> {
+    const { database } = this.#init;
+    try {
+      await database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]);
+      return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
+    } catch (error) {
+      if (!isConstraint(error)) throw error;
+      return this.#publishKnown(path, offered, source, also);
+    }
+  }
+
+  /** @param offered all signatures that came, of which `path` has those that fit where it is new */
+  async #publishKnown(
+    path: NewPath,
+    offered: readonly string[],
+    source: NarSource,
+    also: readonly Statement[],
+  ): Promise<Published> {
+    const { database, look } = this.#init;
+    if ('object' in source) await look(source.object.key);
+    return database.write(async (sql) => {
+      const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
+      const result = await insertPath(sql, path, source, merge);
+      await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
+      return result;
+    });
+  }
+
+  /** One path has changed: what was read of it before, or is being read now, counts no more. */
+  #forget(hashPart: string): void {
+    this.#rendered.delete(hashPart);
+    this.#misses?.delete(hashPart);
+    const reading = this.#reading.get(hashPart);
+    if (reading === undefined) return;
+    reading.isFresh = false;
+    // A look-up that begins now reads what has changed.
+    this.#reading.delete(hashPart);
+  }
+
+  /** What is remembered of paths counts no more. */
+  forget(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) this.#forget(hashPart);
+  }
+
+  /** Forgets paths whose rows are gone. */
+  remove(hashParts: readonly string[]): void {
+    this.hide(hashParts);
+    this.forget(hashParts);
+  }
+
+  /** Misses need no database from here on: to be called where the write is made that takes the paths away. */
+  hide(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) this.#all?.remove(hashPart);
+  }
+
+  /** Paths that are served again, by a write that is committed. */
+  show(hashParts: readonly string[]): void {
+    for (const hashPart of hashParts) {
+      this.#all?.add(hashPart);
+      this.#forget(hashPart);
+    }
+  }
+
+  /** After a commit that failed, and may have reached the disk: what became of the paths of an object. */
+  async lookAgain(key: string): Promise<void> {
+    await this.#all?.lookAgainAt(key);
+  }
+
+  /** Signatures or keys changed, or changes may have been missed: every rendered text is stale. */
+  forgetAll(): void {
+    this.#rendered.clear();
+    this.#misses?.clear();
+    for (const reading of this.#reading.values()) reading.isFresh = false;
+    this.#reading.clear();
+  }
+
+  #render(row: NarinfoRow): Narinfo {
+    const { path: storePath } = parseStorePath(`${STORE_DIR}/${row.hash_part}-${row.name}`);
+    const narHash = parseHash(row.nar_hash);
+    const references = splitWords(row.refs);
+    const known = {
+      ...{ hashPart: row.hash_part, name: row.name, references },
+      narHash: row.nar_hash,
+      narSize: row.nar_size,
+    };
+    // A row may hold more than there is room for now.
+    const stored = this.#weigh(known, splitWords(row.signatures), []).kept;
+    // A key that was added after the path was published signs it here, so that rotation needs no rewrite of rows.
+    const names = new Set(stored.map(keyNameOf));
+    const text = fingerprint({ storePath, narHash, narSize: row.nar_size, references });
+    const added = this.#init
+      .keys()
+      .signers.filter((key) => !names.has(key.name))
+      .map((key) => key.sign(text));
+    const body = Buffer.from(
+      renderNarInfo({
+        storePath,
+        url: row.key,
+        compression: row.compression as 'zstd',
+        fileHash: parseHash(row.file_hash),
+        fileSize: row.size,
+        narHash,
+        narSize: row.nar_size,
+        references,
+        deriver: row.deriver ?? undefined,
+        signatures: [...stored, ...added],
+        ca: row.ca ?? undefined,
+      }),
+      'latin1',
+    );
+    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`;
+    return { storePath, body, etag, narKey: row.key };
+  }
+}

@@ -1,0 +1,3 @@
+export { Keys, type ResolvedSigning, type RootSecret } from './keys.ts';
+export { knownKeyOf, mustBeAbleToSign, namedSignatures, signaturesFor } from './sign.ts';
+export { keyNameOf, roomForOthers, type Weighed, weighSignatures } from './signature-room.ts';

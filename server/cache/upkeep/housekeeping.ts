@@ -1,0 +1,117 @@
+/**
+ * What must happen now and then: expired uploads go, NARs that never got a narinfo go, what interrupted writes left behind
+ * goes. Of several servers on one database one does it, by a lease.
+ */
+import type { Logger } from 'pino';
+import type { Database } from '../../metadata/index.ts';
+import { LocalStorage, type Storage } from '../../storage/index.ts';
+import type { Leases } from '../database/index.ts';
+import type { Objects } from '../objects/index.ts';
+import { dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
+import type { Uploads } from '../push/index.ts';
+import type { Settings } from '../settings.ts';
+import type { Storages } from '../storages/index.ts';
+import { markSettled, removeOldLeftovers } from './leftovers.ts';
+
+export interface HousekeepingInit {
+  readonly database: Database;
+  readonly storages: Storages;
+  readonly objects: Objects;
+  readonly uploads: Uploads;
+  readonly intents: Intents;
+  readonly leases: Leases;
+  readonly settings: Settings;
+  readonly logger: Logger;
+}
+
+/** Between two looks for what is found by a listing only. */
+const OLD_MS = 3600_000;
+/** Before the first one: a start has enough to do. */
+const FIRST_OLD_MS = 300_000;
+/** NARs that have waited for a path since before `?`; its plan is tested. */
+export const ORPHANS_QUERY = `SELECT id, key FROM objects
+  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state <> 'tombstoned' LIMIT 500`;
+
+export class Housekeeping {
+  readonly #init: HousekeepingInit;
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #oldAt = Date.now() + FIRST_OLD_MS - OLD_MS;
+
+  constructor(init: HousekeepingInit) {
+    this.#init = init;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      this.#running ??= this.run()
+        .catch((error: unknown) =>
+          this.#init.logger.error({ err: error }, 'housekeeping failed; it will be tried again'),
+        )
+        .finally(() => {
+          this.#running = undefined;
+        });
+    }, this.#init.settings.housekeepingMs);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  /** One round. */
+  async run(): Promise<void> {
+    const { database, storages, leases } = this.#init;
+    if (database.isShared) await storages.recount();
+    const lease = await leases.acquire('housekeeping');
+    if (lease === undefined) return;
+    try {
+      await this.#run();
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { uploads, storages, database, objects, intents, settings, logger } = this.#init;
+    await uploads.expire();
+    await this.#dropOrphans();
+    objects.collect();
+    await intents.sweep();
+    const isTimeForOld = Date.now() - this.#oldAt > OLD_MS;
+    if (isTimeForOld) this.#oldAt = Date.now();
+    for (const storage of storages.list()) {
+      if (storage.health().state !== 'Ready') continue;
+      if (storage instanceof LocalStorage) {
+        if (!database.isShared) await markSettled(database, storage);
+        else if (isTimeForOld) await removeOldLeftovers({ database, logger }, storage, settings.uploadExpiryMs);
+      } else if (isTimeForOld) await this.#dropUnfinished(storage);
+    }
+  }
+
+  /** Uploads in parts that were begun at the service and got no row, because the server died between the two. */
+  async #dropUnfinished(storage: Storage): Promise<void> {
+    const { database, settings } = this.#init;
+    const before = Date.now() - 2 * settings.uploadExpiryMs;
+    for await (const name of storage.remote?.unfinished(before) ?? []) {
+      const known = await database.query(`SELECT 1 FROM uploads WHERE storage = ? AND name = ? AND state = 'open'`, [
+        storage.name,
+        name,
+      ]);
+      if (known.length === 0) await database.script([dropStatement(storage.name, name)]);
+    }
+  }
+
+  async #dropOrphans(): Promise<void> {
+    const { database, settings, objects, logger } = this.#init;
+    const before = Date.now() - settings.orphanRetentionMs;
+    const orphans = await database.query<{ id: number; key: string }>(ORPHANS_QUERY, [before]);
+    for (const orphan of orphans) {
+      // A narinfo may have come for it meanwhile.
+      if (!(await database.write((sql) => tombstoneOrphan(sql, orphan.id, before)))) continue;
+      objects.forget(orphan.key);
+      logger.info({ key: orphan.key }, 'removed a NAR that never got a narinfo');
+    }
+  }
+}
