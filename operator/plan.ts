@@ -10,7 +10,7 @@ import {
   desired,
   type HostRule,
   type Inputs,
-  NOTHING_HELD,
+  NOTHING_MOUNTED,
   namesOf,
   type Observed,
   observeOnce,
@@ -146,7 +146,7 @@ function inputsOf(init: PlanInit, cache: Cache, { children, secrets }: Observed)
     tokenHashes,
     leftovers: secrets.leftovers,
     // It tells the end of it: servers let go of what they may.
-    held: NOTHING_HELD,
+    stillMounted: NOTHING_MOUNTED,
     served: { httpRoute: true, serviceMonitor: true },
   };
 }

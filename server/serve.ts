@@ -6,11 +6,11 @@ import { Caches, Verifier } from './cache/index.ts';
 import {
   AdminServer,
   ControlServer,
-  type Doors,
   HttpServer,
   Metrics,
   Reader,
   redirectTroubles,
+  type Services,
   Urls,
   watchGauges,
 } from './http/index.ts';
@@ -85,7 +85,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
   const reload = new Reload({ place, intervalMs: options.reloadMs, apply, logger }, configuration);
   let ready = false;
   const admin = new AdminServer({ caches, metrics, urls, config: () => reload.status, ready: () => ready, version });
-  const doors: Doors = {
+  const services: Services = {
     caches,
     urls,
     reader: new Reader(metrics, {
@@ -102,12 +102,12 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
     pushBodies: new Budget({ units: options.maxPushBodies, ...stalls }),
     bodyMemory: new Budget({ units: options.bodyMemoryBytes, isSmallFirst: true, ...stalls }),
   };
-  const servers = options.listen.map((listen) => new HttpServer(doors, listen));
+  const servers = options.listen.map((listen) => new HttpServer(services, listen));
   const started: { close(graceMs: number): Promise<void> }[] = [{ close: () => verifier.stop() }];
   try {
     await run(documents);
     started.push(caches);
-    watchGauges(metrics.registry, caches, verifier, doors, budget);
+    watchGauges(metrics.registry, caches, verifier, services, budget);
     const adminAddress = await admin.listen(options.adminListen);
     started.push(admin);
     const control = new ControlServer({ caches, folder: data, logger });

@@ -6,7 +6,7 @@ export {
   desired,
   type HostRule,
   isClientService,
-  NOTHING_HELD,
+  NOTHING_MOUNTED,
   operatorNamespaceOf,
   type RouteRules,
   serviceHost,

@@ -16,8 +16,8 @@ import type { Inputs } from './desired/index.ts';
 import { admitRoutes, configHash, desired, isOfRoutes, type RouteRules } from './desired/index.ts';
 import { RECONCILE_ANNOTATION } from './names.ts';
 import type { Observed } from './observe/index.ts';
-import { held, type ObserveInit, observe } from './observe/index.ts';
-import { deedOf, plan, type Step, subjectOf } from './plan/index.ts';
+import { type ObserveInit, observe, stillMounted } from './observe/index.ts';
+import { plan, type Step, stepKey, subjectOf } from './plan/index.ts';
 import * as reasons from './reasons.ts';
 import { CrdGap, differsInSubstance, overdueStatus, status } from './status/index.ts';
 import { BINARY_CACHE, type Cache, isPaused } from './types.ts';
@@ -154,7 +154,7 @@ export class Reconciler {
       operatorNamespace,
       tokenHashes: secrets.tokenHashes,
       leftovers: secrets.leftovers,
-      held: held(cache, observed),
+      stillMounted: stillMounted(cache, observed),
       served: { httpRoute, serviceMonitor },
     };
   }
@@ -168,7 +168,7 @@ export class Reconciler {
       return { ...nothing, steps: [{ do: 'wait', because: 'its public name is being decided' }] };
     const steps = plan(cache, desired(cache, inputs), observed);
     const { uid } = cache.metadata;
-    const holdOf = (step: Step) => (step.do === 'wait' ? 0 : this.#contests.holdMs(uid, deedOf(step)));
+    const holdOf = (step: Step) => (step.do === 'wait' ? 0 : this.#contests.holdMs(uid, stepKey(step)));
     const holds = steps.map(holdOf).filter((ms) => ms > 0);
     const due = steps.filter((step) => holdOf(step) === 0);
     const acted = await act(this.#act, cache, inputs, observed, due, signal);
@@ -249,7 +249,7 @@ export class Reconciler {
     if (step.do === 'wait') return;
     const what = subjectOf(step);
     const { namespace, name, uid } = cache.metadata;
-    this.#contests.done(uid, deedOf(step), version, `${what} has to be set right again and again: ${step.because}`);
+    this.#contests.done(uid, stepKey(step), version, `${what} has to be set right again and again: ${step.because}`);
     logger.info({ cache: `${namespace}/${name}`, object: what, because: step.because }, WORDS[step.do]);
     // That a new cache gets what every cache has is no news.
     if (step.do === 'apply' && step.isNew) return;

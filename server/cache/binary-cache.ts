@@ -2,29 +2,28 @@
  * One cache: it owns its database, its storages and its keys. Everything in its folder is its own, so that a cache is
  * deleted by deleting a folder.
  */
-import path from 'node:path';
 import type { Logger } from 'pino';
 import type { StorageStatus } from '../../crds/index.ts';
 import type { Database } from '../metadata/index.ts';
-import { parsePublicKey } from '../nix/index.ts';
-import { type ByteBudget, LocalStorage } from '../storage/index.ts';
-import { removeOldTokens, Tokens } from './access/index.ts';
+import { type ByteBudget, LocalStorage, type Storage } from '../storage/index.ts';
+import type { Tokens } from './access/index.ts';
+import { Credentials } from './credentials.ts';
 import { cacheId, Leases, type OpenDatabase, openDatabase } from './database/index.ts';
-import { CacheError } from './errors.ts';
+import { Visits, within } from './flow/index.ts';
 import type { CacheMetrics } from './metrics.ts';
-import { Mover, reportStorages, StorageWork } from './moving/index.ts';
-import { Intents, Objects } from './objects/index.ts';
-import { Lost, type NewPath, Paths, Realisations } from './paths/index.ts';
+import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
+import { type Intents, type Objects, openObjects } from './objects/index.ts';
+import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
 import type { Settings } from './settings.ts';
-import { Keys } from './signing/index.ts';
-import { Storages } from './storages/index.ts';
+import { type Keys, registerKey } from './signing/index.ts';
+import type { Storages } from './storages/index.ts';
 import { Housekeeping, removeLeftovers, Scrub } from './upkeep/index.ts';
 import type { Verifier } from './verify/index.ts';
 
 export interface BinaryCacheInit {
-  readonly plan: ResolvedCache;
+  readonly resolved: ResolvedCache;
   /** `<data>/<cache>` */
   readonly folder: string;
   /** Host of the API URL, without a port. */
@@ -39,6 +38,13 @@ export interface BinaryCacheInit {
   readonly budget: ByteBudget;
   /** Only to look: nothing is removed and nothing runs in the background. */
   readonly inspecting: boolean;
+}
+
+/** What a cache is made of, once its database is open. */
+interface Opened {
+  readonly database: OpenDatabase;
+  readonly id: string;
+  readonly credentials: Credentials;
 }
 
 export class BinaryCache {
@@ -57,108 +63,62 @@ export class BinaryCache {
   readonly lost: Lost;
   readonly scrub: Scrub;
   readonly #init: BinaryCacheInit;
-  readonly #work: StorageWork;
+  readonly #logger: Logger;
   readonly #opened: OpenDatabase;
+  readonly #work: StorageWork;
   readonly #housekeeping: Housekeeping;
+  /** A copy that all rooms look at, so that a changed manifest reaches them. */
   readonly #settings: Settings;
+  readonly #visits = new Visits();
   readonly #stopping = new AbortController();
-  #plan: ResolvedCache;
-  #keys: Keys;
-  #tokens: Tokens;
-  #requests = 0;
-  #idle: (() => void) | undefined;
+  #resolved: ResolvedCache;
+  #credentials: Credentials;
 
-  private constructor(init: BinaryCacheInit, parts: { opened: OpenDatabase; id: string; keys: Keys; tokens: Tokens }) {
-    const { plan, verifier } = init;
-    const { database } = parts.opened;
-    const logger = init.logger.child({ cache: plan.name });
-    // A copy that all parts look at, so that a changed manifest reaches them.
-    const settings = { ...plan.settings };
-    this.#settings = settings;
-    const keys = () => this.#keys;
-    this.name = plan.name;
+  private constructor(init: BinaryCacheInit, opened: Opened) {
+    const { resolved, verifier, budget, metrics } = init;
+    const { name } = resolved;
+    const { database } = opened.database;
+    const logger = init.logger.child({ cache: name });
+    this.name = name;
     this.folder = init.folder;
-    this.#init = init;
-    this.#plan = plan;
-    this.#keys = parts.keys;
-    this.#tokens = parts.tokens;
-    this.#opened = parts.opened;
     this.database = database;
-    const leases = new Leases({ database, logger });
-    this.leases = leases;
-    const intents = new Intents({ database, logger, storages: () => this.storages.list() });
-    this.intents = intents;
-    this.storages = new Storages({
-      database,
-      cache: plan.name,
-      cacheId: parts.id,
-      isShared: database.isShared,
-      settings,
-      logger,
-      intents,
-      budget: init.budget,
-      metrics: init.metrics,
-      settle: async (storage) => {
-        // Where other servers write too, what they are about to publish looks like a leftover.
-        if (init.inspecting || database.isShared || !(storage instanceof LocalStorage)) return;
-        await removeLeftovers({ database, logger }, storage);
-      },
-    });
-    this.objects = new Objects({
-      database,
-      storages: this.storages,
-      intents,
-      logger,
+    this.#init = init;
+    this.#logger = logger;
+    this.#opened = opened.database;
+    this.#settings = { ...resolved.settings };
+    this.#resolved = resolved;
+    this.#credentials = opened.credentials;
+
+    this.leases = new Leases({ database, logger });
+    const shared = { database, logger, verifier, leases: this.leases, settings: this.#settings, keys: () => this.keys };
+    const objects = openObjects({
+      ...{ ...shared, cache: name, cacheId: opened.id, isShared: database.isShared, budget, metrics },
+      settle: (storage) => this.#settle(storage),
       isLost: (object) => this.lost.report(object),
     });
-    const look = async (key: string) => {
-      const object = await this.objects.find(key);
-      if (object !== undefined) await this.objects.isThere(object);
-    };
-    this.paths = new Paths({
-      ...{ database, keys, cacheBytes: settings.narinfoCacheBytes, look },
-      maxNarInfoBytes: () => this.#plan.limits.maxNarInfoBytes,
+    const paths = openPaths({
+      ...{ ...shared, ...objects },
+      maxNarInfoBytes: () => this.#resolved.limits.maxNarInfoBytes,
     });
-    const lost = new Lost({ database, storages: this.storages, objects: this.objects, paths: this.paths, logger });
-    this.lost = lost;
-    const onPublished = (published: NewPath) => {
-      init.metrics.published(plan.name);
-      logger.info({ storePath: `${published.hashPart}-${published.name}`, narSize: published.narSize }, 'published');
-    };
-    const shared = {
-      database,
-      storages: this.storages,
-      objects: this.objects,
-      paths: this.paths,
-      intents,
-      leases,
-      verifier,
-      keys,
-      settings,
-      logger,
-      onPublished,
-    };
-    this.nars = new Nars(shared);
-    this.realisations = new Realisations(shared);
-    this.uploads = new Uploads(shared);
-    this.mover = new Mover({ database, storages: this.storages, objects: this.objects, intents, lost, settings });
-    this.#work = new StorageWork({
-      ...shared,
-      mover: this.mover,
-      uploads: this.uploads,
-      onMoved: (storage, bytes) => init.metrics.moved(plan.name, storage, bytes),
+    const pushing = { ...shared, ...objects, ...paths, onPublished: (path: NewPath) => this.#published(path) };
+    const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
+    const moving = openMoving({
+      ...{ ...shared, ...objects, ...paths, ...push },
+      onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    this.scrub = new Scrub({ ...shared, lost });
-    this.#housekeeping = new Housekeeping({
-      database,
-      storages: this.storages,
-      objects: this.objects,
-      uploads: this.uploads,
-      intents,
-      leases,
-      settings,
-      logger,
-    });
+    const all = { ...shared, ...objects, ...paths, ...push, ...moving };
+    this.storages = all.storages;
+    this.intents = all.intents;
+    this.objects = all.objects;
+    this.paths = all.paths;
+    this.lost = all.lost;
+    this.realisations = all.realisations;
+    this.nars = all.nars;
+    this.uploads = all.uploads;
+    this.mover = all.mover;
+    this.#work = all.work;
+    this.scrub = new Scrub(all);
+    this.#housekeeping = new Housekeeping(all);
   }
 
   /**
@@ -166,21 +126,21 @@ export class BinaryCache {
    * @throws FolderLockedError, DatabaseError, NewerDatabaseError, CacheError
    */
   static async open(init: BinaryCacheInit): Promise<BinaryCache> {
-    const { plan } = init;
-    const { name, database: target, settings } = plan;
+    const { resolved, folder, host, renameHost } = init;
+    const { name, database: target, settings } = resolved;
     const opened = await openDatabase({ ...init, name, target, settings });
     let cache: BinaryCache | undefined;
     try {
       const { database } = opened;
       const id = await cacheId(database);
-      const keys = await loadKeys(init, database, plan);
-      const tokens = await loadTokens(init, database, plan);
-      cache = new BinaryCache(init, { opened, id, keys, tokens });
-      const useStorages = await cache.storages.prepare(plan.storages, plan.strategy);
+      const logger = init.logger.child({ cache: name });
+      const credentials = await Credentials.load({ folder, host, renameHost, database, logger }, resolved);
+      cache = new BinaryCache(init, { database: opened, id, credentials });
+      const useStorages = await cache.storages.prepare(resolved.storages, resolved.strategy);
       await useStorages();
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
-      if (!init.inspecting) await cache.#forgetTokens();
+      if (!init.inspecting) await credentials.forgetOthers();
       cache.#start();
       return cache;
     } catch (error) {
@@ -191,8 +151,7 @@ export class BinaryCache {
   }
 
   #start(): void {
-    const { logger, plan } = this.#init;
-    if (this.#keys.lost !== undefined) logger.error({ cache: plan.name }, `pushes are refused: ${this.#keys.lost}`);
+    if (this.keys.lost !== undefined) this.#logger.error(`pushes are refused: ${this.keys.lost}`);
     if (this.#init.inspecting) return;
     this.objects.collect();
     this.#housekeeping.start();
@@ -200,56 +159,54 @@ export class BinaryCache {
     this.scrub.start();
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
       if (this.#stopping.signal.aborted) return;
-      logger.error({ err: error, cache: plan.name }, 'the set of paths could not be loaded');
+      this.#logger.error({ err: error }, 'the set of paths could not be loaded');
     });
   }
 
-  /** Texts of tokens that the manifest no longer asks for. The tokens themselves are refused already. */
-  async #forgetTokens(): Promise<void> {
-    const folder = tokensFolder(this.#init, this.database);
-    if (folder === undefined) return;
-    await removeOldTokens(this.#plan.tokens, folder).catch((error: unknown) => {
-      const cache = this.name;
-      this.#init.logger.warn(
-        { err: error, cache },
-        'old tokens could not be removed: listed again, they would be valid',
-      );
-    });
+  async #settle(storage: Storage): Promise<void> {
+    const { database } = this;
+    // Where other servers write too, what they are about to publish looks like a leftover.
+    if (this.#init.inspecting || database.isShared || !(storage instanceof LocalStorage)) return;
+    await removeLeftovers({ database, logger: this.#logger }, storage);
   }
 
-  get plan(): ResolvedCache {
-    return this.#plan;
+  #published({ hashPart, name, narSize }: NewPath): void {
+    this.#init.metrics.published(this.name);
+    this.#logger.info({ storePath: `${hashPart}-${name}`, narSize }, 'published');
+  }
+
+  /** What its manifest says, with Secrets and defaults. */
+  get resolved(): ResolvedCache {
+    return this.#resolved;
   }
 
   get isPublic(): boolean {
-    return this.#plan.isPublic;
+    return this.#resolved.isPublic;
   }
 
   get tokens(): Tokens {
-    return this.#tokens;
+    return this.#credentials.tokens;
   }
 
   get keys(): Keys {
-    return this.#keys;
+    return this.#credentials.keys;
   }
 
   /**
    * Gets ready for a changed manifest without changing anything yet; the function that it resolves with takes over.
    * @throws CacheError where the new manifest cannot be run
    */
-  async prepare(plan: ResolvedCache): Promise<() => Promise<void>> {
-    this.#opened.check(plan.database);
-    const keys = await loadKeys(this.#init, this.database, plan);
-    const tokens = await loadTokens(this.#init, this.database, plan);
-    const useStorages = await this.storages.prepare(plan.storages, plan.strategy);
+  async prepare(resolved: ResolvedCache): Promise<() => Promise<void>> {
+    this.#opened.check(resolved.database);
+    const credentials = await this.#credentials.of(resolved);
+    const useStorages = await this.storages.prepare(resolved.storages, resolved.strategy);
     return async () => {
-      this.#opened.use(plan.database);
+      this.#opened.use(resolved.database);
       await useStorages();
-      this.#plan = plan;
-      Object.assign(this.#settings, plan.settings);
-      this.#tokens = tokens;
-      this.#useKeys(keys);
-      await this.#forgetTokens();
+      this.#resolved = resolved;
+      Object.assign(this.#settings, resolved.settings);
+      this.#use(credentials);
+      await credentials.forgetOthers();
       this.#work.wake();
       this.scrub.wake();
     };
@@ -262,61 +219,24 @@ export class BinaryCache {
 
   /** Registers the public key of a self-signed cache. @param publicKey base64 of 32 bytes, without a name */
   async registerKey(publicKey: string): Promise<void> {
-    if (this.#keys.mode !== 'SelfSigned')
-      throw new CacheError(
-        'Invalid',
-        'this cache signs paths itself; set signing.mode to SelfSigned to use your own key',
-      );
-    const text = `${this.#keys.name}:${publicKey}`;
-    try {
-      parsePublicKey(text);
-    } catch (error) {
-      throw new CacheError('Invalid', 'publicKey: expected the base64 of 32 bytes', { cause: error });
-    }
-    const { maxRegisteredKeys } = this.#plan.limits;
-    const isRegistered = await this.database.write(async (sql) => {
-      const known = await sql.query<{ public_key: string }>('SELECT public_key FROM registered_keys');
-      if (known.some((row) => row.public_key === text)) return true;
-      if (known.length >= maxRegisteredKeys) return false;
-      await sql.query('INSERT INTO registered_keys (public_key, registered_at) VALUES (?, ?) ON CONFLICT DO NOTHING', [
-        text,
-        Date.now(),
-      ]);
-      return true;
-    });
-    if (!isRegistered)
-      throw new CacheError(
-        'Conflict',
-        `this cache has ${maxRegisteredKeys} registered keys, and takes no more; use one of them, or raise spec.limits.maxRegisteredKeys`,
-      );
-    this.#useKeys(await loadKeys(this.#init, this.database, this.#plan));
+    await registerKey(this.database, this.keys, publicKey, this.#resolved.limits.maxRegisteredKeys);
+    this.#use(await this.#credentials.withNewKeys());
   }
 
-  #useKeys(keys: Keys): void {
-    this.#keys = keys;
+  #use(credentials: Credentials): void {
+    this.#credentials = credentials;
     this.paths.forgetAll();
   }
 
   /** Counts a request in; the function that it returns counts it out. A cache closes when none is left. */
   enter(): () => void {
-    this.#requests++;
-    let inside = true;
-    return () => {
-      if (!inside) return;
-      inside = false;
-      if (--this.#requests === 0) this.#idle?.();
-    };
+    return this.#visits.enter();
   }
 
   /** Waits for requests and completions, at most `graceMs`, then lets go of everything. */
   async close(graceMs = 0): Promise<void> {
     const deadline = Date.now() + graceMs;
-    if (this.#requests > 0) {
-      const idle = new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
-      await within(idle, graceMs);
-    }
+    await this.#visits.ended(graceMs);
     this.#stopping.abort();
     // What is cut off here is as safe as in a crash: the next start goes on with it or removes it.
     const work = Promise.allSettled([
@@ -335,38 +255,3 @@ export class BinaryCache {
 
 /** What a stop waits at least for work in the background. */
 const LAST_WORK_MS = 2000;
-
-/** Waits for `work`, but no longer than `ms`. */
-async function within(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  try {
-    await Promise.race([work, over]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function loadKeys(init: BinaryCacheInit, database: Database, plan: ResolvedCache): Promise<Keys> {
-  return Keys.load({
-    folder: database.isShared ? undefined : init.folder,
-    cache: plan.name,
-    host: init.host,
-    renameHost: init.renameHost,
-    signing: plan.signing,
-    rootSecret: plan.rootSecret,
-    missing: plan.missingKeys,
-    database,
-  });
-}
-
-function loadTokens(init: BinaryCacheInit, database: Database, plan: ResolvedCache): Promise<Tokens> {
-  return Tokens.load(plan.tokens, tokensFolder(init, database));
-}
-
-/** Where generated tokens lie; undefined where none may be made. */
-function tokensFolder(init: BinaryCacheInit, database: Database): string | undefined {
-  return database.isShared ? undefined : path.join(init.folder, 'tokens');
-}

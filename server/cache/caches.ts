@@ -66,8 +66,8 @@ export class Caches {
    * fails, all goes on as it was. @throws CacheError and others, naming the cache
    */
   async apply(documents: Documents): Promise<void> {
-    const plans = await Promise.all(
-      documents.binaryCaches.map(({ metadata: { name } }) => naming(name, () => this.#plan(name, documents))),
+    const wanted = await Promise.all(
+      documents.binaryCaches.map(({ metadata: { name } }) => naming(name, () => this.#resolve(name, documents))),
     );
     const commits: (() => Promise<void>)[] = [];
     const opened: BinaryCache[] = [];
@@ -75,15 +75,15 @@ export class Caches {
     // A folder that is still being closed cannot be opened.
     await this.#closing;
     try {
-      for (const plan of plans) {
-        const running = this.#open.get(plan.name);
+      for (const resolved of wanted) {
+        const running = this.#open.get(resolved.name);
         if (running === undefined) {
-          const cache = await naming(plan.name, () => this.#openCache(plan));
+          const cache = await naming(resolved.name, () => this.#openCache(resolved));
           opened.push(cache);
-          next.set(plan.name, cache);
+          next.set(resolved.name, cache);
         } else {
-          commits.push(await naming(plan.name, () => running.prepare(plan)));
-          next.set(plan.name, running);
+          commits.push(await naming(resolved.name, () => running.prepare(resolved)));
+          next.set(resolved.name, running);
         }
       }
     } catch (error) {
@@ -105,7 +105,7 @@ export class Caches {
     await Promise.all([this.#closing, ...all.map((cache) => cache.close(graceMs))]);
   }
 
-  #plan(name: string, documents: Documents): ResolvedCache {
+  #resolve(name: string, documents: Documents): ResolvedCache {
     const manifest = documents.binaryCaches.find((it) => it.metadata.name === name);
     if (manifest === undefined) throw new CacheError('NotFound', `no manifest of cache ${name}`);
     const { volumes, settings } = this.#init;
@@ -116,9 +116,9 @@ export class Caches {
     return path.join(this.#init.data, name);
   }
 
-  #openCache(plan: ResolvedCache): Promise<BinaryCache> {
+  #openCache(resolved: ResolvedCache): Promise<BinaryCache> {
     const { data: _, volumes: __, settings: ___, graceMs: ____, ...init } = this.#init;
-    return BinaryCache.open({ ...init, plan, folder: this.#folder(plan.name) });
+    return BinaryCache.open({ ...init, resolved, folder: this.#folder(resolved.name) });
   }
 
   async #closeCache(cache: BinaryCache): Promise<void> {

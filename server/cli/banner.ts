@@ -12,10 +12,10 @@ export function banner(running: Running, color: boolean): string {
   ];
   const { urls } = running;
   for (const cache of running.caches.list()) {
-    const { name, plan, keys } = cache;
+    const { name, resolved, keys } = cache;
     const pull = urls.cache(name);
     const [key = ''] = keys.publicKeys();
-    const writer = plan.tokens.find(
+    const writer = resolved.tokens.find(
       (token) => token.permissions.includes('Write') || token.permissions.includes('Admin'),
     );
     const generated = writer !== undefined && writer.sha256 === undefined && writer.secret === undefined;

@@ -127,10 +127,10 @@ async function runChecks(init: AdminInit): Promise<Check[]> {
 
 /** Storages whose redirects would have nix send the cache's token to S3, and what to say of each. */
 export function redirectTroubles(
-  { name, plan }: Pick<BinaryCache, 'name' | 'plan'>,
+  { name, resolved }: Pick<BinaryCache, 'name' | 'resolved'>,
   urls: Urls,
 ): { storage: string; text: string }[] {
-  return plan.storages.flatMap(({ name: storage, at }) => {
+  return resolved.storages.flatMap(({ name: storage, at }) => {
     const text = at.kind === 's3' ? redirectTrouble(at.config, urls.hostsOf(name)) : undefined;
     return text === undefined ? [] : [{ storage, text }];
   });

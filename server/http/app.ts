@@ -6,7 +6,7 @@ import { decodePath, linger, rawPath, requestIdOf, sendText, sendToStranger } fr
 import { answerToStranger, isStranger } from './access.ts';
 import { closeBody } from './body.ts';
 import { cachixRoutes, userRoutes } from './cachix.ts';
-import type { Context, Doors, State } from './context.ts';
+import type { Context, Services, State } from './context.ts';
 import { answerOf } from './errors.ts';
 import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
@@ -15,22 +15,22 @@ import { dispatch } from './routes.ts';
 import { callerOf } from './share.ts';
 import { isPart, uploadRoutes } from './uploads.ts';
 
-export function createApp(doors: Doors, front: Front): Koa<State> {
+export function createApp(services: Services, front: Front): Koa<State> {
   const app = new Koa<State>();
   app.silent = true;
-  app.use(answer(doors));
-  app.use(route(doors, front));
+  app.use(answer(services));
+  app.use(route(services, front));
   return app;
 }
 
 /** Outermost: ids, logs, and errors to answers. */
-function answer(doors: Doors): Koa.Middleware<State> {
-  const { logger, metrics } = doors;
+function answer(services: Services): Koa.Middleware<State> {
+  const { logger, metrics } = services;
   return async (ctx, next) => {
     const requestId = requestIdOf(ctx.req);
     ctx.set('X-Request-Id', requestId);
     const route = () => ctx.state.route ?? 'other';
-    if (logger.isLevelEnabled('debug')) trace(doors, requestId, route, ctx.req, ctx.res);
+    if (logger.isLevelEnabled('debug')) trace(services, requestId, route, ctx.req, ctx.res);
     try {
       await next();
     } catch (error) {
@@ -52,10 +52,10 @@ function answer(doors: Doors): Koa.Middleware<State> {
 }
 
 /** Finds the cache and the route by the decoded path inside it. */
-function route(doors: Doors, front: Front): Koa.Middleware<State> {
-  const nix = nixRoutes(doors);
-  const inCache = [...cachixRoutes(doors), ...uploadRoutes(doors), ...nix];
-  const user = userRoutes(doors);
+function route(services: Services, front: Front): Koa.Middleware<State> {
+  const nix = nixRoutes(services);
+  const inCache = [...cachixRoutes(services), ...uploadRoutes(services), ...nix];
+  const user = userRoutes(services);
   return async (ctx) => {
     const path = decodePath(rawPath(ctx.req.url ?? '/'));
     if (path === undefined) throw new CacheError('NotFound', 'not found');
@@ -71,7 +71,7 @@ function route(doors: Doors, front: Front): Koa.Middleware<State> {
     // A cache that leaves the manifests closes only after its requests.
     const release = target.cache?.enter();
     try {
-      const caller = callerOf(ctx.req, target.cache?.name, doors.proxies);
+      const caller = callerOf(ctx.req, target.cache?.name, services.proxies);
       const work = () => dispatch(target.api ? inCache : nix, ctx, target.path);
       if (!(await asCaller(caller, work))) nothing(ctx);
     } finally {

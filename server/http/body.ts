@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
 import { type Budget, sends } from '../shares/index.ts';
 import { foreignCoding, isForeignlyCoded, movingTo } from '../wire/index.ts';
-import type { Doors } from './context.ts';
+import type { Services } from './context.ts';
 import { Gathered } from './gathered.ts';
 import { JsonBounds } from './json-bounds.ts';
 import { Pace, type PaceLimits } from './pace.ts';
@@ -52,7 +52,7 @@ export interface Limits {
 }
 
 /** The limits of all bodies. */
-export function bodyLimits({ metrics, timeouts, pace, bodyMemory, pushBodies }: Doors): Limits {
+export function bodyLimits({ metrics, timeouts, pace, bodyMemory, pushBodies }: Services): Limits {
   const every: BodyLimits = {
     idleMs: timeouts.idleBodyMs,
     encodedMs: timeouts.smallBodyMs,
@@ -66,8 +66,8 @@ export function bodyLimits({ metrics, timeouts, pace, bodyMemory, pushBodies }: 
 }
 
 /** The same for routes of the Cachix API. */
-export function plainLimits(doors: Doors): Limits {
-  const { push, small } = bodyLimits(doors);
+export function plainLimits(services: Services): Limits {
+  const { push, small } = bodyLimits(services);
   return { push: { ...push, isPlain: true }, small: { ...small, isPlain: true } };
 }
 

@@ -6,7 +6,7 @@ import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } fro
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
 import { demand } from './access.ts';
 import { bodyOf, declaredBytes, plainLimits, readJson, readWhole } from './body.ts';
-import { arrival, type Context, type Doors } from './context.ts';
+import { arrival, type Context, type Services } from './context.ts';
 import { HashList } from './hash-list.ts';
 import type { Route } from './routes.ts';
 
@@ -17,9 +17,9 @@ const KEY_JSON_BYTES = 64 * 1024;
 const CLAIM_JSON_BYTES = 1024 * 1024;
 
 /** Routes whose path is inside the cache. */
-export function cachixRoutes(doors: Doors): Route[] {
+export function cachixRoutes(services: Services): Route[] {
   const routes: Route[] = [];
-  const { push, small } = plainLimits(doors);
+  const { push, small } = plainLimits(services);
 
   routes.push({
     name: 'cache-info',
@@ -30,12 +30,12 @@ export function cachixRoutes(doors: Doors): Route[] {
       const { permission } = demand(cache, ctx.req, 'Read');
       ctx.body = {
         name: cache.name,
-        uri: doors.urls.cache(cache.name, ...arrival(doors, ctx)),
+        uri: services.urls.cache(cache.name, ...arrival(services, ctx)),
         isPublic: cache.isPublic,
         publicSigningKeys: cache.keys.publicKeys(),
         githubUsername: '',
         permission: permission ?? 'Read',
-        preferredCompressionMethod: cache.plan.compression === 'xz' ? 'XZ' : 'ZSTD',
+        preferredCompressionMethod: cache.resolved.compression === 'xz' ? 'XZ' : 'ZSTD',
       };
     },
   });
@@ -46,7 +46,7 @@ export function cachixRoutes(doors: Doors): Route[] {
     pattern: /^\/narinfo$/,
     handle: async (ctx) => {
       const cache = allowed(ctx, 'Read');
-      const { maxQueryHashes } = cache.plan.limits;
+      const { maxQueryHashes } = cache.resolved.limits;
       const list = new HashList(maxQueryHashes);
       await readWhole(ctx.req, ctx.res, {
         ...small,
@@ -65,7 +65,7 @@ export function cachixRoutes(doors: Doors): Route[] {
       const cache = allowed(ctx, 'Read');
       const key = `nar/${file}`;
       if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
-      sendJson(ctx, `${doors.urls.cacheByPath(cache.name, ...arrival(doors, ctx))}/${key}`);
+      sendJson(ctx, `${services.urls.cacheByPath(cache.name, ...arrival(services, ctx))}/${key}`);
     },
   });
 
@@ -116,7 +116,7 @@ export function cachixRoutes(doors: Doors): Route[] {
 }
 
 /** Routes of the API that belong to no cache. */
-export function userRoutes(doors: Doors): Route[] {
+export function userRoutes(services: Services): Route[] {
   const routes: Route[] = [];
   /** The self-test of a token: it is good if some cache here knows it. */
   routes.push({
@@ -124,7 +124,7 @@ export function userRoutes(doors: Doors): Route[] {
     method: 'GET',
     pattern: /^\/api\/v1\/user$/,
     handle: (ctx) => {
-      for (const cache of doors.caches.list()) {
+      for (const cache of services.caches.list()) {
         const known = knownToken(cache, ctx);
         if (known !== undefined) {
           ctx.body = { name: known, githubUsername: '' };

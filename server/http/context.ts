@@ -1,4 +1,4 @@
-/** What the doors share, and what a koa handler finds in its context. */
+/** What handlers use, and what a koa handler finds in its context. */
 import type Koa from 'koa';
 import type { Logger } from 'pino';
 import type { Caches } from '../cache/index.ts';
@@ -10,7 +10,7 @@ import type { PaceLimits } from './pace.ts';
 import type { Reader } from './read.ts';
 import type { Urls } from './urls.ts';
 
-export interface Doors {
+export interface Services {
   readonly caches: Caches;
   readonly urls: Urls;
   readonly reader: Reader;
@@ -37,6 +37,6 @@ export interface State {
 export type Context = Koa.ParameterizedContext<State>;
 
 /** How a request came to us: the host that it named, and the scheme where a trusted proxy tells. For `Urls`. */
-export function arrival(doors: Doors, ctx: Context): [hostname: string, scheme: Scheme | undefined] {
-  return [hostnameOf(ctx.get('host')), doors.proxies.schemeOf(ctx.req)];
+export function arrival(services: Services, ctx: Context): [hostname: string, scheme: Scheme | undefined] {
+  return [hostnameOf(ctx.get('host')), services.proxies.schemeOf(ctx.req)];
 }

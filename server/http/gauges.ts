@@ -3,14 +3,14 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ScrubStatus, StorageStatus } from '../../crds/index.ts';
 import { type Caches, soon, type Verifier } from '../cache/index.ts';
 import type { ByteBudget } from '../storage/index.ts';
-import type { Doors } from './context.ts';
+import type { Services } from './context.ts';
 
 /** Makes them; each look at one asks again. */
 export function watchGauges(
   registry: Registry,
   caches: Caches,
   verifier: Verifier,
-  { reader, pushBodies, bodyMemory }: Pick<Doors, 'reader' | 'pushBodies' | 'bodyMemory'>,
+  { reader, pushBodies, bodyMemory }: Pick<Services, 'reader' | 'pushBodies' | 'bodyMemory'>,
   budget: ByteBudget,
 ): void {
   new Gauge({

@@ -1,5 +1,5 @@
 export { type AdminInit, AdminServer, redirectTroubles } from './admin.ts';
-export type { Doors } from './context.ts';
+export type { Services } from './context.ts';
 export { ControlServer, controlSocket } from './control.ts';
 export { askForCheck } from './control-client.ts';
 export { watchGauges } from './gauges.ts';

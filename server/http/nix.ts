@@ -8,16 +8,16 @@ import { demand, readAccess } from './access.ts';
 import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, plainLimits, readWhole } from './body.ts';
 import { checkedBody } from './checked-body.ts';
-import { arrival, type Context, type Doors, type State } from './context.ts';
+import { arrival, type Context, type Services, type State } from './context.ts';
 import type { Route } from './routes.ts';
 
 const PUSH = '/push';
 
 /** Routes inside a cache, for its own host and for `/api/v1/cache/<cache>` alike. */
-export function nixRoutes(doors: Doors): Route[] {
+export function nixRoutes(services: Services): Route[] {
   const routes: Route[] = [];
-  const { push, small } = bodyLimits(doors);
-  const plain = plainLimits(doors).small;
+  const { push, small } = bodyLimits(services);
+  const plain = plainLimits(services).small;
 
   routes.push({
     name: 'nix-cache-info',
@@ -29,10 +29,10 @@ export function nixRoutes(doors: Doors): Route[] {
         if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
         if (!cache.isPublic) demand(cache, ctx.req, 'Read');
         ctx.type = 'text/x-nix-cache-info';
-        ctx.body = renderCacheInfo({ priority: cache.plan.priority });
+        ctx.body = renderCacheInfo({ priority: cache.resolved.priority });
         return;
       }
-      demandWrite(ctx, doors);
+      demandWrite(ctx, services);
       const text = (await readWhole(ctx.req, ctx.res, { ...small, maxBytes: 64 * 1024 })).toString('utf8');
       const { storeDir } = parseCacheInfo(text);
       if (storeDir !== STORE_DIR) throw new CacheError('Conflict', `this cache is for ${STORE_DIR}, not ${storeDir}`);
@@ -45,11 +45,11 @@ export function nixRoutes(doors: Doors): Route[] {
     method: undefined,
     pattern: /^(?:\/push)?\/([^/]+)\.narinfo$/,
     handle: async (ctx, hashPart = '') => {
-      if (isRead(ctx)) return read(ctx, (cache) => doors.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
-      const cache = demandWrite(ctx, doors);
+      if (isRead(ctx)) return read(ctx, (cache) => services.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
+      const cache = demandWrite(ctx, services);
       if (!isHashPart(hashPart))
         throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');
-      const body = await readWhole(ctx.req, ctx.res, { ...small, maxBytes: cache.plan.limits.maxNarInfoBytes });
+      const body = await readWhole(ctx.req, ctx.res, { ...small, maxBytes: cache.resolved.limits.maxNarInfoBytes });
       const leftOut = await cache.nars.publishNarinfo(hashPart, body.toString('latin1'));
       ctx.body = leftOut.length === 0 ? '' : toldOf(leftOut);
     },
@@ -62,14 +62,14 @@ export function nixRoutes(doors: Doors): Route[] {
     handle: async (ctx, file = '') => {
       if (isRead(ctx))
         return read(ctx, (cache) =>
-          doors.reader.object(cache, `nar/${file}`, 'nar', 'application/x-nix-nar', ctx.req, ctx.res),
+          services.reader.object(cache, `nar/${file}`, 'nar', 'application/x-nix-nar', ctx.req, ctx.res),
         );
-      const cache = demandWrite(ctx, doors);
+      const cache = demandWrite(ctx, services);
       cache.nars.parseFile(file);
       const body = bodyOf(ctx.req, ctx.res, push);
       await cache.nars.put(file, body, declaredBytes(ctx.req));
       // Where the NAR was here already its bytes were not looked at.
-      await drain(body, cache.plan.settings.maxNarBytes);
+      await drain(body, cache.resolved.settings.maxNarBytes);
       ctx.body = '';
     },
   });
@@ -86,15 +86,15 @@ export function nixRoutes(doors: Doors): Route[] {
       if (isRead(ctx))
         return read(ctx, (cache) =>
           realisation === undefined
-            ? doors.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
-            : doors.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
+            ? services.reader.object(cache, key, 'aux', contentType, ctx.req, ctx.res)
+            : services.reader.realisation(cache, key, realisation, ctx.req, ctx.res),
         );
       if (await isEcho(ctx, auxiliary, plain)) {
         ctx.body = '';
         return;
       }
-      const cache = demandWrite(ctx, doors);
-      const maxBytes = auxiliary.limit(cache.plan.settings);
+      const cache = demandWrite(ctx, services);
+      const maxBytes = auxiliary.limit(cache.resolved.settings);
       // A log may be as long as a build takes.
       const timed = { ...push, maxBytes, totalMs: auxiliary.route === 'log' ? undefined : small.totalMs };
       if (realisation !== undefined)
@@ -148,7 +148,7 @@ async function isEcho(ctx: Context, { key, realisation, limit }: Auxiliary, limi
   if (realisation === undefined || cache === undefined || ctx.method !== 'PUT' || path.startsWith(`${PUSH}/`))
     return false;
   if (!readAccess(cache, ctx.req).allowed || !(await cache.realisations.has(key))) return false;
-  const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.plan.settings) });
+  const body = await readWhole(ctx.req, ctx.res, { ...limits, maxBytes: limit(cache.resolved.settings) });
   // What is no realisation is a write like any other: whether one may write here comes first.
   return cache.realisations.isServed(key, realisation, body).catch(notIfMalformed);
 }
@@ -159,14 +159,14 @@ function notIfMalformed(error: unknown): false {
 }
 
 /** Everything about a write that needs no body. @throws CacheError */
-function demandWrite(ctx: Context, doors: Doors): NonNullable<State['target']['cache']> {
+function demandWrite(ctx: Context, services: Services): NonNullable<State['target']['cache']> {
   const { cache, path } = ctx.state.target;
   if (ctx.method !== 'PUT')
     throw new CacheError('WrongMethod', `${ctx.method} is not possible here; nix uses GET, HEAD and PUT`);
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
   demand(cache, ctx.req, 'Write');
   if (!path.startsWith(`${PUSH}/`)) {
-    const url = `${doors.urls.cache(cache.name, ...arrival(doors, ctx))}${PUSH}?compression=zstd`;
+    const url = `${services.urls.cache(cache.name, ...arrival(services, ctx))}${PUSH}?compression=zstd`;
     throw new CacheError('WrongMethod', `this URL is for pulling only; push with: nix copy --to '${url}' PATH`);
   }
   return cache;

@@ -1,11 +1,11 @@
 /** The line at level debug that each request has. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { requestIdOf } from '../wire/index.ts';
-import type { Doors } from './context.ts';
+import type { Services } from './context.ts';
 
 /** Writes a request's line once its answer is out. `route` is asked then. */
 export function trace(
-  doors: Doors,
+  services: Services,
   requestId: string,
   route: () => string,
   request: IncomingMessage,
@@ -13,10 +13,10 @@ export function trace(
 ): void {
   const started = performance.now();
   response.once('close', () => {
-    doors.logger.debug(
+    services.logger.debug(
       {
         requestId,
-        remote: doors.proxies.remoteOf(request),
+        remote: services.proxies.remoteOf(request),
         method: request.method,
         path: request.url?.split('?', 1)[0],
         route: route(),
@@ -32,8 +32,8 @@ export function trace(
  * Gives a hot read its id and its line. Only at level debug: plain reads come by the ten thousand a second, and an id
  * that no line has helps nobody.
  */
-export function traceRead(doors: Doors, route: string, request: IncomingMessage, response: ServerResponse): void {
+export function traceRead(services: Services, route: string, request: IncomingMessage, response: ServerResponse): void {
   const requestId = requestIdOf(request);
   response.setHeader('X-Request-Id', requestId);
-  trace(doors, requestId, () => route, request, response);
+  trace(services, requestId, () => route, request, response);
 }

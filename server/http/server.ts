@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { closeServer, createDoor, type Listen, listenOn, serverOptions } from '../wire/index.ts';
 import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
-import type { Doors } from './context.ts';
+import type { Services } from './context.ts';
 import { Front } from './front.ts';
 import { traceRead } from './request-log.ts';
 
@@ -20,16 +20,16 @@ export class HttpServer {
   readonly #server: Server;
   readonly #listen: CacheListen;
 
-  constructor(doors: Doors, listen: CacheListen) {
-    const front = new Front({ caches: doors.caches, urls: doors.urls, bound: listen.cache });
-    const app = createApp(doors, front).callback();
+  constructor(services: Services, listen: CacheListen) {
+    const front = new Front({ caches: services.caches, urls: services.urls, bound: listen.cache });
+    const app = createApp(services, front).callback();
     const handle = (request: IncomingMessage, response: ServerResponse) =>
-      hotRead(doors, front, request, response) ? undefined : app(request, response);
+      hotRead(services, front, request, response) ? undefined : app(request, response);
     this.#listen = listen;
     this.#server = createDoor({
       handle,
-      logger: doors.logger,
-      options: serverOptions(doors.timeouts),
+      logger: services.logger,
+      options: serverOptions(services.timeouts),
       awaitsContinue: (request, response) => {
         awaitsContinue(request);
         return handle(request, response);
@@ -48,9 +48,9 @@ export class HttpServer {
 }
 
 /** Answers narinfo and NAR reads with plain paths; false for everything else. */
-function hotRead(doors: Doors, front: Front, request: IncomingMessage, response: ServerResponse): boolean {
+function hotRead(services: Services, front: Front, request: IncomingMessage, response: ServerResponse): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false;
-  const traced = doors.logger.isLevelEnabled('debug');
+  const traced = services.logger.isLevelEnabled('debug');
   const url = request.url ?? '';
   const { host } = request.headers;
   // The usual form of all, 41 characters, without a regular expression.
@@ -63,8 +63,8 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
   ) {
     const { cache, isNamed } = front.byHost(host);
     if (!isNamed) return false;
-    if (traced) traceRead(doors, 'narinfo', request, response);
-    doors.reader.narinfo(cache, url.slice(1, 33), request, response);
+    if (traced) traceRead(services, 'narinfo', request, response);
+    services.reader.narinfo(cache, url.slice(1, 33), request, response);
     return true;
   }
   const query = url.indexOf('?');
@@ -72,13 +72,13 @@ function hotRead(doors: Doors, front: Front, request: IncomingMessage, response:
   if (!target.isNamed) return false;
   const hashPart = NARINFO.exec(target.path)?.[1];
   if (hashPart !== undefined) {
-    if (traced) traceRead(doors, 'narinfo', request, response);
-    doors.reader.narinfo(target.cache, hashPart, request, response);
+    if (traced) traceRead(services, 'narinfo', request, response);
+    services.reader.narinfo(target.cache, hashPart, request, response);
     return true;
   }
   const file = NAR.exec(target.path)?.[1];
   if (file === undefined) return false;
-  if (traced) traceRead(doors, 'nar', request, response);
-  doors.reader.object(target.cache, `nar/${file}`, 'nar', 'application/x-nix-nar', request, response);
+  if (traced) traceRead(services, 'nar', request, response);
+  services.reader.object(target.cache, `nar/${file}`, 'nar', 'application/x-nix-nar', request, response);
   return true;
 }

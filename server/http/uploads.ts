@@ -14,7 +14,7 @@ import { compressionOfCachixQuery } from '../nix/index.ts';
 import { NO_ACCESS } from '../wire/index.ts';
 import { arrivingBytes, type BodyLimits, bodyOf, drain, plainLimits, readJson } from './body.ts';
 import { allowed, isRecord, sendJson } from './cachix.ts';
-import { arrival, type Context, type Doors } from './context.ts';
+import { arrival, type Context, type Services } from './context.ts';
 import type { Target } from './front.ts';
 import type { Route } from './routes.ts';
 
@@ -27,9 +27,9 @@ const URL_JSON_BYTES = 64 * 1024;
 const COMPLETE_JSON_BYTES = 2 * 1024 * 1024;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export function uploadRoutes(doors: Doors): Route[] {
+export function uploadRoutes(services: Services): Route[] {
   const routes: Route[] = [];
-  const { push, small } = plainLimits(doors);
+  const { push, small } = plainLimits(services);
 
   routes.push({
     name: 'upload-create',
@@ -67,7 +67,7 @@ export function uploadRoutes(doors: Doors): Route[] {
         expires: String(expiresAt),
         signature: signPart(cache.keys.derive(PART_KEY), grant),
       });
-      const base = doors.urls.cacheByPath(cache.name, ...arrival(doors, ctx));
+      const base = services.urls.cacheByPath(cache.name, ...arrival(services, ctx));
       sendJson(ctx, { uploadUrl: `${base}/multipart-nar/${id}/part/${part}?${query}` });
     },
   });
@@ -101,7 +101,7 @@ export function uploadRoutes(doors: Doors): Route[] {
       const size = arrivingBytes(ctx.req);
       const body = bodyOf(ctx.req, ctx.res, push);
       const etag = await cache.uploads.putPart(id, uploadId, { number: grant.part, size, md5: grant.md5 }, body);
-      await drain(body, cache.plan.settings.maxPartBytes);
+      await drain(body, cache.resolved.settings.maxPartBytes);
       ctx.set('ETag', `"${etag}"`);
       ctx.body = '';
     },

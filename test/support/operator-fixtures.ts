@@ -1,7 +1,7 @@
 /** What the operator's pure parts take: caches, inputs, and what is observed, made of the real types by the real code. */
 import { formatManifestError, generateToken, type ServerStatus, type StorageStatus } from '../../crds/index.ts';
 import type { Inputs, Leftover } from '../../operator/cache/desired/inputs.ts';
-import { NOTHING_HELD } from '../../operator/cache/desired/inputs.ts';
+import { NOTHING_MOUNTED } from '../../operator/cache/desired/inputs.ts';
 import { type SecretNeed, secretNeeds } from '../../operator/cache/desired/secret-needs.ts';
 import { labelsOf } from '../../operator/cache/names.ts';
 import type { Observed } from '../../operator/cache/observe/observed.ts';
@@ -48,7 +48,7 @@ export function inputsOf(more: Partial<Inputs> = {}): Inputs {
     apiUrl: 'https://cache.example.org',
     trustedProxies: [],
     operatorNamespace: 'narwhal-system',
-    held: NOTHING_HELD,
+    stillMounted: NOTHING_MOUNTED,
     leftovers: [],
     tokenHashes: new Map(),
     served: { httpRoute: true, serviceMonitor: true },

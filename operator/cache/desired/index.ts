@@ -1,7 +1,7 @@
 export { bestUrl, gatewayUrl, hostNames, serviceHost } from './addresses.ts';
 export { configHash, hashesOf, signingModeIn } from './config.ts';
 export { desired } from './desired.ts';
-export { type Held, type Inputs, type Leftover, NOTHING_HELD } from './inputs.ts';
+export { type Inputs, type Leftover, NOTHING_MOUNTED, type StillMounted } from './inputs.ts';
 export { operatorNamespaceOf } from './network.ts';
 export { isOfRoutes, type Obstacle } from './obstacles.ts';
 export { admitRoutes, type HostRule, type RouteRules } from './routes.ts';

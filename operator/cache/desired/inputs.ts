@@ -2,13 +2,13 @@ import type { Obj } from '../../runtime/index.ts';
 import type { MountedSecret } from './secret-needs.ts';
 
 /** What pods keep mounted although the manifest has nothing for it any more. */
-export interface Held {
+export interface StillMounted {
   /** Names of storages. */
   readonly storages: readonly string[];
   readonly secrets: readonly MountedSecret[];
 }
 
-export const NOTHING_HELD: Held = { storages: [], secrets: [] };
+export const NOTHING_MOUNTED: StillMounted = { storages: [], secrets: [] };
 
 /** The Secret of a token that is no longer listed, or was taken out before it was listed again. */
 export interface Leftover {
@@ -33,7 +33,7 @@ export interface Inputs {
   /** Secrets of tokens that are to be removed. */
   readonly leftovers: readonly Leftover[];
   /** What the pods keep mounted for now. */
-  readonly held: Held;
+  readonly stillMounted: StillMounted;
   /** Optional kinds that the API server knows. */
   readonly served: { readonly httpRoute: boolean; readonly serviceMonitor: boolean };
 }

@@ -148,7 +148,7 @@ function environment(cache: Cache, inputs: Inputs): Json[] {
   ];
 }
 
-function volumesAndMounts(cache: Cache, { held }: Inputs): { volumes: Json[]; mounts: Json[] } {
+function volumesAndMounts(cache: Cache, { stillMounted }: Inputs): { volumes: Json[]; mounts: Json[] } {
   const volumes: Json[] = [
     { name: 'config', configMap: { name: namesOf(cache).config } },
     { name: 'tmp', emptyDir: {} },
@@ -159,7 +159,7 @@ function volumesAndMounts(cache: Cache, { held }: Inputs): { volumes: Json[]; mo
     { name: 'tmp', mountPath: '/tmp' },
   ];
   // By name, as volumes are: in which order the manifest has them is no reason to restart.
-  const secrets = [...mountedSecrets(cache), ...held.secrets].sort(byName);
+  const secrets = [...mountedSecrets(cache), ...stillMounted.secrets].sort(byName);
   for (const [index, { name, optional }] of secrets.entries()) {
     volumes.push({ name: `secret-${index}`, secret: { secretName: name, ...(optional && { optional }) } });
     mounts.push({ name: `secret-${index}`, mountPath: `${SECRETS}/${name}`, readOnly: true });
@@ -171,7 +171,7 @@ function volumesAndMounts(cache: Cache, { held }: Inputs): { volumes: Json[]; mo
   }
   const claims = [
     ...volumesOf(cache),
-    ...held.storages.map((storage) => ({ name: volumeName(cache, storage), storage })),
+    ...stillMounted.storages.map((storage) => ({ name: volumeName(cache, storage), storage })),
   ];
   for (const { name, storage } of claims.sort(byName)) {
     const isDatabase = storage === DATABASE_VOLUME;

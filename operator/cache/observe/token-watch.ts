@@ -11,7 +11,7 @@ import { tokenSecretsOf } from '../desired/index.ts';
 import type { Secrets } from '../secrets/index.ts';
 import type { Cache } from '../types.ts';
 import { isPaused } from '../types.ts';
-import { roundsOf, Turns } from './turns.ts';
+import { RoundRobin, roundsOf } from './round-robin.ts';
 
 export interface TokenWatchInit {
   readonly caches: Informer<Cache>;
@@ -36,7 +36,7 @@ const AT_ONCE = 4;
 export class TokenWatch {
   readonly #init: TokenWatchInit;
   readonly #listeners = new Set<(key: string) => void>();
-  readonly #turns = new Turns<User>();
+  readonly #turns = new RoundRobin<User>();
   readonly #secrets: Gauge;
   readonly #round: Gauge;
 

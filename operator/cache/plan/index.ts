@@ -1,1 +1,1 @@
-export { deedOf, isLost, plan, type Step, subjectOf } from './plan.ts';
+export { isLost, plan, type Step, stepKey, subjectOf } from './plan.ts';

@@ -34,7 +34,7 @@ export function subjectOf(step: Exclude<Step, { do: 'wait' }>): string {
 }
 
 /** The same for steps that do the same to the same: what is wanted differently is another step. */
-export function deedOf(step: Exclude<Step, { do: 'wait' }>): string {
+export function stepKey(step: Exclude<Step, { do: 'wait' }>): string {
   const wanted = step.do === 'apply' ? (step.object.metadata.annotations?.[APPLIED_ANNOTATION] ?? '') : '';
   return `${step.do} ${subjectOf(step)} ${wanted}`;
 }

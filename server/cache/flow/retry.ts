@@ -17,7 +17,7 @@ function isTransient(error: unknown): boolean {
 }
 
 /** Repeats `work` with growing pauses until it succeeds, fails for good, or `patienceMs` are over. */
-export async function patiently<T>(work: () => Promise<T>, patienceMs: number): Promise<T> {
+export async function withRetries<T>(work: () => Promise<T>, patienceMs: number): Promise<T> {
   const deadline = Date.now() + patienceMs;
   for (let pauseMs = 50; ; pauseMs = Math.min(2 * pauseMs, 5000)) {
     try {

@@ -1,3 +1,4 @@
 export { MOVABLE, type Movable, Mover, movablesIn } from './mover.ts';
+export { openMoving } from './open.ts';
 export { lineOf, reportStorages } from './report.ts';
 export { StorageWork } from './work.ts';

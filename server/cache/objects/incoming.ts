@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { crashPoint, type Staged, StorageUnavailableError } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import { isFull, type Placement, type Storages } from '../storages/index.ts';
 import type { NewObject } from './object.ts';
 
@@ -53,7 +53,7 @@ export class Incoming {
   async commit(key: string): Promise<NewObject> {
     const { storage } = this.#placement;
     const name = await full(storage.name, this.#storages, () =>
-      patiently(() => this.staged.commit(), this.#storages.settings.transientRetryMs),
+      withRetries(() => this.staged.commit(), this.#storages.settings.transientRetryMs),
     );
     this.#committed = true;
     this.#storages.count(storage.name, this.size);
@@ -164,7 +164,7 @@ class Choice {
    * repeat. @throws CacheError NoSpace, Unavailable
    */
   next(size: number): Promise<Placement> {
-    return patiently(async () => {
+    return withRetries(async () => {
       try {
         return await this.#storages.place(size, new Set(this.#tried.keys()));
       } catch (error) {

@@ -16,5 +16,6 @@ export {
 } from './lost-rows.ts';
 export type { Examined, KnownObject, NarFacts, NewObject, StoredObject } from './object.ts';
 export { Objects, STALE_ROW_MS } from './objects.ts';
+export { openObjects } from './open.ts';
 export { insertObject, type ObjectRow, objectStatements, objectsAfter } from './rows.ts';
 export { insertTombstone, tombstone, tombstoneOrphan } from './tombstones.ts';

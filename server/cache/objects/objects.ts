@@ -15,7 +15,7 @@ import {
   StorageUnavailableError,
 } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
-import { inParallel, patiently } from '../flow/index.ts';
+import { inParallel, withRetries } from '../flow/index.ts';
 import type { Storages } from '../storages/index.ts';
 import { type Body, receive } from './incoming.ts';
 import type { Intents } from './intents.ts';
@@ -186,7 +186,7 @@ export class Objects {
   async record<T>(object: NewObject, write: () => Promise<T>): Promise<T> {
     const { database, storages, intents, logger } = this.#init;
     try {
-      const result = await patiently(write, storages.settings.transientRetryMs);
+      const result = await withRetries(write, storages.settings.transientRetryMs);
       if (object.isIntended) intents.end(object.storage, object.name);
       return result;
     } catch (error) {

@@ -1,4 +1,5 @@
 export { examine, Lost, wordsOfLost } from './lost.ts';
+export { openPaths } from './open.ts';
 export { type NarFacts, type Narinfo, type NewPath, Paths } from './paths.ts';
 export { differs } from './publish.ts';
 export { Realisations } from './realisations.ts';

@@ -8,7 +8,7 @@ import { stat } from 'node:fs/promises';
 import { type Compression, isCompression } from '../../nix/index.ts';
 import { crashPoint, LocalStorage } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import type { Body } from '../objects/index.ts';
 import { isFull, type Placement } from '../storages/index.ts';
 import type { Verification } from '../verify/index.ts';
@@ -104,7 +104,7 @@ export class LocalUploads {
       try {
         await live.file.write(claim, body, (file, start, size) => verifier.md5(file, start, size));
         crashPoint('before-part-row');
-        await patiently(() => live.file.settle((parts) => this.#record(live, parts)), settings.transientRetryMs);
+        await withRetries(() => live.file.settle((parts) => this.#record(live, parts)), settings.transientRetryMs);
       } catch (error) {
         if (isFull(error)) {
           storages.reportFull(live.storage.name);
@@ -227,7 +227,7 @@ export class LocalUploads {
     let name: string;
     try {
       // Attempts that broke off may have written beyond the last part.
-      name = await patiently(() => live.file.base.commit(size), settings.transientRetryMs);
+      name = await withRetries(() => live.file.base.commit(size), settings.transientRetryMs);
     } catch (error) {
       if (isFull(error)) storages.reportFull(live.storage.name);
       throw error;

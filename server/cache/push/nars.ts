@@ -13,7 +13,7 @@ import {
 } from '../../nix/index.ts';
 import { crashPoint } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import type { Body } from '../objects/index.ts';
 import type { NarFacts, NewPath } from '../paths/index.ts';
 import { differs } from '../paths/index.ts';
@@ -176,7 +176,7 @@ export class Nars {
 
   async #publish(path: NewPath, nar: FoundNar): Promise<readonly string[]> {
     const { paths, settings } = this.#init;
-    const outcome = await patiently(() => paths.publish(path, { key: nar.key }), settings.transientRetryMs);
+    const outcome = await withRetries(() => paths.publish(path, { key: nar.key }), settings.transientRetryMs);
     switch (outcome.kind) {
       case 'published':
         this.#init.onPublished(path);

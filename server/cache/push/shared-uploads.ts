@@ -19,7 +19,7 @@ import {
 } from '../../storage/index.ts';
 import type { Lease } from '../database/index.ts';
 import { CacheError, isErrorCode } from '../errors.ts';
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import type { Body, NewObject } from '../objects/index.ts';
 import { dropStatement, endStatement } from '../objects/index.ts';
 import type { NarFacts } from '../paths/index.ts';
@@ -113,7 +113,7 @@ export class SharedUploads {
     try {
       const etag = await this.#send(row, remote, { ...claim, name }, body);
       crashPoint('before-part-row');
-      counts = await patiently(() => this.#record(row, { ...claim, etag, name }), settings.transientRetryMs);
+      counts = await withRetries(() => this.#record(row, { ...claim, etag, name }), settings.transientRetryMs);
       if (counts === undefined) throw uploadOver();
       return etagOf(counts, claim);
     } catch (error) {

@@ -1,6 +1,6 @@
 /** The verdict on bytes: of a file that grows, of a body that passes by, of an object that a storage has. */
 
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import type { Incoming, Observer } from '../objects/index.ts';
 import {
   type Claim,
@@ -26,7 +26,7 @@ export async function verified(
     return await first();
   } catch (error) {
     if (!(error instanceof VerifierFailure) || error.code === 'cancelled') throw error;
-    return patiently(again, patienceMs);
+    return withRetries(again, patienceMs);
   }
 }
 

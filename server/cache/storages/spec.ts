@@ -9,7 +9,7 @@ import {
   type S3Config,
   type Storage,
 } from '../../storage/index.ts';
-import { patiently } from '../flow/index.ts';
+import { withRetries } from '../flow/index.ts';
 import type { CacheMetrics } from '../metrics.ts';
 import type { Settings } from '../settings.ts';
 
@@ -77,7 +77,7 @@ export function createStorage({ name, at }: ResolvedStorage, parts: StorageParts
     budget: parts.budget,
     onBegin: (object) => intents.begin(name, object),
     onDiscard: (object) => intents.drop(name, object),
-    patiently: (work) => patiently(work, settings.transientRetryMs),
+    withRetries: (work) => withRetries(work, settings.transientRetryMs),
     onRequest: (request) => metrics.s3Request(cache, name, request),
     onWarning: (text) => logger.warn({ storage: name }, text),
   });

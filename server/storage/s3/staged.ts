@@ -28,7 +28,7 @@ export interface S3StagedInit {
   /** Whatever lies under the name is to be removed. */
   readonly onDiscard: () => void;
   /** Repeats a request for as long as a push may wait. */
-  readonly patiently: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly withRetries: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 export class S3Staged implements Staged {
@@ -72,8 +72,8 @@ export class S3Staged implements Staged {
     releaseFirst: () => void,
     onWritten: ((end: number) => void) | undefined,
   ): Promise<number> {
-    const { bucket, budget, key, patiently } = this.#init;
-    const id = await patiently(() => bucket.createUpload(key));
+    const { bucket, budget, key, withRetries } = this.#init;
+    const id = await withRetries(() => bucket.createUpload(key));
     const parts: { number: number; etag: string }[] = [];
     let end = 0;
     let release = releaseFirst;
@@ -85,7 +85,7 @@ export class S3Staged implements Staged {
       // From here on the body stays with this storage, so nobody else needs to hold its bytes.
       onWritten?.(end);
       try {
-        part.etag = await patiently(() => bucket.putPart(key, id, part.number, chunk));
+        part.etag = await withRetries(() => bucket.putPart(key, id, part.number, chunk));
       } finally {
         free();
       }
@@ -102,7 +102,7 @@ export class S3Staged implements Staged {
       }
       await sending;
       crashPoint('before-sync');
-      await patiently(() => this.#join(id, parts, end));
+      await withRetries(() => this.#join(id, parts, end));
       this.#state = 'written';
       return end;
     } catch (error) {

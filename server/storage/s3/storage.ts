@@ -38,7 +38,7 @@ export interface S3StorageInit {
   /** Whatever lies under a name is to be removed. */
   readonly onDiscard: (name: string) => void;
   /** Repeats a request for as long as a push may wait. */
-  readonly patiently: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly withRetries: <T>(work: () => Promise<T>) => Promise<T>;
   readonly onRequest?: BucketInit['onRequest'];
   readonly onWarning: (text: string) => void;
 }
@@ -143,7 +143,7 @@ export class S3Storage implements Storage {
       declaredBytes,
       onBegin: () => this.#init.onBegin(name),
       onDiscard: () => this.#init.onDiscard(name),
-      patiently: this.#init.patiently,
+      withRetries: this.#init.withRetries,
     });
   }
 

@@ -1,4 +1,4 @@
-// Clients in a pod that push and pull through whatever happens, as patiently as a job in CI: a line of JSON for each
+// Clients in a pod that push and pull through whatever happens, as withRetries as a job in CI: a line of JSON for each
 // thing that was acknowledged, came back whole, had to be tried again, or is lost. Ends when /tmp/stop is there.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';

@@ -43,7 +43,9 @@ function seriesIn(expr: string): string[] {
 function knownSeries(): Set<string> {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const server = readFileSync(path.join(root, 'server/http/metrics.ts'), 'utf8');
+  const server = ['metrics', 'gauges']
+    .map((name) => readFileSync(path.join(root, `server/http/${name}.ts`), 'utf8'))
+    .join('\n');
   return new Set([
     ...registry.getMetricsAsArray().map(({ name }) => name),
     ...[...server.matchAll(/'(narwhal_[a-z0-9_]+)'/g)].map(([, name = '']) => name),

@@ -1,9 +1,9 @@
 // What pods keep mounted although the manifest no longer names it: nothing that a server may still need is taken away.
 import assert from 'node:assert/strict';
 import { desired } from '../../../operator/cache/desired/desired.ts';
-import { NOTHING_HELD } from '../../../operator/cache/desired/inputs.ts';
+import { NOTHING_MOUNTED } from '../../../operator/cache/desired/inputs.ts';
 import { APPLIED_ANNOTATION } from '../../../operator/cache/names.ts';
-import { held } from '../../../operator/cache/observe/held.ts';
+import { stillMounted } from '../../../operator/cache/observe/still-mounted.ts';
 import { plan } from '../../../operator/cache/plan/plan.ts';
 import type { Cache } from '../../../operator/cache/types.ts';
 import { type AnyObj, withHash } from '../../../operator/runtime/index.ts';
@@ -36,7 +36,7 @@ function childrenOf(cache: Cache): Map<string, AnyObj> {
 /** @param known storages that the only server knows; undefined: it does not answer */
 function heldAfter(before: Cache, now: Cache, known: Cache | undefined) {
   const reports = new Map(known ? [['main-0', reportOf(known, 'hash')]] : []);
-  return held(now, { children: childrenOf(before), reports });
+  return stillMounted(now, { children: childrenOf(before), reports });
 }
 
 describe('what pods keep for a storage that was removed', () => {
@@ -52,22 +52,22 @@ describe('what pods keep for a storage that was removed', () => {
   });
 
   it('is nothing once the servers have let go of it', () => {
-    assert.deepEqual(heldAfter(both, one, one), NOTHING_HELD);
+    assert.deepEqual(heldAfter(both, one, one), NOTHING_MOUNTED);
   });
 
   it('is nothing where nothing was removed, and before there are pods', () => {
-    assert.deepEqual(heldAfter(both, both, both), NOTHING_HELD);
-    assert.deepEqual(heldAfter(both, both, undefined), NOTHING_HELD);
-    assert.deepEqual(held(one, { children: new Map(), reports: new Map() }), NOTHING_HELD);
+    assert.deepEqual(heldAfter(both, both, both), NOTHING_MOUNTED);
+    assert.deepEqual(heldAfter(both, both, undefined), NOTHING_MOUNTED);
+    assert.deepEqual(stillMounted(one, { children: new Map(), reports: new Map() }), NOTHING_MOUNTED);
   });
 
   it('are its credentials, while a server knows it', () => {
     const before = cacheOf({ storages: [bucket, second] });
     const secrets = [{ name: 'credentials', optional: false }];
     assert.deepEqual(heldAfter(before, one, before), { storages: [], secrets });
-    assert.deepEqual(heldAfter(before, one, one), NOTHING_HELD);
+    assert.deepEqual(heldAfter(before, one, one), NOTHING_MOUNTED);
     // A pod that waits for a Secret which is gone could never be mended.
-    assert.deepEqual(heldAfter(before, one, undefined), NOTHING_HELD);
+    assert.deepEqual(heldAfter(before, one, undefined), NOTHING_MOUNTED);
   });
 
   it('is never the volume of the database', () => {
@@ -77,7 +77,7 @@ describe('what pods keep for a storage that was removed', () => {
       rootSecretRef: { name: 'root' },
       signing: { secretRefs: [{ name: 'signing' }] },
     });
-    assert.deepEqual(heldAfter(one, postgres, undefined), NOTHING_HELD);
+    assert.deepEqual(heldAfter(one, postgres, undefined), NOTHING_MOUNTED);
   });
 
   it('restarts no pod and deletes no volume', () => {
@@ -91,7 +91,7 @@ describe('what pods keep for a storage that was removed', () => {
         secrets: secretsView(now, secretsOf(now)),
         reports: new Map(known ? [['main-0', reportOf(known, 'hash')]] : []),
       });
-      const inputs = inputsOf({ held: held(now, observed) });
+      const inputs = inputsOf({ stillMounted: stillMounted(now, observed) });
       return plan(now, desired(now, inputs), observed).flatMap((step) =>
         step.do === 'apply' || step.do === 'delete'
           ? [`${step.do} ${step.object.kind}/${step.object.metadata.name}`]

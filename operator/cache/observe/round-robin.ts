@@ -3,7 +3,7 @@
  * with its own and no other. Each goes on where it ended the last time.
  */
 
-export class Turns<T> {
+export class RoundRobin<T> {
   /** Of each group that had not all its turns, how many it has had. */
   #had = new Map<string, number>();
   /** Who had the last turn. */

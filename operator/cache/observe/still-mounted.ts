@@ -1,6 +1,6 @@
 /** What pods keep mounted although the manifest has nothing for it any more. Pure. */
 import type { StatefulSet } from '../../runtime/index.ts';
-import type { Held } from '../desired/index.ts';
+import type { StillMounted } from '../desired/index.ts';
 import { mountedSecrets, volumesOf } from '../desired/index.ts';
 import { namesOf, volumeName } from '../names.ts';
 import type { Cache } from '../types.ts';
@@ -16,7 +16,10 @@ interface Volume {
  * manifest. For that it needs the volume and the credentials; without them a restart would end it. So the pods keep them
  * until the servers answer and know the storage no more.
  */
-export function held(cache: Cache, { children, reports }: Pick<Observed, 'children' | 'reports'>): Held {
+export function stillMounted(
+  cache: Cache,
+  { children, reports }: Pick<Observed, 'children' | 'reports'>,
+): StillMounted {
   const workload = children.get(`StatefulSet/${namesOf(cache).workload}`) as StatefulSet | undefined;
   const mounted = (workload?.spec.template.spec.volumes ?? []) as readonly Volume[];
   const known = new Set(

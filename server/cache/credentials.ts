@@ -1,0 +1,72 @@
+/** The keys and tokens of a cache, as its manifest and its Secrets have them now. */
+import path from 'node:path';
+import type { Logger } from 'pino';
+import type { Database } from '../metadata/index.ts';
+import { removeOldTokens, Tokens } from './access/index.ts';
+import type { ResolvedCache } from './resolve.ts';
+import { Keys } from './signing/index.ts';
+
+export interface CredentialsInit {
+  /** `<data>/<cache>` */
+  readonly folder: string;
+  /** Host of the API URL, without a port. */
+  readonly host: string | undefined;
+  readonly renameHost: boolean;
+  readonly database: Database;
+  readonly logger: Logger;
+}
+
+export class Credentials {
+  readonly #init: CredentialsInit;
+  readonly #resolved: ResolvedCache;
+  readonly keys: Keys;
+  readonly tokens: Tokens;
+
+  private constructor(
+    init: CredentialsInit,
+    resolved: ResolvedCache,
+    { keys, tokens }: { keys: Keys; tokens: Tokens },
+  ) {
+    this.#init = init;
+    this.#resolved = resolved;
+    this.keys = keys;
+    this.tokens = tokens;
+  }
+
+  /** Makes those that are new, where the database is not shared. @throws CacheError */
+  static async load(init: CredentialsInit, resolved: ResolvedCache): Promise<Credentials> {
+    const keys = await loadKeys(init, resolved);
+    return new Credentials(init, resolved, { keys, tokens: await Tokens.load(resolved.tokens, tokensFolder(init)) });
+  }
+
+  /** Those of a changed manifest. @throws CacheError */
+  of(resolved: ResolvedCache): Promise<Credentials> {
+    return Credentials.load(this.#init, resolved);
+  }
+
+  /** The same with the keys that were registered since. */
+  async withNewKeys(): Promise<Credentials> {
+    const keys = await loadKeys(this.#init, this.#resolved);
+    return new Credentials(this.#init, this.#resolved, { keys, tokens: this.tokens });
+  }
+
+  /** Removes texts of tokens that the manifest no longer asks for. The tokens themselves are refused already. */
+  async forgetOthers(): Promise<void> {
+    const folder = tokensFolder(this.#init);
+    if (folder === undefined) return;
+    await removeOldTokens(this.#resolved.tokens, folder).catch((error: unknown) => {
+      this.#init.logger.warn({ err: error }, 'old tokens could not be removed: listed again, they would be valid');
+    });
+  }
+}
+
+function loadKeys({ folder, host, renameHost, database }: CredentialsInit, resolved: ResolvedCache): Promise<Keys> {
+  const { name: cache, signing, rootSecret, missingKeys: missing } = resolved;
+  const own = database.isShared ? undefined : folder;
+  return Keys.load({ folder: own, cache, host, renameHost, signing, rootSecret, missing, database });
+}
+
+/** Where generated tokens lie; undefined where none may be made. */
+function tokensFolder({ database, folder }: CredentialsInit): string | undefined {
+  return database.isShared ? undefined : path.join(folder, 'tokens');
+}
