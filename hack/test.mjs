@@ -34,7 +34,10 @@ const STAGES = [
   ],
   // Stories on the cluster wait for pods, and each does to the cluster what it likes: one at a time.
   [
-    { name: 'integration', run: () => runTestFiles('integration', testOptions('integration')) },
+    {
+      name: 'integration',
+      run: (others) => runTestFiles('integration', { ...testOptions('integration'), more: others }),
+    },
     { name: 'e2e', run: () => runStories(testOptions('e2e')) },
   ],
   [{ name: 'crash', run: () => runTestFiles('crash', testOptions('crash')) }],
@@ -79,7 +82,10 @@ async function main() {
       total.skipped += 1;
       notes.push(`skipped: stage ${name} (NARWHAL_SKIP)`);
     }
-    const results = await Promise.all(stages.map(runStage));
+    const running = [];
+    // The first one takes what the others leave of the machine once they have ended.
+    for (const stage of stages.toReversed()) running.unshift(runStage(stage, Promise.all(running)));
+    const results = await Promise.all(running);
     for (const { name, passed, failed, skipped = [], took: ofStage = {}, failures: ofThis = [] } of results) {
       Object.assign(took, ofStage);
       failures.push(...ofThis);
@@ -105,11 +111,11 @@ async function main() {
   return total.failed > 0 ? 1 : 0;
 }
 
-async function runStage({ name, run }) {
+async function runStage({ name, run }, others) {
   console.log(`\n== ${name}`);
   const start = performance.now();
   const counts = await Promise.resolve()
-    .then(run)
+    .then(() => run(others))
     .catch((error) => failure(error.stack));
   console.log(`== ${name}: ${Math.round((performance.now() - start) / 1000)} s`);
   return { name, ...counts };

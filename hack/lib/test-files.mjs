@@ -5,10 +5,10 @@ import { batchesOf } from './batches.mjs';
 import { cacheDir, node24, root } from './places.mjs';
 import { attempt, shortened } from './run.mjs';
 
-/** How a stage runs: mochas at one time, and whether files that share no server share a mocha all the same. */
+/** How a stage runs: mochas at one time, and the seconds of tests in one; see batchesOf(). */
 const STAGES = {
-  unit: { lanes: 2, together: true },
-  integration: { lanes: 2 },
+  unit: { lanes: 2, together: 30 },
+  integration: { lanes: 2, sharing: 120, together: 20 },
   crash: { lanes: 2 },
   e2e: { lanes: 1 },
   alone: { lanes: 1 },
@@ -19,26 +19,32 @@ const timesFile = path.join(cacheDir(), 'test-times.json');
 /**
  * Runs every test file of a stage and adds up the counts. `took`: the seconds of each file.
  * @param {string} stage a folder of test/
- * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[], lanes?: NodeJS.ProcessEnv[] }} options
- *   `logs`: for the reports; `limitMs`: of one mocha; `files`: these only; `lanes`: what each lane has in its environment
+ * @param {{ env: NodeJS.ProcessEnv, logs: string, limitMs: number, files?: string[], lanes?: NodeJS.ProcessEnv[],
+ *   more?: Promise<unknown> }} options `logs`: for the reports; `limitMs`: of one mocha; `files`: these only; `lanes`: what
+ *   each lane has in its environment; `more`: from then on the machine has room for twice as many lanes
  */
-export async function runTestFiles(stage, { env, logs, limitMs, files = testFiles(path.join('test', stage)), lanes }) {
+export async function runTestFiles(stage, options) {
+  const { env, logs, limitMs, files = testFiles(path.join('test', stage)), lanes, more } = options;
   const took = {};
   const total = { passed: 0, failed: 0, skipped: [], failures: [], took };
   const textOf = (file) => fs.readFileSync(path.join(root, file), 'utf8');
-  const { together, lanes: count } = STAGES[stage];
-  const waiting = batchesOf(files, { times: readTimes(), textOf, together });
-  const runOne = async (batch, more) => {
+  const { lanes: count, ...seconds } = STAGES[stage];
+  const waiting = batchesOf(files, { times: readTimes(), textOf, ...seconds });
+  const runOne = async (batch, own) => {
     const start = performance.now();
-    const { counts, output } = await runMocha(batch, { env: { ...env, ...more }, logs, limitMs });
-    console.log(`-- ${batch.join(' ')}: ${seconds(performance.now() - start)} s\n${output.trimEnd()}`);
-    for (const [file, ms] of Object.entries(counts.took ?? {})) took[file] = seconds(ms);
+    const { counts, output } = await runMocha(batch, { env: { ...env, ...own }, logs, limitMs });
+    const what = batch.length > 5 ? `${batch.length} files of ${stage}` : batch.join(' ');
+    console.log(`-- ${what}: ${inSeconds(performance.now() - start)} s\n${output.trimEnd()}`);
+    for (const [file, ms] of Object.entries(counts.took ?? {})) took[file] = inSeconds(ms);
     add(total, counts);
   };
-  const lane = async (more) => {
-    for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) await runOne(batch, more);
+  const lane = async (own) => {
+    for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) await runOne(batch, own);
   };
-  await Promise.all((lanes ?? Array.from({ length: count }, () => ({}))).map(lane));
+  const runLanes = () => Promise.all((lanes ?? Array.from({ length: count }, () => ({}))).map(lane));
+  const first = runLanes();
+  // Those that come later find nothing to do where the first ones have ended before them.
+  await Promise.all([first, more && Promise.race([first, more]).then(runLanes)]);
   // Read again: stages run side by side.
   fs.writeFileSync(timesFile, JSON.stringify({ ...readTimes(), ...took }, undefined, 1));
   if (total.passed + total.failed + total.skipped.length === 0) return failure(`stage ${stage} has no tests`);
@@ -65,7 +71,7 @@ export function failure(text) {
   return { passed: 0, failed: 1, skipped: [], failures: [text] };
 }
 
-function seconds(ms) {
+function inSeconds(ms) {
   return Math.round(ms / 100) / 10;
 }
 

@@ -147,12 +147,12 @@ describeWith('kubernetes', 'the token of a tenant', () => {
 
   it('is routed as ever while a neighbour has more names than it may, which keeps those that it has', async () => {
     for (const name of ['one', 'two']) await attacker.cache(name);
-    for (const name of ['one', 'two']) await attacker.until(name, 'Exposed', 'False', 'GatewayPending');
+    for (const name of ['one', 'two']) await attacker.untilNamed(name);
     await attacker.cache('three');
     const { message } = await attacker.until('three', 'Exposed', 'False', 'TooManyNames');
     assert.match(message, /as many public names as it may/);
     await victim.cache('three');
-    await victim.until('three', 'Exposed', 'False', 'GatewayPending');
+    await victim.untilNamed('three');
     await attacker.until('three', 'Exposed', 'False', 'NameTaken');
     assert.equal((await attacker.condition('one', 'Exposed'))?.reason, 'GatewayPending');
   });

@@ -66,7 +66,7 @@ describeWith('kubernetes', 'a public name', () => {
   it('belongs to the older of two caches; the other one signs by the name of its namespace', async () => {
     for (const namespace of [one, two]) await namespace.settled('older');
     // Without a gateway nobody serves it yet.
-    await has(two, 'older', 'GatewayPending');
+    await two.untilNamed('older');
     const { message } = await has(one, 'older', 'NameTaken');
     assert.match(message, new RegExp(`the public name older belongs to the namespace ${two.name};`));
     assert.equal(await urlOf(two, 'older'), 'https://older.cache.example.org');
@@ -99,7 +99,7 @@ describeWith('kubernetes', 'a public name', () => {
       data: { older: '' },
     });
     await has(two, 'older', 'NameTaken');
-    await has(one, 'older', 'GatewayPending');
+    await one.untilNamed('older');
     assert.equal(await urlOf(one, 'older'), 'https://older.cache.example.org');
     await until('the gateway is told', async () => (await routes(one)).older?.url === `http://older.${one.name}.svc`);
     await until('nobody else is', async () => (await routes(two)).older === undefined);
@@ -122,7 +122,7 @@ describeWith('kubernetes', 'a public name', () => {
     await two.cache('bound');
     await has(two, 'bound', 'NameTaken');
     await record(one, 'bound', null);
-    await has(two, 'bound', 'GatewayPending');
+    await two.untilNamed('bound');
     assert.deepEqual([await recorded(one), await recorded(two)], [['older'], ['bound']]);
   });
 
@@ -158,7 +158,7 @@ describeWith('kubernetes', 'a public name', () => {
     assert.equal(await urlOf(two, 'barred'), `http://barred.${two.name}.svc`);
     assert.deepEqual(await recorded(two), ['bound']);
     await one.cache('allowed');
-    await has(one, 'allowed', 'GatewayPending');
+    await one.untilNamed('allowed');
     await until('the gateway is told', async () => Object.keys(await routes(one)).join() === 'allowed,older');
     // What belongs to a namespace without a route is removed.
     await until('there are no others', async () => !(await home.objects()).has(`ConfigMap/narwhal-routes.${two.name}`));
@@ -167,12 +167,12 @@ describeWith('kubernetes', 'a public name', () => {
 
   it('is free after a time without a cache, where there is a time', async () => {
     await one.cache('fleeting');
-    await has(one, 'fleeting', 'GatewayPending');
+    await one.untilNamed('fleeting');
     await one.delete(BINARY_CACHE, 'fleeting');
     await two.cache('fleeting');
     await has(two, 'fleeting', 'NameTaken');
     await operator.restart({ args: ['--release-names-after', '0.00002'] });
-    await has(two, 'fleeting', 'GatewayPending');
+    await two.untilNamed('fleeting');
     await operator.restart();
   });
 

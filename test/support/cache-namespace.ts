@@ -162,6 +162,14 @@ export class CacheNamespace {
     return untilCondition(this.kubernetes, this.name, cache, type, status, reason);
   }
 
+  /** Waits until its public name is its own. The same reason tells of a name that nobody has decided about yet. */
+  async untilNamed(cache: string): Promise<void> {
+    await until(`${cache} has its public name`, async () => {
+      const { reason, message } = (await this.condition(cache, 'Exposed')) ?? {};
+      return reason === 'GatewayPending' && message === 'the gateway has not taken over the route yet';
+    });
+  }
+
   /**
    * Waits until everything that a cache consists of has been applied for its present manifest. Without nodes that is as
    * far as it comes: Ready then says that its pods are being made.

@@ -1,4 +1,5 @@
 /** Pods in which users' programs run: nix, curl, and the Cachix client of the tests. */
+import { randomUUID } from 'node:crypto';
 import { ensureImage } from '../../../hack/image.mjs';
 import type { RunResult } from '../run.ts';
 import type { World } from './world.ts';
@@ -81,12 +82,27 @@ export class Client {
     return stdout;
   }
 
-  /** How a script ends, whatever the end. */
-  tryRun(script: string, input?: string): Promise<RunResult> {
-    const words = ['exec', ...(input === undefined ? [] : ['-i']), this.name, '--', 'sh', '-ec', script];
-    return this.#world.tryKubectl(words, input === undefined ? {} : { input });
+  /**
+   * How a script ends, whatever the end. On a busy node `kubectl exec` may lose the last of what is said without a word:
+   * so the script writes into files, which are read until their end has come.
+   */
+  async tryRun(script: string, input?: string): Promise<RunResult> {
+    const id = randomUUID();
+    const exec = (words: readonly string[], init: { input?: string } = {}) =>
+      this.#world.tryKubectl(['exec', ...(init.input === undefined ? [] : ['-i']), this.name, '--', ...words], init);
+    const run = await exec(['sh', '-c', RUN, id, script], input === undefined ? {} : { input });
+    if (run.code !== 0) return run;
+    return this.#world.until(`what a script in ${this.name} said`, async () => {
+      const { stdout } = await exec(['sh', '-c', READ, id]);
+      const [said, errors, code] = stdout.split(`\n${id}\n`);
+      return /^\d+\n$/.test(code ?? '') && { code: Number(code), stdout: said ?? '', stderr: errors ?? '' };
+    });
   }
 }
+
+/** Their first argument names the files. */
+const RUN = `sh -ec "$1" > "/tmp/$0.out" 2> "/tmp/$0.err"; echo $? > "/tmp/$0.code"`;
+const READ = `cd /tmp && cat "$0.out" && echo && echo "$0" && cat "$0.err" && echo && echo "$0" && cat "$0.code"`;
 
 /** Runs a script in a Job to its end; what it prints. Throws its log when it fails. */
 export async function runJob(world: World, name: string, script: string, init?: ClientInit): Promise<string> {

@@ -9,7 +9,7 @@ describe('test files that share a mocha', () => {
   const textOf = (file: string) => ({ a: shared, c: shared, d: shared, e: other })[file] ?? '';
 
   it('are those that share a server, a minute of them at most, and the longest begin first', () => {
-    assert.deepEqual(batchesOf(['a', 'b', 'c', 'd', 'e', 'f'], { times, textOf }), [
+    assert.deepEqual(batchesOf(['a', 'b', 'c', 'd', 'e', 'f'], { times, textOf, sharing: 60 }), [
       ['f'],
       ['a', 'd'],
       ['b'],
@@ -18,8 +18,8 @@ describe('test files that share a mocha', () => {
     ]);
   });
 
-  it('are all, where no file needs a server', () => {
-    const batches = batchesOf(['b', 'c', 'd', 'e', 'new'], { times, textOf: () => '', together: true });
+  it('are others too, where that is wanted', () => {
+    const batches = batchesOf(['b', 'c', 'd', 'e', 'new'], { times, textOf: () => '', together: 60 });
     assert.deepEqual(batches, [
       ['b', 'c', 'e'],
       ['new', 'd'],
@@ -28,7 +28,7 @@ describe('test files that share a mocha', () => {
 
   it('are all there, once', () => {
     const files = Array.from({ length: 50 }, (_, index) => `file-${index}`);
-    const found = batchesOf(files, { times: {}, textOf: (file) => (file.endsWith('3') ? shared : '') });
+    const found = batchesOf(files, { times: {}, textOf: (file) => (file.endsWith('3') ? shared : ''), sharing: 60 });
     assert.deepEqual(found.flat().sort(), files.sort());
   });
 });
