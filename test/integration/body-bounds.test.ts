@@ -8,7 +8,7 @@ import { CACHIX } from '../support/door-requests.ts';
 import { nixPath } from '../support/nix-path.ts';
 import { put, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 
 const MIB = 2 ** 20;
 const HASH = '0'.repeat(32);

@@ -7,7 +7,7 @@ import { type NixPath, nixPath, push } from '../support/nix-path.ts';
 import { S3Server } from '../support/s3.ts';
 import { s3Manifest, s3Storage } from '../support/s3-cache.ts';
 import { TestServer, until } from '../support/server.ts';
-import { pipe } from '../unit/verify/support.ts';
+import { pipe } from '../unit/cache/verify/support.ts';
 
 const MIB = 2 ** 20;
 /** One thread, and memory for one stream of `xz -9`. */

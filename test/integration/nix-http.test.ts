@@ -5,7 +5,7 @@ import { compressionSuffix } from '../../server/nix/index.ts';
 import { type NixPath, nixPath, push } from '../support/nix-path.ts';
 import { put, type Reply, send } from '../support/raw-http.ts';
 import { TestServer } from '../support/server.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 
 const DRV = '00000000000000000000000000000000-thing-1.0.drv';
 const REALISATION = `sha256:${'ab'.repeat(32)}`;

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { nixPath } from '../support/nix-path.ts';
 import { put, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 
 const DRV = '00000000000000000000000000000000-thing-1.0.drv';
 const KIB = 1024;

@@ -12,7 +12,7 @@ import { type NixPath, nixPath, signatureOf } from '../support/nix-path.ts';
 import { put, type Reply, send } from '../support/raw-http.ts';
 import { TestServer } from '../support/server.ts';
 import { type Mutation, mutations } from '../tables/narinfo-mutations.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 
 const ROWS = mutations({
   base16: (hash) => `sha256:${hashToHex(parseHash(hash))}`,

@@ -8,7 +8,7 @@ import { LISTING, type NixPath, nixPath, push } from '../support/nix-path.ts';
 import { put, type Reply, send } from '../support/raw-http.ts';
 import { cacheManifest, standardSpec, TestServer, until } from '../support/server.ts';
 import { OTHERS, type PutAnswer, TRIED } from '../tables/put-answers.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 
 const EXPIRED = '  - {name: expired, permissions: [Write], expiresAt: 2020-01-01T00:00:00Z}\n';
 const LIMITS = 'limits:\n  maxNarSize: 1Mi\n';

@@ -13,7 +13,7 @@ import {
   sha256,
   writeNar,
 } from '../../server/nix/index.ts';
-import { compress } from '../unit/verify/support.ts';
+import { compress } from '../unit/cache/verify/support.ts';
 import { put, type Reply } from './raw-http.ts';
 
 export interface NixPathInit {

@@ -26,15 +26,15 @@ describe('the tests that a change can reach', () => {
     // By import, from a test or from what it imports.
     [
       'server/nix/nar/parser.ts',
-      ['unit/nix/nar', 'unit/verify/verifier', 'integration/nix-push-pull'],
+      ['unit/nix/nar', 'unit/cache/verify/verifier', 'integration/nix-push-pull'],
       ['unit/crds/schema'],
     ],
     ['server/storage/local.ts', ['unit/storage/local', 'integration/serve', 'crash/points'], ['unit/nix/hash']],
     ['test/support/nix.ts', ['integration/nix-push-pull', 'integration/nix-versions'], ['integration/serve']],
-    ['test/tables/conditions.ts', ['unit/operator/conditions'], ['unit/operator/plan']],
+    ['test/tables/conditions.ts', ['unit/operator/cache/status/conditions'], ['unit/operator/cache/plan/plan']],
     [
       'operator/cache/plan/plan.ts',
-      ['unit/operator/plan', 'integration/operator-crash', 'e2e/install'],
+      ['unit/operator/cache/plan/plan', 'integration/operator-crash', 'e2e/install'],
       ['unit/storage/local', 'integration/serve'],
     ],
     // Programs that a test starts, and what they load late or in a thread.
@@ -48,13 +48,17 @@ describe('the tests that a change can reach', () => {
       ['integration/operator-crash', 'integration/cache-life-start', 'e2e/fleet'],
       ['integration/serve'],
     ],
-    ['server/cache/verify/worker.ts', ['unit/verify/verifier', 'integration/serve'], ['unit/operator/plan']],
+    [
+      'server/cache/verify/worker.ts',
+      ['unit/cache/verify/verifier', 'integration/serve'],
+      ['unit/operator/cache/plan/plan'],
+    ],
     ['server/metadata/postgres/database.ts', ['integration/postgres-cache', 'integration/serve'], ['unit/nix/hash']],
     ['hack/start.mjs', ['integration/start'], ['integration/serve']],
     ['test/support/cachix-replay.ts', ['integration/cachix-replay'], ['integration/serve']],
     // Files that a test reads.
     ['test/vectors/nix.json', ['unit/nix/hash'], ['unit/storage/local']],
-    ['docs/troubleshooting.md', ['unit/operator/conditions'], ['unit/nix/hash', 'integration/serve']],
+    ['docs/troubleshooting.md', ['unit/operator/cache/status/conditions'], ['unit/nix/hash', 'integration/serve']],
     [
       'examples/laptop.yaml',
       ['unit/crds/manifest', 'integration/start', 'integration/cache-life-start'],
