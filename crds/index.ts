@@ -1,7 +1,6 @@
 export type { AgentSpec, AgentStatus } from './agent.ts';
 export type {
   BinaryCacheSpec,
-  BinaryCacheStatus,
   DatabaseSpec,
   Permission,
   SigningSpec,
@@ -9,6 +8,7 @@ export type {
   UpstreamSpec,
 } from './binary-cache.ts';
 export { mostTokens } from './binary-cache.ts';
+export type { BinaryCacheStatus } from './binary-cache-status.ts';
 export { schemaHash } from './crd.ts';
 export { withoutDefaults } from './defaults.ts';
 export { parseDuration } from './duration.ts';

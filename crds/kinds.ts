@@ -1,5 +1,6 @@
 import { agentSpec, agentStatus } from './agent.ts';
-import { binaryCacheSpec, binaryCacheStatus } from './binary-cache.ts';
+import { binaryCacheSpec } from './binary-cache.ts';
+import { binaryCacheStatus } from './binary-cache-status.ts';
 import { agentRules, binaryCacheRules, type RuleSet, workspaceRules } from './rules.ts';
 import type { Schema } from './schema.ts';
 import { workspaceSpec, workspaceStatus } from './workspace.ts';

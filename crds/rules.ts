@@ -1,4 +1,5 @@
-import type { BinaryCacheSpec, BinaryCacheStatus, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
+import type { BinaryCacheSpec, SigningSpec, TokenSpec, UpstreamSpec } from './binary-cache.ts';
+import type { BinaryCacheStatus } from './binary-cache-status.ts';
 import { earlierValue, isWithin, type Path, select } from './path.ts';
 import { parseQuantity } from './quantity.ts';
 import type { StorageSpec } from './storage.ts';

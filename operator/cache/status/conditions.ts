@@ -2,39 +2,18 @@
  * The conditions of a cache: each is a list of checks in the order of what a person should look at first. The first
  * check that finds something gives the reason. Pure.
  */
-import { hashOfText, hostUrls, redirectTrouble, tokenDigits } from '../../../crds/index.ts';
-import { messageOf, type Finding as NewCondition, type Pod, type StatefulSet } from '../../runtime/index.ts';
-import { type Outcome, StepError } from '../act.ts';
-import type { Inputs } from '../desired/index.ts';
-import { DATABASE_VOLUME, gatewayUrl, hashesOf, hostNames, isOfRoutes } from '../desired/index.ts';
+import { hashOfText } from '../../../crds/index.ts';
+import { messageOf, type Pod } from '../../runtime/index.ts';
+import { StepError } from '../act.ts';
+import { isOfRoutes } from '../desired/index.ts';
 import { ADMIN_PORT, CONFIG_FILE, namesOf } from '../names.ts';
-import { isReady, type Observed, type PublicName, type TokenRefusal } from '../observe/index.ts';
+import { isReady } from '../observe/index.ts';
 import { isLost } from '../plan/index.ts';
 import * as reasons from '../reasons.ts';
-import { type Cache, isPaused, PAUSED_ANNOTATION, type StorageStatus } from '../types.ts';
-import { isResizing, storageReports, volumeOf } from './storages.ts';
-
-export interface Facts {
-  readonly cache: Cache;
-  readonly inputs: Inputs;
-  readonly observed: Observed;
-  readonly outcome: Outcome;
-  /** SHA-256 of the configuration that the servers should run. */
-  readonly expectedHash: string;
-  readonly workload: StatefulSet | undefined;
-  readonly storages: readonly StorageStatus[];
-  /** Places of the status that the installed CRD does not know. */
-  readonly lacking: readonly string[];
-  readonly now: Date;
-}
-
-interface Finding {
-  readonly reason: string;
-  readonly message: string;
-  readonly status?: 'False' | 'Unknown';
-}
-
-type Check = (facts: Facts) => Finding | undefined;
+import { isPaused, PAUSED_ANNOTATION } from '../types.ts';
+import { exposed, redirected, tokensRouted } from './exposure.ts';
+import { type Check, condition, type Facts, type Finding, type NewCondition, yes } from './facts.ts';
+import { draining, full, fullEverywhere, illStorage, notGrown, objectsLost, resizing } from './storage-conditions.ts';
 
 /** All conditions, Ready first. */
 export function findings(facts: Facts): NewCondition[] {
@@ -55,22 +34,6 @@ export function findings(facts: Facts): NewCondition[] {
       : []),
   ];
 }
-
-function condition(type: string, fine: string, finding: Finding | undefined): NewCondition {
-  if (!finding) return yes(type, reasons.OK, fine);
-  const { status = 'False', reason, message } = finding;
-  return { type, status, reason, message: message.slice(0, MOST_CHARACTERS) };
-}
-
-/** The API server refuses 32 Ki; the words of others have any length, and a person reads the first few. */
-const MOST_CHARACTERS = 4096;
-
-const yes = (type: string, reason: string, message: string): NewCondition => ({
-  type,
-  status: 'True',
-  reason,
-  message,
-});
 
 const first = (checks: readonly Check[], facts: Facts): Finding | undefined => {
   for (const check of checks) {
@@ -228,60 +191,6 @@ const illDatabase: Check = ({ observed }) => {
   return undefined;
 };
 
-const notGrown: Check = ({ outcome }) => {
-  const [entry] = outcome.notGrown;
-  return entry && { reason: reasons.EXPANSION_NOT_ALLOWED, message: `storage ${entry[0]}: ${entry[1]}` };
-};
-
-const illStorage: Check = ({ observed }) => {
-  for (const { name, phase, reason, lastError } of storageReports(observed).values()) {
-    if (phase === 'Unavailable')
-      return {
-        reason: reasons.STORAGE_UNAVAILABLE,
-        message: `storage ${name}: ${reason ?? lastError ?? 'unavailable'}`,
-      };
-    if (phase === 'Paused')
-      return {
-        reason: reasons.DRAIN_PAUSED,
-        message: `storage ${name} is not drained further (${reason ?? 'no reason'}): ${lastError ?? 'no text'}`,
-      };
-  }
-  return undefined;
-};
-
-/** Names of the storages without room. Where pods differ, one that has found none is believed. */
-const fullStorages = ({ observed }: Facts): string[] => {
-  const told = [...observed.reports.values()].flatMap(({ caches }) => caches.flatMap(({ storages }) => storages));
-  return [...new Set(told.flatMap((it) => (it.full ? [it.name] : [])))];
-};
-
-const hasRoomElsewhere = ({ cache }: Facts, names: readonly string[]): boolean =>
-  cache.spec.storages.some(({ name, mode }) => mode === 'ReadWrite' && !names.includes(name));
-
-const full: Check = (facts) => {
-  const names = fullStorages(facts);
-  if (names.length === 0) return undefined;
-  const what = names.length === 1 ? `storage ${names[0]} has` : `storages ${names.join(', ')} have`;
-  const effect = hasRoomElsewhere(facts, names) ? 'pushes go to the others' : 'pushes are refused, pulls go on';
-  const message = `${what} no room: ${effect}; let it grow, raise its capacity, or add a storage`;
-  return { reason: reasons.STORAGE_FULL, message };
-};
-
-/** While there is room elsewhere the cache does all that it should. */
-const fullEverywhere: Check = (facts) => (hasRoomElsewhere(facts, fullStorages(facts)) ? undefined : full(facts));
-
-const resizing: Check = ({ cache, observed }) => {
-  for (const { name } of [...cache.spec.storages, { name: DATABASE_VOLUME }]) {
-    const volume = volumeOf(cache, observed, name);
-    if (volume && isResizing(volume)) {
-      const { spec, status } = volume;
-      const sizes = `from ${status?.capacity?.storage} to ${spec.resources?.requests?.storage}`;
-      return { reason: reasons.RESIZING, message: `volume ${volume.metadata.name} grows ${sizes}` };
-    }
-  }
-  return undefined;
-};
-
 const untoldStorages: Check = ({ observed }) =>
   observed.reports.size === 0
     ? { reason: reasons.UNKNOWN, status: 'Unknown', message: 'no server has told its state' }
@@ -328,87 +237,6 @@ const READY_CHECKS: readonly Check[] = [
   illStorage,
   fullEverywhere,
 ];
-
-function exposed({ cache, inputs, observed }: Facts): NewCondition[] {
-  const url = gatewayUrl(cache, inputs);
-  const urls = url === undefined ? hostUrls(cache.spec) : [url];
-  const finding = observed.publicName && publicNameFinding(cache, observed.publicName);
-  const noRoute = observed.obstacles.find(isOfRoutes);
-  if (!observed.publicName && !noRoute && urls.length === 0) return [];
-  return [condition(reasons.EXPOSED, `pulls at ${urls.join(', ')}`, finding ?? noRoute)];
-}
-
-function publicNameFinding({ metadata }: Cache, { holder, isServed }: PublicName): Finding | undefined {
-  if (holder === undefined) return { reason: reasons.GATEWAY_PENDING, message: 'the public name is not decided yet' };
-  if (holder === 'nobody')
-    return { reason: reasons.NAMESPACE_NOT_ALLOWED, message: 'the gateway serves no caches of this namespace' };
-  if (holder === 'full')
-    return {
-      reason: reasons.TOO_MANY_NAMES,
-      message: `the namespace ${metadata.namespace} has as many public names as it may; those of caches that are gone stay its own until an administrator releases them`,
-    };
-  if (holder !== 'this cache')
-    return {
-      reason: reasons.NAME_TAKEN,
-      message: `the public name ${metadata.name} belongs to the namespace ${holder.namespace}; rename the cache, or have an administrator release the name`,
-    };
-  return isServed
-    ? undefined
-    : { reason: reasons.GATEWAY_PENDING, message: 'the gateway has not taken over the route yet' };
-}
-
-/** In the order in which they are told. Who the others are is nobody's business. */
-const REFUSALS: readonly (readonly [TokenRefusal, reason: string, why: string])[] = [
-  ['taken', reasons.TOKEN_TAKEN, 'another namespace had a token first whose hash begins alike'],
-  ['doubtful', reasons.TOKEN_TAKEN, 'another namespace asks at the same moment for a token whose hash begins alike'],
-  ['full', reasons.TOO_MANY_TOKENS, 'the gateway routes by as many tokens of this namespace as it may'],
-];
-
-function tokensRouted({ cache, inputs, observed }: Facts): NewCondition[] {
-  const { refused } = observed.publicName ?? {};
-  if (!refused || refused.size === 0) return [];
-  for (const [refusal, reason, why] of REFUSALS) {
-    const names = [...hashesOf(cache, inputs)].flatMap(([name, hash]) =>
-      refused.get(hash.slice(0, tokenDigits)) === refusal ? [name] : [],
-    );
-    if (names.length === 0) continue;
-    const message = `what names no cache in its address is not led here by ${names.length === 1 ? 'the token' : 'the tokens'} ${names.join(', ')}, since ${why}; at its own hosts the cache takes ${names.length === 1 ? 'it' : 'them'}`;
-    return [condition(reasons.TOKENS_ROUTED, '', { reason, message })];
-  }
-  return [];
-}
-
-function draining({ observed }: Facts): NewCondition[] {
-  const moving = [...storageReports(observed).values()].filter(({ phase }) => phase === 'Draining');
-  if (moving.length === 0) return [];
-  const texts = moving.map(
-    ({ name, objects = 0, movedObjects = 0 }) => `${name}: ${movedObjects} moved, ${objects} left`,
-  );
-  return [yes(reasons.DRAINING, reasons.MOVING, texts.join('; '))];
-}
-
-function redirected({ cache, inputs }: Facts): NewCondition[] {
-  const hosts = hostNames(cache, inputs);
-  const texts = cache.spec.storages.flatMap(({ name, s3 }) => {
-    const text = s3 && redirectTrouble(s3, hosts);
-    return text === undefined ? [] : [`storage ${name}: ${text}`];
-  });
-  return texts.length === 0 ? [] : [yes(reasons.TOKEN_FOLLOWS_REDIRECTS, reasons.SAME_HOST, texts.join('; '))];
-}
-
-/** Where servers share a database all of them say the same, one a moment later. */
-function objectsLost({ observed }: Facts): NewCondition[] {
-  const said = [...observed.reports.values()].flatMap(({ caches }) =>
-    caches.map(({ lostObjects }) => lostObjects ?? 0),
-  );
-  const lost = Math.max(0, ...said);
-  if (lost === 0) return [];
-  const where = [...storageReports(observed).values()].flatMap(({ name, lostObjects = 0 }) =>
-    lostObjects > 0 ? [`storage ${name}: ${lostObjects}`] : [],
-  );
-  const message = `${lost} ${lost === 1 ? 'object is' : 'objects are'} lost${where.length > 0 ? ` (${where.join(', ')})` : ''}: their paths are not served until they are pushed again; narwhal-server check --repair gives them up`;
-  return [yes(reasons.OBJECTS_LOST, reasons.BYTES_MISSING, message)];
-}
 
 function monitored({ cache, inputs }: Facts): NewCondition[] {
   if (!cache.spec.monitoring?.serviceMonitor?.enabled) return [];

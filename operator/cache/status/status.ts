@@ -10,7 +10,8 @@ import type { Observed } from '../observe/index.ts';
 import * as reasons from '../reasons.ts';
 import type { Cache } from '../types.ts';
 import { isPaused } from '../types.ts';
-import { type Facts, findings } from './conditions.ts';
+import { findings } from './conditions.ts';
+import type { Facts } from './facts.ts';
 import { podStatus } from './pods.ts';
 import { storageStatus } from './storages.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { binaryCacheStatus } from '../../../../../crds/binary-cache.ts';
+import { binaryCacheStatus } from '../../../../../crds/binary-cache-status.ts';
 import { validate } from '../../../../../crds/validate.ts';
 import { configHash } from '../../../../../operator/cache/desired/config.ts';
 import * as reasons from '../../../../../operator/cache/reasons.ts';

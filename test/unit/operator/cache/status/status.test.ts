@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { binaryCacheStatus } from '../../../../../crds/binary-cache.ts';
+import { binaryCacheStatus } from '../../../../../crds/binary-cache-status.ts';
 import { parseQuantity, type ServerStatus } from '../../../../../crds/index.ts';
 import { validate } from '../../../../../crds/validate.ts';
 import { configHash } from '../../../../../operator/cache/desired/config.ts';
