@@ -39,7 +39,20 @@ const BUILT_BY_GO = ['kubernetes', 'cluster', 'versitygw'];
 
 /** What `npm test` makes available before the integration tests. */
 export const NEEDED_BY_TESTS = [
-  ...['nix', 'zstd', 'xz', 'bzip2', 'lz4', 'openssl', 'postgres', 'versitygw', 'kubernetes', 'cluster', 'image'],
+  ...[
+    'nix',
+    'zstd',
+    'xz',
+    'bzip2',
+    'lz4',
+    'openssl',
+    'nginx',
+    'postgres',
+    'versitygw',
+    'kubernetes',
+    'cluster',
+    'image',
+  ],
 ];
 
 /** Makes a component available; the error of a failure names the command that tries again. */

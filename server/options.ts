@@ -17,6 +17,8 @@ export interface ServeOptions {
   readonly apiUrl: string;
   readonly aliases: readonly string[];
   readonly trustedProxies: readonly string[];
+  /** Addresses and networks of proxies on this machine that send files by themselves. */
+  readonly fileSenders: readonly string[];
   readonly renameHost: boolean;
   readonly logLevel: string;
   /** Lines for people instead of JSON. */

@@ -20,7 +20,7 @@ import { Reload } from './reload.ts';
 import { Budget } from './shares/index.ts';
 import { ByteBudget } from './storage/index.ts';
 import { version } from './version.ts';
-import { hostPort, TrustedProxies } from './wire/index.ts';
+import { hostPort, Networks, TrustedProxies } from './wire/index.ts';
 
 /** A running server. */
 export interface Running {
@@ -93,6 +93,7 @@ export async function serve(options: ServeOptions, logger: Logger): Promise<Runn
       waitMs: options.downloadWaitMs,
       idleMs: options.timeouts.idleResponseMs,
       proxies,
+      fileSenders: new Networks('--x-accel-peers', options.fileSenders),
     }),
     metrics,
     logger,

@@ -28,6 +28,7 @@ interface ServeFlags {
   apiUrl: string;
   alias: string[];
   trustedProxies: string[];
+  xAccelPeers: string[];
   renameHost: boolean;
   logLevel: string;
   logFormat?: 'json' | 'pretty';
@@ -98,6 +99,15 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         'IP addresses or networks whose X-Forwarded-For and X-Forwarded-Proto count; repeatable',
       )
         .env('NARWHAL_TRUSTED_PROXIES')
+        .argParser(list)
+        .default([]),
+    )
+    .addOption(
+      new Option(
+        '--x-accel-peers <address...>',
+        'IP addresses or networks of an nginx on this machine that sends the files of local storages itself; repeatable',
+      )
+        .env('NARWHAL_X_ACCEL_PEERS')
         .argParser(list)
         .default([]),
     )
@@ -276,6 +286,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
     apiUrl: flags.apiUrl,
     aliases: flags.alias,
     trustedProxies: flags.trustedProxies,
+    fileSenders: flags.xAccelPeers,
     renameHost: flags.renameHost,
     logLevel: flags.logLevel,
     prettyLog: flags.logFormat === undefined ? terminal : flags.logFormat === 'pretty',

@@ -9,9 +9,18 @@ import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import type { RealisationKey } from '../nix/index.ts';
 import type { Budget } from '../shares/index.ts';
 import { ObjectMissingError } from '../storage/index.ts';
-import { type Answer, NO_ACCESS, placeFor, sendMiss, sendText, type TrustedProxies } from '../wire/index.ts';
+import {
+  type Answer,
+  type Networks,
+  NO_ACCESS,
+  placeFor,
+  sendMiss,
+  sendText,
+  type TrustedProxies,
+} from '../wire/index.ts';
 import { readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
+import { internalPlace, sendsFiles } from './hand-over.ts';
 import type { Lookups, Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
 import { callerOf } from './share.ts';
@@ -32,6 +41,8 @@ export interface ReadLimits {
   /** A client that takes no byte for this long is cut off, whether others wait or not. */
   readonly idleMs: number;
   readonly proxies: TrustedProxies;
+  /** Proxies on this machine that send files by themselves. */
+  readonly fileSenders: Networks;
 }
 
 export class Reader {
@@ -188,9 +199,19 @@ export class Reader {
       this.#metrics.answered(route, 304);
       return;
     }
+    if (request.method === 'GET' && sendsFiles(request, this.#limits.fileSenders)) {
+      const place = await internalPlace(cache, object);
+      if (place !== undefined) {
+        response.writeHead(200, { ...headers, 'X-Accel-Redirect': place });
+        response.end();
+        this.#metrics.answered(route, 200);
+        return;
+      }
+    }
+    const ranged = { ...headers, 'Accept-Ranges': 'bytes' };
     const range = parseRange(request.headers.range, object.size);
     if (range === 'unsatisfiable') {
-      response.writeHead(416, { ...headers, 'Content-Range': `bytes */${object.size}`, 'Content-Length': 0 });
+      response.writeHead(416, { ...ranged, 'Content-Range': `bytes */${object.size}`, 'Content-Length': 0 });
       response.end();
       this.#metrics.answered(route, 416);
       return;
@@ -200,7 +221,7 @@ export class Reader {
     const status = range === undefined ? 200 : 206;
     const length = end - start + 1;
     const head = {
-      ...headers,
+      ...ranged,
       'Content-Length': length,
       ...(range && { 'Content-Range': `bytes ${start}-${end}/${object.size}` }),
     };
@@ -289,7 +310,6 @@ function objectHeaders(
   const scope = cache.isPublic ? 'public' : 'private';
   return {
     'Content-Type': contentType,
-    'Accept-Ranges': 'bytes',
     // A NAR's URL never changes its bytes; a log may be pushed again.
     'Cache-Control': route === 'nar' ? `${scope}, ${IMMUTABLE}` : `${scope}, ${NARINFO_AGE}`,
     ...(route === 'nar' && { ETag: `"${object.key.slice('nar/'.length)}"` }),

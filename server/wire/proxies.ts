@@ -1,25 +1,16 @@
 /** Proxies in front: what they say of a client counts only where the connection comes from one that is trusted. */
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIP } from 'node:net';
-import { AddressError } from './errors.ts';
+import { isIP } from 'node:net';
+import { Networks, plainAddress } from './networks.ts';
 
 export type Scheme = 'http' | 'https';
 
 export class TrustedProxies {
-  readonly #networks = new BlockList();
-  readonly #isNone: boolean;
+  readonly #networks: Networks;
 
   /** @param networks addresses, or networks as `10.0.0.0/8`. @throws AddressError */
   constructor(networks: readonly string[]) {
-    this.#isNone = networks.length === 0;
-    for (const network of networks) {
-      const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(network) ?? [];
-      const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-      const most = family === 'ipv6' ? 128 : 32;
-      if (isIP(address) === 0 || Number(bits ?? most) > most)
-        throw new AddressError(`--trusted-proxies: expected an address or a network, got ${network}`);
-      this.#networks.addSubnet(address, Number(bits ?? most), family);
-    }
+    this.#networks = new Networks('--trusted-proxies', networks);
   }
 
   /** Address of the client: the nearest one that no trusted proxy has. */
@@ -49,15 +40,8 @@ export class TrustedProxies {
 
   /** Whether what a connection from this address says of its client counts. */
   trusts(remoteAddress: string): boolean {
-    const address = plainAddress(remoteAddress);
-    if (this.#isNone || isIP(address) === 0) return false;
-    return this.#networks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+    return this.#networks.has(remoteAddress);
   }
-}
-
-/** An IPv4 address as a socket for both families writes it. */
-export function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 /** IPv4 within IPv6: as sockets for both families write it (RFC 4291), and from where the two are translated (RFC 6052). */

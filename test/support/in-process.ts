@@ -18,6 +18,7 @@ export function startInProcess(
     apiUrl: '',
     aliases: [],
     trustedProxies: [],
+    fileSenders: [],
     renameHost: false,
     logLevel: 'info',
     prettyLog: false,

@@ -16,11 +16,13 @@ export interface RawRequest {
   readonly body?: Uint8Array | string;
   /** Sends `Expect: 100-continue` and the body only once the server has asked for it. */
   readonly expect?: boolean;
+  /** Address of this machine from which to connect. */
+  readonly localAddress?: string;
 }
 
 /** @param base `http://host:port`, to which `path` is appended letter by letter */
 export function send(base: string, path: string, init: RawRequest = {}): Promise<Reply> {
-  const { method = 'GET', headers = {}, body, expect = false } = init;
+  const { method = 'GET', headers = {}, body, expect = false, localAddress } = init;
   const url = new URL(base);
   const bytes = body === undefined ? undefined : Buffer.from(body);
   return new Promise((resolve, reject) => {
@@ -32,6 +34,7 @@ export function send(base: string, path: string, init: RawRequest = {}): Promise
       path: `${url.pathname === '/' ? '' : url.pathname}${path}`,
       method,
       agent: false,
+      ...(localAddress !== undefined && { localAddress }),
       headers: {
         ...(bytes && !('transfer-encoding' in headers) && { 'content-length': bytes.length }),
         ...(expect && { expect: '100-continue' }),

@@ -116,11 +116,7 @@ export class Objects {
    */
   async isWhole(object: StoredObject): Promise<boolean> {
     try {
-      await this.#whereItIs(object, async (storage, name) => {
-        const health = storage.health();
-        if (health.state === 'Unavailable') throw new StorageUnavailableError(storage.name, health.reason);
-        if ((await storage.stat(name)) !== object.size) throw new ObjectMissingError(storage.name, name);
-      });
+      await this.#whereItIs(object, (storage, name) => look(storage, name, object.size));
       return true;
     } catch (error) {
       if (error instanceof CacheError && error.code === 'NotFound') return false;
@@ -151,6 +147,18 @@ export class Objects {
         at = now;
       }
     }
+  }
+
+  /**
+   * The file that holds it whole, for a program on this machine that reads it by itself: its storage, and its name there.
+   * Undefined: it lies in no file. @throws StorageUnavailableError, CacheError NotFound
+   */
+  file(object: StoredObject): Promise<{ readonly storage: string; readonly name: string } | undefined> {
+    return this.#whereItIs(object, async (storage, name) => {
+      if (storage.kind !== 'local') return undefined;
+      await look(storage, name, object.size);
+      return { storage: storage.name, name };
+    });
   }
 
   /** The same for whoever would send the bytes: in a storage that is away they are believed to be there. */
@@ -262,6 +270,13 @@ export class Objects {
     for (const row of removed) storages.count(row.storage, -row.size);
     return removed.length;
   }
+}
+
+/** Whether all bytes are there. @throws StorageUnavailableError, ObjectMissingError */
+async function look(storage: Storage, name: string, size: number): Promise<void> {
+  const health = storage.health();
+  if (health.state === 'Unavailable') throw new StorageUnavailableError(storage.name, health.reason);
+  if ((await storage.stat(name)) !== size) throw new ObjectMissingError(storage.name, name);
 }
 
 function mayHaveMoved(error: unknown): boolean {
