@@ -19,16 +19,19 @@ export interface CredentialsInit {
 export class Credentials {
   readonly #init: CredentialsInit;
   readonly #resolved: ResolvedCache;
+  /** The manifest that the keys are of. */
+  readonly #keysOf: ResolvedCache;
   readonly keys: Keys;
   readonly tokens: Tokens;
 
   private constructor(
     init: CredentialsInit,
     resolved: ResolvedCache,
-    { keys, tokens }: { keys: Keys; tokens: Tokens },
+    { keys, tokens, keysOf = resolved }: { keys: Keys; tokens: Tokens; keysOf?: ResolvedCache },
   ) {
     this.#init = init;
     this.#resolved = resolved;
+    this.#keysOf = keysOf;
     this.keys = keys;
     this.tokens = tokens;
   }
@@ -39,15 +42,24 @@ export class Credentials {
     return new Credentials(init, resolved, { keys, tokens: await Tokens.load(resolved.tokens, tokensFolder(init)) });
   }
 
-  /** Those of a changed manifest. @throws CacheError */
-  of(resolved: ResolvedCache): Promise<Credentials> {
-    return Credentials.load(this.#init, resolved);
+  /**
+   * Those of a changed manifest. A Secret that no manifest named before is mounted into the pods that are about to replace
+   * this one: until then the present keys sign, since nix would end at a refusal. @throws CacheError
+   */
+  async of(resolved: ResolvedCache): Promise<Credentials> {
+    const next = await Credentials.load(this.#init, resolved);
+    const { missingKeys } = resolved;
+    const areAwaited = missingKeys.every(({ at }) => !this.#keysOf.namedKeys.includes(at));
+    if (missingKeys.length === 0 || !areAwaited || this.keys.lost !== undefined) return next;
+    const missing = missingKeys.map(({ text }) => text).join('; ');
+    this.#init.logger.warn(`the present keys go on signing, until there are the new ones: ${missing}`);
+    return new Credentials(this.#init, resolved, { keys: this.keys, tokens: next.tokens, keysOf: this.#keysOf });
   }
 
   /** The same with the keys that were registered since. */
   async withNewKeys(): Promise<Credentials> {
-    const keys = await loadKeys(this.#init, this.#resolved);
-    return new Credentials(this.#init, this.#resolved, { keys, tokens: this.tokens });
+    const keys = await loadKeys(this.#init, this.#keysOf);
+    return new Credentials(this.#init, this.#resolved, { keys, tokens: this.tokens, keysOf: this.#keysOf });
   }
 
   /** Removes texts of tokens that the manifest no longer asks for. The tokens themselves are refused already. */
@@ -61,8 +73,9 @@ export class Credentials {
 }
 
 function loadKeys({ folder, host, renameHost, database }: CredentialsInit, resolved: ResolvedCache): Promise<Keys> {
-  const { name: cache, signing, rootSecret, missingKeys: missing } = resolved;
+  const { name: cache, signing, rootSecret, missingKeys } = resolved;
   const own = database.isShared ? undefined : folder;
+  const missing = missingKeys.map(({ text }) => text);
   return Keys.load({ folder: own, cache, host, renameHost, signing, rootSecret, missing, database });
 }
 

@@ -34,14 +34,23 @@ export interface ResolvedCache {
   readonly tokens: readonly ResolvedToken[];
   readonly signing: ResolvedSigning;
   readonly rootSecret: RootSecret;
-  /** Sentences about Secrets with keys of the cache that are not there. */
-  readonly missingKeys: readonly string[];
+  /** Where the manifest names keys of the cache, as `signing.secretRefs main-signing/key`. */
+  readonly namedKeys: readonly string[];
+  /** Those of them that are not there. */
+  readonly missingKeys: readonly MissingKey[];
   readonly settings: Settings;
   readonly limits: {
     readonly maxNarInfoBytes: number;
     readonly maxQueryHashes: number;
     readonly maxRegisteredKeys: number;
   };
+}
+
+export interface MissingKey {
+  /** One of `namedKeys`. */
+  readonly at: string;
+  /** A sentence. */
+  readonly text: string;
 }
 
 export interface PlanPlaces {
@@ -60,14 +69,17 @@ export function resolveCache(
 ): ResolvedCache {
   const { spec } = manifest;
   const secret = secretReader(documents, manifest.metadata.namespace);
-  const missingKeys: string[] = [];
+  const namedKeys: string[] = [];
+  const missingKeys: MissingKey[] = [];
   /** A key of the cache's own. One that is not mounted may come back, so the cache goes on without it. */
   const ownKey = <T>(field: string, ref: SecretRef, read: (bytes: Uint8Array) => T): T | undefined => {
+    const at = `${field} ${ref.name}/${ref.key}`;
+    namedKeys.push(at);
     try {
       return secret(ref, read);
     } catch (error) {
       if (!isMissing(error) || documents.mounted === undefined) throw error;
-      missingKeys.push(`${field}: ${error.message}`);
+      missingKeys.push({ at, text: `${field}: ${error.message}` });
       return undefined;
     }
   };
@@ -109,6 +121,7 @@ export function resolveCache(
       upstreamKeys: (spec.upstreams ?? []).flatMap((upstream) => upstream.publicKeys ?? []),
     },
     rootSecret: spec.rootSecretRef === undefined ? 'generated' : (root ?? 'missing'),
+    namedKeys,
     missingKeys,
     settings: settingsOf(spec, overrides),
     limits: {

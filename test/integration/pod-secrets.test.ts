@@ -96,6 +96,31 @@ describe('mounted Secrets', () => {
     });
   }
 
+  it('with keys that only a new manifest names come with the next pod: until then the present keys sign', async () => {
+    pod = await startPod();
+    const refs = '[{name: later, key: key}, {name: main-signing, key: key}]';
+    const root = 'rootSecretRef: {name: main-root, key: root.key}\n';
+    // A second change of the manifest does not make them ones that were there.
+    for (const priority of [51, 52]) {
+      await pod.apply(podManifest(`${root}signing: {secretRefs: ${refs}}\npriority: ${priority}\n`));
+      await until('the new manifest runs', async () => {
+        const info = await fetch(`${pod.server.api()}/nix-cache-info`, { headers: await pod.server.auth('push') });
+        return (await info.text()).includes(`Priority: ${priority}\n`);
+      });
+      for (const push of [pushByPut, pushByCachix]) await push(pod.server, makePath());
+      const { caches, config } = await pod.status();
+      assert.deepEqual([caches[0]?.keysLost, caches[0]?.publicKeys, config.error], [null, [podPublicKey], null]);
+    }
+    assert.match(pod.server.output, /there is no Secret \\"later\\"/);
+    const next = generateSecretKey('main.cache.example.org-2');
+    await pod.setSecret('later', { key: next });
+    await until('both sign', async () => (await pod.status()).caches[0]?.publicKeys.length === 2);
+    assert.deepEqual((await pod.status()).caches[0]?.publicKeys, [parseSecretKey(next).publicKey, podPublicKey]);
+    // One that was there and goes is missed.
+    await pod.setSecret('later', {});
+    await untilLost(pod);
+  });
+
   it('freeze the cache when one of several keys is missing', async () => {
     const keys = 'signing: {secretRefs: [{name: main-signing, key: key}, {name: main-signing, key: next}]}\n';
     pod = await startPod({ manifest: podManifest(keys) });
