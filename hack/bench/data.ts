@@ -81,7 +81,9 @@ function block(seed: number, size: number): Buffer {
 /** The same as text, of which zstd makes about a third. */
 export function textBlock(seed: string, size: number): string {
   const number = createHash('sha256').update(seed).digest().readUInt32LE();
-  return block(number, Math.ceil(size / 2)).toString('hex').slice(0, size);
+  return block(number, Math.ceil(size / 2))
+    .toString('hex')
+    .slice(0, size);
 }
 
 function* bigContents(size: number): Generator<Buffer> {

@@ -31,8 +31,6 @@ export class NixClients {
     return file;
   }
 
-
-
   remove(): void {
     rmSync(this.#folder, { recursive: true, force: true });
   }

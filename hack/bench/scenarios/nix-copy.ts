@@ -111,7 +111,11 @@ async function withNix(bench: Bench, work: (clients: NixClients, chain: Chain) =
   }
 }
 
-async function measured(served: Served, count: number, work: () => Promise<unknown>): Promise<Sample> {
+async function measured(
+  served: Served,
+  count: number,
+  work: () => Promise<unknown>,
+): Promise<{ seconds: number; cpuMs: number }> {
   const before = cpuSeconds(served.pid);
   const seconds = await timed(work);
   return { seconds, cpuMs: ((cpuSeconds(served.pid) - before) / count) * 1000 };

@@ -14,7 +14,7 @@ import {
 import { crashPoint } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
 import { withRetries } from '../flow/index.ts';
-import type { Body } from '../objects/index.ts';
+import type { Body, Incoming } from '../objects/index.ts';
 import type { NarFacts, NewPath } from '../paths/index.ts';
 import { differs } from '../paths/index.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from '../signing/index.ts';
@@ -96,7 +96,7 @@ export class Nars {
       check: (facts: NarFacts) => void;
     },
   ): Promise<{ facts: NarFacts; size: number }> {
-    const { settings, paths, objects } = this.#init;
+    const { settings, objects } = this.#init;
     const { incoming, verdict } = await receiveNar(this.#init, body, {
       form: rules.form,
       declaredBytes,
@@ -105,14 +105,30 @@ export class Nars {
     try {
       const facts = factsForRow(await verdict());
       rules.check(facts);
-      const object = await incoming.commit(rules.key(facts));
-      const isNew = await objects.record(object, () => paths.store(object, facts));
+      const isNew = await this.#store(incoming, rules.key(facts), facts);
       crashPoint('after-nar-row');
       if (!isNew) objects.collect();
       return { facts, size: incoming.size };
     } finally {
       await incoming.close();
     }
+  }
+
+  /**
+   * Gives a NAR its row. It waits for the disk, and no path points at it yet; so its client need not wait too, where the
+   * only one who could publish it is this process.
+   */
+  async #store(incoming: Incoming, key: string, facts: NarFacts): Promise<boolean> {
+    const { database, objects, paths, unsynced } = this.#init;
+    if (database.isShared) {
+      const object = await incoming.commit(key);
+      return objects.record(object, () => paths.store(object, facts));
+    }
+    const { object, sync } = await incoming.place(key);
+    if (sync === undefined) return objects.record(object, () => paths.store(object, facts));
+    return unsynced.record(object, sync(), (synced) =>
+      objects.record(object, () => paths.store(object, facts, synced)),
+    );
   }
 
   /**
