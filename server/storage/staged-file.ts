@@ -131,6 +131,8 @@ export class StagedFile implements Staged {
     try {
       return await work();
     } catch (error) {
+      // Whoever tries again opens it again.
+      await this.close().catch(() => {});
       if (errnoOf(error) === 'ENOENT')
         throw new StorageUnavailableError(this.#init.storage, 'its folders are gone', { cause: error });
       throw storageError(this.#init.storage, error);
