@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import {
   type Compression,
   checkContentAddress,
@@ -27,8 +28,14 @@ import { receiveNar } from './receive-nar.ts';
 /** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
 const NAR_FILE = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(\.[a-z0-9]+)?$/;
 
+/** NARs whose facts are remembered until their narinfos come, which is the next that their clients send. */
+const RECENT_NARS = 1000;
+const RECENT_MS = 60_000;
+
 export class Nars {
   readonly #init: IngestInit;
+  /** By key, which has the hash of the file: it stays true whatever becomes of the row. */
+  readonly #recent = new LRUCache<string, FoundNar>({ max: RECENT_NARS, ttl: RECENT_MS });
 
   constructor(init: IngestInit) {
     this.#init = init;
@@ -54,7 +61,7 @@ export class Nars {
     const { fileHash, suffix } = this.parseFile(file);
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
-    const known = await this.#init.objects.find(key);
+    const known = await this.#init.objects.findAgain(key);
     if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
       form: { suffix },
@@ -105,7 +112,9 @@ export class Nars {
     try {
       const facts = factsForRow(await verdict());
       rules.check(facts);
-      const isNew = await this.#store(incoming, rules.key(facts), facts);
+      const key = rules.key(facts);
+      const isNew = await this.#store(incoming, key, facts);
+      if (isNew) this.#recent.set(key, { ...facts, key, size: incoming.size });
       crashPoint('after-nar-row');
       if (!isNew) objects.collect();
       return { facts, size: incoming.size };
@@ -219,7 +228,10 @@ export class Nars {
       if (!isSame) throw differs(published.narHash);
     }
     const key = `nar/${narFileOfUrl(info.url)}`;
-    const nar = await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [key]);
+    const recent = this.#recent.get(key);
+    // Whether it is still there is for the transaction to find out.
+    this.#recent.delete(key);
+    const nar = recent ?? (await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [key]));
     if (nar !== undefined) {
       checkAgainstNar(info, nar);
       return nar;
