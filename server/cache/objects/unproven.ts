@@ -21,10 +21,9 @@ interface Orphan {
 
 const AT_ONCE = 4;
 
-/** Those in folders that no process has settled: older ones were synced long ago. Its plan is tested. */
-export const UNPROVEN_QUERY = `SELECT o.key, o.storage, o.name, o.size, o.file_hash
-  FROM objects o JOIN storages s ON s.name = o.storage
-  WHERE o.orphan_since IS NOT NULL AND o.state = 'verified' AND s.kind = 'local' AND o.name >= s.settled`;
+/** NARs that wait for a path; its plan is tested. */
+export const WAITING_QUERY = `SELECT key, storage, name, size, file_hash FROM objects
+  WHERE orphan_since IS NOT NULL AND state = 'verified'`;
 
 export class Unproven {
   readonly #database: Database;
@@ -38,7 +37,15 @@ export class Unproven {
 
   /** Takes note of them, before any storage is opened and any path published. */
   async load(): Promise<void> {
-    for (const orphan of await this.#database.query<Orphan>(UNPROVEN_QUERY)) this.#orphans.set(orphan.key, orphan);
+    const storages = await this.#database.query<{ name: string; settled: string }>(
+      `SELECT name, settled FROM storages WHERE kind = 'local'`,
+    );
+    const settled = new Map(storages.map((row) => [row.name, row.settled]));
+    for (const orphan of await this.#database.query<Orphan>(WAITING_QUERY)) {
+      const mark = settled.get(orphan.storage);
+      // What lies in older folders was synced long ago.
+      if (mark !== undefined && orphan.name >= mark) this.#orphans.set(orphan.key, orphan);
+    }
   }
 
   /** Looks at those of a storage that is about to be ready. */
