@@ -78,6 +78,14 @@ function block(seed: number, size: number): Buffer {
   return bytes;
 }
 
+/** The same as text, of which zstd makes about a third. */
+export function textBlock(seed: string, size: number): string {
+  const number = createHash('sha256').update(seed).digest().readUInt32LE();
+  return block(number, Math.ceil(size / 2))
+    .toString('hex')
+    .slice(0, size);
+}
+
 function* bigContents(size: number): Generator<Buffer> {
   const blocks = Array.from({ length: BLOCKS }, (_, index) => block(index + 1, BLOCK_BYTES));
   for (let at = 0, left = size; left > 0; at++) {

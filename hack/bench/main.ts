@@ -11,6 +11,7 @@ import { memory } from './scenarios/memory.ts';
 import { million } from './scenarios/million.ts';
 import { narBig, narSmall } from './scenarios/nar.ts';
 import { narinfoHit, narinfoMiss } from './scenarios/narinfo.ts';
+import { nixCopyFrom, nixCopyTo } from './scenarios/nix-copy.ts';
 import { operator } from './scenarios/operator.ts';
 import { postgresMillion } from './scenarios/postgres-million.ts';
 import { postgresStatements } from './scenarios/postgres-statements.ts';
@@ -35,6 +36,8 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   'missing-query': { about: '10 000 hashes, half of them present, in a cache of 1 000 000 paths', run: missingQuery },
   'push-big': { about: 'a NAR of 1 GiB in zstd, by the Cachix protocol and by PUT', run: pushBig },
   'push-small': { about: '1000 small paths, 8 in flight, by the Cachix protocol and by PUTs', run: pushSmall },
+  'nix-copy-to': { about: 'nix copy --to of 500 small paths, one after the other', run: nixCopyTo },
+  'nix-copy-from': { about: 'nix copy --from of the same', run: nixCopyFrom },
   memory: { about: 'resident memory: idle, and with 32 parts of 32 MiB in flight', run: memory },
   million: { about: 'start and look-ups with 1 000 000 paths in the database', run: million },
   's3-pull': {

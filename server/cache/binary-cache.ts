@@ -12,7 +12,7 @@ import { cacheId, Leases, type OpenDatabase, openDatabase } from './database/ind
 import { Visits, within } from './flow/index.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
-import { type Intents, type Objects, openObjects } from './objects/index.ts';
+import { type Intents, type Objects, openObjects, type Unproven, type Unsynced } from './objects/index.ts';
 import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
@@ -67,6 +67,8 @@ export class BinaryCache {
   readonly #opened: OpenDatabase;
   readonly #work: StorageWork;
   readonly #housekeeping: Housekeeping;
+  readonly #unsynced: Unsynced;
+  readonly #unproven: Unproven;
   /** A copy that all rooms look at, so that a changed manifest reaches them. */
   readonly #settings: Settings;
   readonly #visits = new Visits();
@@ -108,6 +110,8 @@ export class BinaryCache {
     });
     const all = { ...shared, ...objects, ...paths, ...push, ...moving };
     this.storages = all.storages;
+    this.#unsynced = all.unsynced;
+    this.#unproven = all.unproven;
     this.intents = all.intents;
     this.objects = all.objects;
     this.paths = all.paths;
@@ -136,6 +140,7 @@ export class BinaryCache {
       const logger = init.logger.child({ cache: name });
       const credentials = await Credentials.load({ folder, host, renameHost, database, logger }, resolved);
       cache = new BinaryCache(init, { database: opened, id, credentials });
+      if (!init.inspecting) await cache.#unproven.load();
       const useStorages = await cache.storages.prepare(resolved.storages, resolved.strategy);
       await useStorages();
       if (!init.inspecting) await cache.intents.inherit();
@@ -165,9 +170,10 @@ export class BinaryCache {
 
   async #settle(storage: Storage): Promise<void> {
     const { database } = this;
+    if (this.#init.inspecting || !(storage instanceof LocalStorage)) return;
+    await this.#unproven.prove(storage);
     // Where other servers write too, what they are about to publish looks like a leftover.
-    if (this.#init.inspecting || database.isShared || !(storage instanceof LocalStorage)) return;
-    await removeLeftovers({ database, logger: this.#logger }, storage);
+    if (!database.isShared) await removeLeftovers({ database, logger: this.#logger }, storage);
   }
 
   #published({ hashPart, name, narSize }: NewPath): void {
@@ -244,6 +250,7 @@ export class BinaryCache {
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),
+      this.#unsynced.idle(),
       this.objects.idle(),
       this.intents.idle(),
     ]);

@@ -7,15 +7,16 @@ export const CRASH_POINTS = [
   'staged-created',
   /** The first piece of a body or part is in its file, the rest is not. */
   'half-written',
-  /** A body is complete and not synced. */
-  'before-sync',
   'before-rename',
-  /** The file has its final name, which its folder may forget. */
-  'before-folder-sync',
+  /** A body is complete and has its final name; neither the file nor its folder is synced. */
+  'before-sync',
   /** Bytes are durable; no row knows them. */
   'before-nar-row',
   'after-nar-row',
+  /** Of a NAR that came before: its row is there and its client answered, its bytes may not be on disk. */
   'before-publish',
+  /** The NAR of a path is on disk; no path points at it. */
+  'after-sync',
   /** A path is published and its client has not heard of it. */
   'after-publish',
   /** A part is in the upload's file; its row is not. */

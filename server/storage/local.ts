@@ -2,6 +2,7 @@
  * Objects as files below a folder. `objects/<hour>/<uuid>` holds published bytes: a name is never used twice, and
  * names of one hour share a folder so that concurrent publishes share its fsync. `.staging` holds the rest.
  */
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
@@ -221,6 +222,30 @@ export class LocalStorage implements Storage {
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw storageError(this.name, error);
+    }
+  }
+
+  /**
+   * Makes what lies under a name durable, then reads all of it: its SHA-256 in hex. Undefined: there are no such bytes. For
+   * a look before the storage is ready.
+   */
+  async prove(name: string, size: number): Promise<string | undefined> {
+    try {
+      const file = await open(this.#file(name), 'r');
+      try {
+        if ((await file.stat()).size !== size) return undefined;
+        await Promise.all([file.sync(), (await this.#folder(name)).sync()]);
+        const hash = createHash('sha256');
+        for await (const piece of file.createReadStream({ autoClose: false, highWaterMark: STREAM_BYTES }))
+          hash.update(piece);
+        return hash.digest('hex');
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      if (isScarce(error)) throw error;
+      // A disk that cannot give them back, for whatever reason.
+      return undefined;
     }
   }
 

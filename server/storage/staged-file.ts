@@ -1,6 +1,6 @@
 /**
  * A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. What somebody
- * was told of, by `onWritten` or after `keep`, is never written again, and from `commit` on nothing is.
+ * was told of, by `onWritten` or after `keep`, is never written again, and from `place` on nothing is.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
@@ -90,29 +90,49 @@ export class StagedFile implements Staged {
   }
 
   async commit(size?: number): Promise<string> {
+    const name = await this.place(size);
+    await this.sync();
+    return name;
+  }
+
+  async place(size?: number): Promise<string> {
     if (this.#writes > 0) throw new Error(`${this.file}: it is still being written`);
     this.#isOver = true;
-    try {
-      let name = this.#name;
-      if (name === undefined) {
-        // Only now, since names of one moment share a folder: see `settled` in cache/leftovers.ts.
-        name = this.#init.newName();
-        // What is not there has no bytes to make durable: it must not be made here.
-        const handle = await this.#open(0);
-        if (size !== undefined) await handle.truncate(size);
-        crashPoint('before-sync');
-        await handle.sync();
-        // All is on disk; nobody needs to wait for the descriptor.
-        this.close().catch(() => {});
-        crashPoint('before-rename');
-        await this.#init.createFolder(name);
-        await rename(this.file, this.#init.target(name));
-        this.#name = name;
-      }
-      crashPoint('before-folder-sync');
-      await this.#init.syncFolder(name);
+    if (this.#name !== undefined) return this.#name;
+    return this.#explained(async () => {
+      // Only now, since names of one moment share a folder: see `settled` in cache/leftovers.ts.
+      const name = this.#init.newName();
+      // What is not there has no bytes to make durable: it must not be made here.
+      const handle = await this.#open(0);
+      if (size !== undefined) await handle.truncate(size);
+      crashPoint('before-rename');
+      await this.#init.createFolder(name);
+      await rename(this.file, this.#init.target(name));
+      this.#name = name;
       return name;
+    });
+  }
+
+  /** The file and its folder at the same time: no row knows the name before both are on disk. */
+  async sync(): Promise<void> {
+    const name = this.#name;
+    if (name === undefined) throw new Error(`${this.file}: it has no name yet`);
+    await this.#explained(async () => {
+      const handle = await this.#open(0, this.#init.target(name));
+      crashPoint('before-sync');
+      const syncs = await Promise.allSettled([handle.sync(), this.#init.syncFolder(name)]);
+      for (const sync of syncs) if (sync.status === 'rejected') throw sync.reason;
+      // All is on disk; nobody needs to wait for the descriptor.
+      this.close().catch(() => {});
+    });
+  }
+
+  async #explained<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
     } catch (error) {
+      // Whoever tries again opens it again.
+      await this.close().catch(() => {});
       if (errnoOf(error) === 'ENOENT')
         throw new StorageUnavailableError(this.#init.storage, 'its folders are gone', { cause: error });
       throw storageError(this.#init.storage, error);
@@ -131,9 +151,9 @@ export class StagedFile implements Staged {
     await rm(this.file, { force: true });
   }
 
-  #open(create = constants.O_CREAT): Promise<FileHandle> {
+  #open(create = constants.O_CREAT, file = this.file): Promise<FileHandle> {
     if (this.#handle === undefined) {
-      this.#handle = this.#openFile(create);
+      this.#handle = this.#openFile(file, create);
       this.#handle.catch(() => {
         this.#handle = undefined;
       });
@@ -142,9 +162,9 @@ export class StagedFile implements Staged {
   }
 
   /** Keeps what an earlier process wrote, which no mode by letters does without a second call. */
-  async #openFile(create: number): Promise<FileHandle> {
+  async #openFile(file: string, create: number): Promise<FileHandle> {
     try {
-      const handle = await open(this.file, constants.O_RDWR | create);
+      const handle = await open(file, constants.O_RDWR | create);
       crashPoint('staged-created');
       return handle;
     } catch (error) {

@@ -36,6 +36,13 @@ export interface Staged {
    * more. With `size`, what lies beyond it is cut off first. @throws StorageFullError, StorageUnavailableError
    */
   commit(size?: number): Promise<string>;
+  /**
+   * The first half of `commit`, where the bytes are in a file: they have their name, and a loss of power may take them
+   * until `sync` has ended.
+   */
+  place?(size?: number): Promise<string>;
+  /** The second half, which may be called again where it failed. @throws StorageFullError, StorageUnavailableError */
+  sync?(): Promise<void>;
   /** Lets go of the file, whose bytes stay; what comes next opens it again. */
   close(): Promise<void>;
   /** Removes the bytes; never throws for what is gone already. */

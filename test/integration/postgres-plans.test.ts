@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/objects/lost-rows.ts';
 import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects/objects.ts';
 import { OBJECTS_QUERY } from '../../server/cache/objects/rows.ts';
+import { WAITING_QUERY } from '../../server/cache/objects/unproven.ts';
 import { PathCount } from '../../server/cache/paths/count.ts';
 import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths/paths.ts';
 import { type NewPath, publishStatements } from '../../server/cache/paths/publish.ts';
@@ -63,6 +64,7 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
   ['the look-up of an object', () => [OBJECT_QUERY, 'nar/x']],
   ['a query for 10 000 paths', (database) => [presentQuery(database), database.list(hashes)]],
   ['a query for 65 536 paths', (database) => [presentQuery(database), database.list(most)]],
+  ['the look at NARs without a path when a server starts', () => [WAITING_QUERY]],
   ['the search for NARs without a path', () => [ORPHANS_QUERY, 1700000500000]],
   [
     'the search for bytes to remove',

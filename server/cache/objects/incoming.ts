@@ -51,10 +51,28 @@ export class Incoming {
 
   /** Makes the bytes durable as an object; the row that makes them visible is the caller's. */
   async commit(key: string): Promise<NewObject> {
+    return this.#named(key, await this.#repeated(() => this.staged.commit()));
+  }
+
+  /** The same but for the disk, which `sync` waits for; without one they are durable. */
+  async place(key: string): Promise<{ object: NewObject; sync?: () => Promise<void> }> {
+    const { staged } = this;
+    if (staged.place === undefined || staged.sync === undefined) return { object: await this.commit(key) };
+    const [place, sync] = [staged.place.bind(staged), staged.sync.bind(staged)];
+    return {
+      object: this.#named(key, await this.#repeated(() => place())),
+      sync: () => this.#repeated(sync).finally(() => staged.close().catch(() => {})),
+    };
+  }
+
+  #repeated<T>(work: () => Promise<T>): Promise<T> {
     const { storage } = this.#placement;
-    const name = await full(storage.name, this.#storages, () =>
-      withRetries(() => this.staged.commit(), this.#storages.settings.transientRetryMs),
-    );
+    const storages = this.#storages;
+    return full(storage.name, storages, () => withRetries(work, storages.settings.transientRetryMs));
+  }
+
+  #named(key: string, name: string): NewObject {
+    const { storage } = this.#placement;
     this.#committed = true;
     this.#storages.count(storage.name, this.size);
     crashPoint('before-nar-row');

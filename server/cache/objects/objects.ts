@@ -37,6 +37,8 @@ export interface ObjectsInit {
 const CACHED_ROWS = 50_000;
 /** How long a server may believe that an object is where another one has moved it away from; only paths are announced. */
 export const STALE_ROW_MS = 1_000;
+const RECENT_MISSES = 1000;
+const RECENT_MS = 60_000;
 const COLLECT_PAGE = 1000;
 /** Removals at one time: a service takes 20 ms for each. */
 const COLLECT_AT_ONCE = 8;
@@ -49,6 +51,8 @@ const LOOKS_AT_ONCE = 4;
 export class Objects {
   readonly #init: ObjectsInit;
   readonly #rows: LRUCache<string, StoredObject>;
+  /** Keys that were looked for in vain. */
+  readonly #missed = new LRUCache<string, true>({ max: RECENT_MISSES, ttl: RECENT_MS });
   /** Changes whenever a row does, so that a slow read never remembers what a faster write made old. */
   #epoch = 0;
   /** Objects that were looked at behind a redirect. */
@@ -76,8 +80,17 @@ export class Objects {
     const epoch = this.#epoch;
     const rows = await this.#init.database.query<StoredObject>(OBJECT_QUERY, [key]);
     const row = rows[0];
-    if (row !== undefined && epoch === this.#epoch) this.#rows.set(key, row);
+    if (row === undefined) this.#missed.set(key, true);
+    else if (epoch === this.#epoch) this.#rows.set(key, row);
     return row;
+  }
+
+  /**
+   * Like `find` for whoever brings the bytes: where somebody has asked for the key a moment ago in vain, as nix does before a
+   * PUT, that will do. Who came in between is found by the key's constraint.
+   */
+  async findAgain(key: string): Promise<StoredObject | undefined> {
+    return this.#missed.delete(key) ? this.cached(key) : this.find(key);
   }
 
   /** @throws StorageUnavailableError (503, not 404: the object exists), CacheError NotFound (lost, or given up just now) */

@@ -48,3 +48,13 @@ export async function tombstoneOrphan(sql: Sql, id: number, before: number): Pro
   );
   return rows.length > 0;
 }
+
+/** Takes a NAR out of sight that no path points at, whose bytes are not on disk as its row says. Whether it was there. */
+export async function tombstoneUnsynced(sql: Sql, { storage, name }: Omit<Place, 'size'>): Promise<boolean> {
+  const rows = await sql.query(
+    `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
+     WHERE storage = ? AND name = ? AND state <> 'tombstoned' AND orphan_since IS NOT NULL RETURNING id`,
+    [storage, name],
+  );
+  return rows.length > 0;
+}

@@ -1,4 +1,5 @@
 /** What a cache publishes, and what it has lost of it. */
+import type { Unproven, Unsynced } from '../objects/index.ts';
 import type { Settings } from '../settings.ts';
 import { Lost, type LostInit } from './lost.ts';
 import { Paths, type PathsInit } from './paths.ts';
@@ -6,15 +7,18 @@ import { Realisations } from './realisations.ts';
 
 export interface PathsRoomInit extends Omit<LostInit, 'paths'>, Required<Pick<PathsInit, 'keys' | 'maxNarInfoBytes'>> {
   readonly settings: Settings;
+  readonly unsynced: Unsynced;
+  readonly unproven: Unproven;
 }
 
 /** Nothing is read yet. */
 export function openPaths(init: PathsRoomInit): { paths: Paths; lost: Lost; realisations: Realisations } {
-  const { database, objects, keys, settings, maxNarInfoBytes } = init;
+  const { database, objects, unsynced, unproven, keys, settings, maxNarInfoBytes } = init;
   const look = async (key: string) => {
     const object = await objects.find(key);
     if (object !== undefined) await objects.isThere(object);
   };
-  const paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes, maxNarInfoBytes, look });
+  const syncOf = (key: string) => unsynced.of(key) ?? unproven.of(key);
+  const paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes, maxNarInfoBytes, look, syncOf });
   return { paths, lost: new Lost({ ...init, paths }), realisations: new Realisations({ objects, paths, keys }) };
 }

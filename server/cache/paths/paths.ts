@@ -54,6 +54,8 @@ export interface PathsInit {
   readonly maxNarInfoBytes?: () => number;
   /** Looks whether the object of a key has its bytes, before others are dropped because it is there. */
   readonly look: (key: string) => Promise<void>;
+  /** What the bytes of a key still wait for on their way to the disk; undefined: they are there. */
+  readonly syncOf?: (key: string) => Promise<void> | undefined;
 }
 
 const DEFAULT_NARINFO_BYTES = 64 * 1024;
@@ -206,10 +208,13 @@ export class Paths {
     return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
   }
 
-  /** Gives a NAR its row that waits for a path. False: there is one of its key, and it stays. */
-  async store(object: NewObject, facts: NarFacts): Promise<boolean> {
+  /**
+   * Gives a NAR its row that waits for a path. False: there is one of its key, and it stays.
+   * @param synced its bytes are on disk then; undefined: they are now
+   */
+  async store(object: NewObject, facts: NarFacts, synced?: Promise<void>): Promise<boolean> {
     const { database, look } = this.#init;
-    const { isNew, healed } = await storeNar(database, object, facts, look).catch(async (error: unknown) => {
+    const { isNew, healed } = await storeNar(database, object, facts, look, synced).catch(async (error: unknown) => {
       await this.lookAgain(object.key);
       throw error;
     });
@@ -248,7 +253,9 @@ export class Paths {
   ): Promise<Published> {
     const { database } = this.#init;
     try {
-      await database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]);
+      await this.#whenSynced(source, () =>
+        database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]),
+      );
       return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
     } catch (error) {
       if (!isConstraint(error)) throw error;
@@ -265,12 +272,26 @@ export class Paths {
   ): Promise<Published> {
     const { database, look } = this.#init;
     if ('object' in source) await look(source.object.key);
-    return database.write(async (sql) => {
-      const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
-      const result = await insertPath(sql, path, source, merge);
-      await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
-      return result;
-    });
+    return this.#whenSynced(source, () =>
+      database.write(async (sql) => {
+        const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
+        const result = await insertPath(sql, path, source, merge);
+        await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
+        return result;
+      }),
+    );
+  }
+
+  /**
+   * Asks for a write that points a path at a NAR, once the bytes of its key are on disk. In the same tick as the last look:
+   * what gets its row after that has it after this write, since writes have an order.
+   */
+  async #whenSynced<T>(source: NarSource, write: () => Promise<T>): Promise<T> {
+    const { syncOf } = this.#init;
+    const key = 'object' in source ? source.object.key : source.key;
+    for (let sync = syncOf?.(key); sync !== undefined; sync = syncOf?.(key)) await sync;
+    crashPoint('after-sync');
+    return write();
   }
 
   /** One path has changed: what was read of it before, or is being read now, counts no more. */

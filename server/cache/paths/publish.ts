@@ -166,18 +166,22 @@ function same(row: PathRow, path: NewPath): boolean {
 /**
  * Gives a NAR without a path its row. Not new where its key is taken: the bytes lose and wait for their removal. Where the
  * object with its key is lost, they take its place. @param look marks the object of a key where it is lost
+ * @param synced the bytes are on disk then: paths that were lost must not point at them before
  */
 export async function storeNar(
   database: Database,
   object: NewObject,
   facts: NarFacts,
   look: (key: string) => Promise<void>,
+  synced?: Promise<void>,
 ): Promise<{ isNew: boolean; healed: readonly string[] }> {
   try {
-    await database.script(objectStatements(object, facts, Date.now()));
+    // Where the bytes may be lost with the power, so may the row.
+    await database.script(objectStatements(object, facts, Date.now()), synced === undefined ? 'disk' : 'process');
     return { isNew: true, healed: [] };
   } catch (error) {
     if (!isConstraint(error)) throw error;
+    await synced;
     await look(object.key);
     return database.write(async (sql) => {
       const { isNew, healed } = await insertNar(sql, object, facts, Date.now());

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import type { Leases } from '../database/index.ts';
-import type { Intents, Objects } from '../objects/index.ts';
+import type { Intents, Objects, Unsynced } from '../objects/index.ts';
 import type { NewPath, Paths } from '../paths/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Keys } from '../signing/index.ts';
@@ -13,6 +13,7 @@ export interface IngestInit {
   readonly database: Database;
   readonly storages: Storages;
   readonly objects: Objects;
+  readonly unsynced: Unsynced;
   readonly paths: Paths;
   readonly verifier: Verifier;
   readonly keys: () => Keys;

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import {
   type Compression,
   checkContentAddress,
@@ -14,7 +15,7 @@ import {
 import { crashPoint } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
 import { withRetries } from '../flow/index.ts';
-import type { Body } from '../objects/index.ts';
+import type { Body, Incoming } from '../objects/index.ts';
 import type { NarFacts, NewPath } from '../paths/index.ts';
 import { differs } from '../paths/index.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from '../signing/index.ts';
@@ -27,8 +28,14 @@ import { receiveNar } from './receive-nar.ts';
 /** `<hash>.nar[.suffix]`: the SHA-256 of the file in nix32, or in hex as some clients write it. */
 const NAR_FILE = /^(?:([0-9a-df-np-sv-z]{52})|([0-9a-f]{64}))\.nar(\.[a-z0-9]+)?$/;
 
+/** NARs whose facts are remembered until their narinfos come, which is the next that their clients send. */
+const RECENT_NARS = 1000;
+const RECENT_MS = 60_000;
+
 export class Nars {
   readonly #init: IngestInit;
+  /** By key, which has the hash of the file: it stays true whatever becomes of the row. */
+  readonly #recent = new LRUCache<string, FoundNar>({ max: RECENT_NARS, ttl: RECENT_MS });
 
   constructor(init: IngestInit) {
     this.#init = init;
@@ -54,7 +61,7 @@ export class Nars {
     const { fileHash, suffix } = this.parseFile(file);
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
-    const known = await this.#init.objects.find(key);
+    const known = await this.#init.objects.findAgain(key);
     if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) return;
     const { facts, size } = await this.#receive(body, declaredBytes, {
       form: { suffix },
@@ -96,7 +103,7 @@ export class Nars {
       check: (facts: NarFacts) => void;
     },
   ): Promise<{ facts: NarFacts; size: number }> {
-    const { settings, paths, objects } = this.#init;
+    const { settings, objects } = this.#init;
     const { incoming, verdict } = await receiveNar(this.#init, body, {
       form: rules.form,
       declaredBytes,
@@ -105,14 +112,32 @@ export class Nars {
     try {
       const facts = factsForRow(await verdict());
       rules.check(facts);
-      const object = await incoming.commit(rules.key(facts));
-      const isNew = await objects.record(object, () => paths.store(object, facts));
+      const key = rules.key(facts);
+      const isNew = await this.#store(incoming, key, facts);
+      if (isNew) this.#recent.set(key, { ...facts, key, size: incoming.size });
       crashPoint('after-nar-row');
       if (!isNew) objects.collect();
       return { facts, size: incoming.size };
     } finally {
       await incoming.close();
     }
+  }
+
+  /**
+   * Gives a NAR its row. It waits for the disk, and no path points at it yet; so its client need not wait too, where the
+   * only one who could publish it is this process.
+   */
+  async #store(incoming: Incoming, key: string, facts: NarFacts): Promise<boolean> {
+    const { database, objects, paths, unsynced } = this.#init;
+    if (database.isShared) {
+      const object = await incoming.commit(key);
+      return objects.record(object, () => paths.store(object, facts));
+    }
+    const { object, sync } = await incoming.place(key);
+    if (sync === undefined) return objects.record(object, () => paths.store(object, facts));
+    return unsynced.record(object, sync(), (synced) =>
+      objects.record(object, () => paths.store(object, facts, synced)),
+    );
   }
 
   /**
@@ -203,7 +228,10 @@ export class Nars {
       if (!isSame) throw differs(published.narHash);
     }
     const key = `nar/${narFileOfUrl(info.url)}`;
-    const nar = await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [key]);
+    const recent = this.#recent.get(key);
+    // Whether it is still there is for the transaction to find out.
+    this.#recent.delete(key);
+    const nar = recent ?? (await this.#find(`${NAR_QUERY} WHERE o.key = ? AND o.state = 'verified'`, [key]));
     if (nar !== undefined) {
       checkAgainstNar(info, nar);
       return nar;

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { LocalStorage, type Storage } from '../../storage/index.ts';
 import type { Leases } from '../database/index.ts';
-import type { Objects } from '../objects/index.ts';
+import type { Objects, Unsynced } from '../objects/index.ts';
 import { dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
 import type { Uploads } from '../push/index.ts';
 import type { Settings } from '../settings.ts';
@@ -17,6 +17,7 @@ export interface HousekeepingInit {
   readonly database: Database;
   readonly storages: Storages;
   readonly objects: Objects;
+  readonly unsynced: Unsynced;
   readonly uploads: Uploads;
   readonly intents: Intents;
   readonly leases: Leases;
@@ -74,7 +75,7 @@ export class Housekeeping {
   }
 
   async #run(): Promise<void> {
-    const { uploads, storages, database, objects, intents, settings, logger } = this.#init;
+    const { uploads, storages, database, objects, unsynced, intents, settings, logger } = this.#init;
     await uploads.expire();
     await this.#dropOrphans();
     objects.collect();
@@ -84,7 +85,8 @@ export class Housekeeping {
     for (const storage of storages.list()) {
       if (storage.health().state !== 'Ready') continue;
       if (storage instanceof LocalStorage) {
-        if (!database.isShared) await markSettled(database, storage);
+        // What is not on disk yet must be found by the next start.
+        if (!database.isShared) await markSettled(database, storage, unsynced.since(storage.name));
         else if (isTimeForOld) await removeOldLeftovers({ database, logger }, storage, settings.uploadExpiryMs);
       } else if (isTimeForOld) await this.#dropUnfinished(storage);
     }
