@@ -40,6 +40,8 @@ export interface Settings {
   readonly scrubEveryMs: number | undefined;
   /** How fast bytes are read for that; undefined: as fast as it goes. */
   readonly scrubBytesPerSecond: number | undefined;
+  /** A group of the system that may read the bytes of objects in folders, and nothing else of them. */
+  readonly objectsGid: number | undefined;
   /** Rendered narinfos kept in memory. */
   readonly narinfoCacheBytes: number;
 }
@@ -72,5 +74,6 @@ export const defaultSettings: Settings = {
   drainUploadMs: 3600_000,
   scrubEveryMs: undefined,
   scrubBytesPerSecond: 32 * MIB,
+  objectsGid: undefined,
   narinfoCacheBytes: 64 * MIB,
 };

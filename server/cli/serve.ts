@@ -16,7 +16,7 @@ import {
   stallTimeOption,
 } from './listener-flags.ts';
 import { untilSignal } from './until-signal.ts';
-import { list, seconds, wholeNumber } from './values.ts';
+import { group, list, seconds, wholeNumber } from './values.ts';
 
 interface ServeFlags {
   file: string[];
@@ -29,6 +29,7 @@ interface ServeFlags {
   alias: string[];
   trustedProxies: string[];
   xAccelPeers: string[];
+  objectsGroup?: number;
   renameHost: boolean;
   logLevel: string;
   logFormat?: 'json' | 'pretty';
@@ -110,6 +111,14 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
         .env('NARWHAL_X_ACCEL_PEERS')
         .argParser(list)
         .default([]),
+    )
+    .addOption(
+      new Option(
+        '--objects-group <group>',
+        'name or number of a group that may read the files of objects, as that nginx; nothing else is opened',
+      )
+        .env('NARWHAL_OBJECTS_GROUP')
+        .argParser(group),
     )
     .addOption(
       new Option('--rename-host', 'accept that the host of --api-url has changed; old and new key name then both sign')
@@ -307,6 +316,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
       databaseTimeoutMs: flags.databaseTimeout * 1000,
       databaseWaitMs: flags.databaseWait * 1000,
       moveGraceMs: flags.moveGrace * 1000,
+      objectsGid: flags.objectsGroup,
       narinfoCacheBytes: flags.narinfoCacheSize,
     },
     shutdownGraceMs: flags.shutdownGrace * 1000,

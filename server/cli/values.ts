@@ -1,4 +1,5 @@
 /** What the values of flags may be. */
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import { parseQuantity, QuantityError } from '../../crds/index.ts';
 
@@ -36,6 +37,15 @@ export function wholeNumber(text: string): number {
 export function umask(text: string): number {
   if (!/^0?0[0-7]{2}$/.test(text)) throw new InvalidArgumentError('expected octal digits such as 077 or 027');
   return Number.parseInt(text, 8);
+}
+
+/** Number of a group of this system, which is given by name or number. */
+export function group(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  const lines = readFileSync('/etc/group', 'utf8').split('\n');
+  const gid = lines.map((line) => line.split(':')).find(([name]) => name === text)?.[2];
+  if (gid === undefined || text === '') throw new InvalidArgumentError('there is no such group in /etc/group');
+  return Number(gid);
 }
 
 /** Bytes, as a manifest writes them: `50Mi`. */

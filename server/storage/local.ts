@@ -20,6 +20,7 @@ import { FolderSync } from './folder-sync.ts';
 import { LocalParts } from './local-parts.ts';
 import { foreignText, isOwn, MARKER_DRAFT, MARKER_FILE, type Marker, readMarker, writeMarker } from './marker.ts';
 import { newName } from './names.ts';
+import type { Readers } from './readers.ts';
 import { StagedFile } from './staged-file.ts';
 import type { ByteRange, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
 
@@ -43,6 +44,10 @@ export interface LocalStorageInit {
   readonly cache?: string | undefined;
   /** Free bytes of the disk that are never used. */
   readonly reserveBytes: number;
+  /** Who may read published bytes beside us. */
+  readonly readers?: Readers | undefined;
+  /** Hears what does no harm here, and keeps others from what they are to do. */
+  readonly onWarning?: ((text: string) => void) | undefined;
 }
 
 export class LocalStorage implements Storage {
@@ -151,10 +156,22 @@ export class LocalStorage implements Storage {
       return ill(this.#foreign(marker));
     }
     await this.#makeFolders();
+    await this.#letIn();
     const root = await FolderSync.open(this.root);
     await root.sync().finally(() => root.close());
     await settle();
     return { state: 'Ready' };
+  }
+
+  async #letIn(): Promise<void> {
+    const { readers, onWarning } = this.#init;
+    if (readers === undefined) return;
+    await readers.letIn(this.root);
+    const barrier = await readers.barrier(this.root);
+    if (barrier !== undefined)
+      onWarning?.(
+        `--objects-group finds no way to ${this.root}: ${barrier} is closed to it; give the storage a path of its own`,
+      );
   }
 
   async close(): Promise<void> {
@@ -173,6 +190,7 @@ export class LocalStorage implements Storage {
         await this.#folder(name);
       },
       syncFolder: async (name) => (await this.#folder(name)).sync(),
+      readers: this.#init.readers,
     });
   }
 
@@ -329,6 +347,7 @@ export class LocalStorage implements Storage {
   /** A new folder is durable only when its parent is synced too. */
   async #newFolder(folder: string): Promise<FolderSync> {
     await makeWithin(folder);
+    await this.#init.readers?.giveFolder(folder);
     const sync = await FolderSync.open(folder);
     const parent = await FolderSync.open(path.dirname(folder));
     await parent.sync().finally(() => parent.close());

@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
+import type { Readers } from './readers.ts';
 import type { Staged, WriteOptions } from './storage.ts';
 
 /** Pieces of a body are gathered up to this size, three socket reads for one write; 32 uploads hold it twice each. */
@@ -21,6 +22,8 @@ export interface StagedFileInit {
   /** Makes the rename of that name durable. */
   readonly syncFolder: (name: string) => Promise<void>;
   readonly createFolder: (name: string) => Promise<void>;
+  /** Who may read published bytes beside us. */
+  readonly readers?: Readers | undefined;
 }
 
 export class StagedFile implements Staged {
@@ -105,6 +108,7 @@ export class StagedFile implements Staged {
       // What is not there has no bytes to make durable: it must not be made here.
       const handle = await this.#open(0);
       if (size !== undefined) await handle.truncate(size);
+      await this.#init.readers?.giveFile(handle);
       crashPoint('before-rename');
       await this.#init.createFolder(name);
       await rename(this.file, this.#init.target(name));

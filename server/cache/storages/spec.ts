@@ -6,6 +6,7 @@ import {
   createS3Storage,
   LocalStorage,
   placeOf,
+  Readers,
   type S3Config,
   type Storage,
 } from '../../storage/index.ts';
@@ -69,6 +70,8 @@ export function createStorage({ name, at }: ResolvedStorage, parts: StorageParts
       isShared,
       isMounted: at.isMounted,
       reserveBytes: settings.diskReserveBytes,
+      readers: settings.objectsGid === undefined ? undefined : new Readers(settings.objectsGid),
+      onWarning: (text) => logger.warn({ storage: name }, text),
     });
   return createS3Storage({
     name,
