@@ -3,8 +3,7 @@ import { parseStorePath } from '../nix/index.ts';
 import { StorageUnavailableError } from '../storage/index.ts';
 import type { BinaryCache } from './binary-cache.ts';
 import { CacheError } from './errors.ts';
-import { inParallel } from './flow/index.ts';
-import { MOVABLE, type Movable, movablesIn } from './moving/index.ts';
+import { MOVABLE, type Movable, movablesIn, sideBySide } from './moving/index.ts';
 
 export interface MoveInit {
   readonly cache: Pick<BinaryCache, 'database' | 'storages' | 'objects' | 'leases' | 'mover'>;
@@ -25,7 +24,6 @@ export interface MoveReport {
   readonly failures: readonly { readonly what: string; readonly why: string }[];
 }
 
-const AT_ONCE = 4;
 const PAGE = 500;
 
 /** @throws CacheError Invalid (the storages), Conflict (a server moves objects now), StorageUnavailableError */
@@ -68,7 +66,7 @@ async function move(init: MoveInit, signal: AbortSignal): Promise<MoveReport> {
       ? { total: await countIn(init), there: 0, objects: movablesIn(database, init.from) }
       : await narsOf(init, init.storePaths, failures);
   let [done, objects, bytes] = [0, 0, 0];
-  await inParallel(AT_ONCE, wanted.objects, async (object) => {
+  await sideBySide(wanted.objects, async (object) => {
     if (signal.aborted) return;
     try {
       const placement = await storages.hold(init.to, object.size);

@@ -6,6 +6,7 @@ import { type Answer, linger, outlive, sendText, type TrustedProxies } from '../
 import { broken, unreachable } from './answers.ts';
 import { answerHeaders, requestHeaders } from './headers.ts';
 import { pump } from './pump.ts';
+import { shortcut } from './shortcut.ts';
 import type { Upstream } from './upstream.ts';
 
 const BAD_REQUEST: Answer = { status: 400, text: 'bad request' };
@@ -210,9 +211,10 @@ export class Exchange {
     if (isDelimited) outlive(request, response);
     response.setTimeout(idleMs, () => response.destroy());
     response.writeHead(answer.statusCode ?? 502, reasonOf(answer), headers);
-    pump(answer, response, this.#init.sent);
+    const stop = pump(answer, response, this.#init.sent);
+    const isWhole = shortcut(answer, response, { stop, onBytes: this.#init.sent });
     answer.once('close', () => {
-      if (answer.complete || this.#isOver) return;
+      if (answer.complete || isWhole() || this.#isOver) return;
       this.#init.onFailure(new Error('the answer broke off'));
       // Never a clean end: where nothing says how long the body is, only a reset tells.
       if (isDelimited) response.destroy();

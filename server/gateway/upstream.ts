@@ -1,8 +1,9 @@
 /** The servers of one cache: connections that reads share, connections of their own for the rest, and how they fare. */
 import http from 'node:http';
-import net, { type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Budget, type BudgetInit } from '../shares/index.ts';
 import { Circuit, type CircuitState } from './circuit.ts';
+import { openLine } from './line.ts';
 
 export interface UpstreamInit {
   /** `http://host:port` */
@@ -22,8 +23,6 @@ export class UnreachableError extends Error {
 const PAUSE_MS = 100;
 /** Shorter than what servers leave an idle connection (75 s): a request must not meet its end. */
 const IDLE_MS = 60_000;
-/** Notices peers that are gone without a word. */
-const KEEP_ALIVE_DELAY_MS = 30_000;
 const IDLE_CONNECTIONS = 64;
 
 export class Upstream {
@@ -106,7 +105,7 @@ class Pool extends http.Agent {
   }
 
   override createConnection(options: { host?: string | null; port?: number | string | null }): Socket {
-    const socket = open(String(options.host), Number(options.port));
+    const socket = openLine(String(options.host), Number(options.port));
     const timer = setTimeout(() => socket.destroy(late(this.#connectTimeoutMs)), this.#connectTimeoutMs);
     socket.once('connect', () => {
       clearTimeout(timer);
@@ -123,16 +122,12 @@ class Pool extends http.Agent {
   }
 }
 
-function open(host: string, port: number): Socket {
-  return net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS });
-}
-
 function late(timeoutMs: number): Error {
   return new Error(`not connected after ${timeoutMs / 1000} s`);
 }
 
 async function dial(host: string, port: number, timeoutMs: number, signal: AbortSignal): Promise<Socket> {
-  const socket = open(host, port);
+  const socket = openLine(host, port);
   const giveUp = () => socket.destroy(signal.reason);
   const timer = setTimeout(() => socket.destroy(late(timeoutMs)), timeoutMs);
   signal.addEventListener('abort', giveUp, { once: true });

@@ -155,6 +155,16 @@ describeWith('versitygw', 'storages of both kinds together', () => {
     await assertConsistent();
   });
 
+  it('have many small objects moved at one time', async () => {
+    await start([disk()]);
+    const paths = await pushed(Array.from({ length: 12 }, () => 1000));
+    const hanging = { status: 'hang', forward: false } as const;
+    proxy.fate = ({ operation, key }) => (operation === 'PutObject' && key.includes('/objects/') ? hanging : undefined);
+    await applyManifest(server, s3Manifest(s3, [disk(', mode: Drain'), bucket()]));
+    await until('all are on their way', () => proxy.count('PutObject') >= 12);
+    await assertServed(paths);
+  });
+
   it('are checked to the last byte, and what is lost is unpublished', async () => {
     await start([bucket()]);
     const paths = await pushed([5000, 1000]);

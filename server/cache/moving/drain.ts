@@ -6,12 +6,12 @@ import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { StorageFullError, StorageUnavailableError } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
-import { inParallel } from '../flow/index.ts';
 import type { Uploads } from '../push/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Storages } from '../storages/index.ts';
 import { BadObjectError, type Movable, type Mover, movablesIn } from './mover.ts';
 import { type DrainProgress, type PauseReason, reasonOf, Throughput } from './progress.ts';
+import { sideBySide } from './side-by-side.ts';
 
 export interface DrainInit {
   readonly database: Database;
@@ -24,8 +24,6 @@ export interface DrainInit {
   readonly onMoved: (storage: string, bytes: number) => void;
 }
 
-/** Objects that are moved at one time: small ones cost the time of a few trips, not of bytes. */
-const AT_ONCE = 4;
 /** An object whose bytes are wrong is not read over and over. */
 const BAD_RETRY_MS = 600_000;
 /** After an error that nobody foresaw. */
@@ -85,7 +83,7 @@ export class Drain {
     await uploads.endIn(this.#name, Date.now() - settings.drainUploadMs);
     /** The smallest object that found no room: larger ones need not try. */
     let tooLarge: { bytes: number; error: unknown } | undefined;
-    await inParallel(AT_ONCE, this.#objects(signal), async (object) => {
+    await sideBySide(this.#objects(signal), async (object) => {
       if (tooLarge !== undefined && object.size >= tooLarge.bytes) return;
       try {
         if (!(await this.#move(object, signal))) return;

@@ -1,7 +1,8 @@
 /**
  * Requests to one bucket. Each storage has a client and sockets of its own, so that a slow service never holds up
  * another. The SDK retries 5xx, SlowDown and lost connections with jitter and gives up by itself (`maxAttempts`, and a
- * budget that a service which only fails uses up); every call has a time limit on top.
+ * budget that a service which only fails uses up); every call has a time limit on top. Of a service that is well, objects
+ * are asked for without most of the SDK ([first-try](first-try.ts)).
  */
 
 import { Readable } from 'node:stream';
@@ -23,6 +24,7 @@ import { StorageUnavailableError } from '../errors.ts';
 import type { ByteRange } from '../storage.ts';
 import type { S3Config } from './config.ts';
 import { codeOf, s3Error } from './errors.ts';
+import { FirstTry, type ObjectAnswer, type ObjectRequest, type OnRequest } from './first-try.ts';
 
 const CONNECT_MS = 5_000;
 /** Without a byte in either direction. */
@@ -33,13 +35,17 @@ const CALL_MS = 30_000;
 const COMPLETE_MS = 600_000;
 const ATTEMPTS = 3;
 const MAX_SOCKETS = 256;
+/** In place of the SHA-256 of a body. */
+const UNSIGNED = 'UNSIGNED-PAYLOAD';
+/** Above, the SDK waits until the service has asked for a body before it sends one. */
+const MOST_QUICK_BYTES = 2 ** 20;
 
 export interface BucketInit {
   /** Name of the storage, for error texts. */
   readonly storage: string;
   readonly config: S3Config;
   /** Hears of each request that went out, retries included; status 0: no answer. */
-  readonly onRequest?: ((request: { operation: string; status: number; milliseconds: number }) => void) | undefined;
+  readonly onRequest?: OnRequest | undefined;
 }
 
 /** A body whose MD5 (base64) the service checks. */
@@ -60,6 +66,9 @@ export class Bucket {
   #config: S3Config;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #client: S3Client;
+  /** Goes on where a first try went wrong. */
+  #again: S3Client;
+  #firstTry: FirstTry;
   /** Makes URLs for clients: of the public endpoint, where there is one. */
   #signer: S3Client;
 
@@ -67,6 +76,8 @@ export class Bucket {
     this.#init = init;
     this.#config = init.config;
     this.#client = this.#connect(init.config.endpoint);
+    this.#again = this.#connect(init.config.endpoint, this.#client);
+    this.#firstTry = new FirstTry(this.#again, init.onRequest);
     this.#signer = this.#connect(init.config.publicEndpoint ?? init.config.endpoint);
   }
 
@@ -84,6 +95,8 @@ export class Bucket {
     this.#config = config;
     this.#answeredAt = Number.NEGATIVE_INFINITY;
     this.#client = this.#connect(config.endpoint);
+    this.#again = this.#connect(config.endpoint, this.#client);
+    this.#firstTry = new FirstTry(this.#again, this.#init.onRequest);
     this.#signer = this.#connect(config.publicEndpoint ?? config.endpoint);
   }
 
@@ -93,12 +106,17 @@ export class Bucket {
   }
 
   async put(key: string, { body, size, md5 }: Content): Promise<void> {
-    await this.#call(key, undefined, (options) =>
-      this.#client.send(
-        new PutObjectCommand({ ...this.#at(key), Body: body, ContentLength: size, ContentMD5: md5 }),
-        options,
-      ),
-    );
+    const command = () => new PutObjectCommand({ ...this.#at(key), Body: body, ContentLength: size, ContentMD5: md5 });
+    await this.#call(key, undefined, async () => {
+      if (!(body instanceof Uint8Array) || size > MOST_QUICK_BYTES) return this.#client.send(command());
+      const headers = {
+        'content-length': String(size),
+        'content-md5': md5,
+        'content-type': 'application/octet-stream',
+        'x-amz-content-sha256': UNSIGNED,
+      };
+      await this.#object({ operation: 'PutObject', key, headers, body }, (client) => client.send(command()));
+    });
   }
 
   /** All bytes or a range. @throws ObjectMissingError */
@@ -108,9 +126,15 @@ export class Bucket {
     // Until the head of the answer is there; its bytes have the limit of an idle connection.
     const timer = setTimeout(() => started.abort(), CALL_MS);
     try {
+      const { signal } = started;
       const answer = await this.#call(key, undefined, () =>
-        this.#client.send(new GetObjectCommand({ ...this.#at(key), Range }), { abortSignal: started.signal }),
+        this.#object(
+          { operation: 'GetObject', key, headers: Range === undefined ? {} : { range: Range } },
+          (client) => client.send(new GetObjectCommand({ ...this.#at(key), Range }), { abortSignal: signal }),
+          signal,
+        ),
       );
+      if ('size' in answer) return answer;
       if (!(answer.Body instanceof Readable)) throw new Error('an answer without a body');
       return { body: answer.Body, size: answer.ContentLength ?? 0 };
     } finally {
@@ -131,7 +155,13 @@ export class Bucket {
 
   /** Fine for what is not there. */
   async delete(key: string): Promise<void> {
-    await this.#call(key, CALL_MS, (options) => this.#client.send(new DeleteObjectCommand(this.#at(key)), options));
+    await this.#call(key, CALL_MS, async (options) => {
+      await this.#object(
+        { operation: 'DeleteObject', key },
+        (client) => client.send(new DeleteObjectCommand(this.#at(key)), options),
+        options.abortSignal,
+      );
+    });
   }
 
   /** Objects whose keys begin with `prefix`, in the order of keys, page by page. */
@@ -261,6 +291,17 @@ export class Bucket {
     return { Bucket: this.#config.bucket, Key: key };
   }
 
+  /** A service that is not well gets the SDK's tries alone, with its pauses between them. */
+  async #object<T>(
+    request: ObjectRequest,
+    bySdk: (client: S3Client) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T | ObjectAnswer> {
+    const isWell = Number.isFinite(this.#answeredAt);
+    if (!isWell || !this.#firstTry.isPossible) return bySdk(this.#client);
+    return (await this.#firstTry.send(request, signal)) ?? bySdk(this.#again);
+  }
+
   async #call<T>(
     key: string,
     timeoutMs: number | undefined,
@@ -289,19 +330,21 @@ export class Bucket {
     return failure;
   }
 
-  #connect(endpoint: string | undefined): S3Client {
-    const { region, forcePathStyle, credentials } = this.#config;
+  /** @param of whose sockets and credentials it shares, for what is left of the tries */
+  #connect(endpoint: string | undefined, of?: S3Client): S3Client {
+    const { region, forcePathStyle } = this.#config;
+    const credentials = of?.config.credentials ?? this.#config.credentials;
     const agent = { keepAlive: true, maxSockets: MAX_SOCKETS };
     const client = new S3Client({
       region,
       forcePathStyle,
       ...(endpoint !== undefined && { endpoint }),
       ...(credentials !== undefined && { credentials }),
-      maxAttempts: ATTEMPTS,
+      maxAttempts: of === undefined ? ATTEMPTS : ATTEMPTS - 1,
       // Nothing beyond what all services have; Content-MD5 covers what is sent.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: {
+      requestHandler: of?.config.requestHandler ?? {
         connectionTimeout: CONNECT_MS,
         socketTimeout: IDLE_MS,
         // The warning would be printed past our log.
@@ -314,17 +357,18 @@ export class Bucket {
     client.middlewareStack.add(
       (next) => (args) => {
         const { request } = args as { request?: { headers?: Record<string, string> } };
-        if (request?.headers?.['content-md5'] !== undefined)
-          request.headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD';
+        if (request?.headers?.['content-md5'] !== undefined) request.headers['x-amz-content-sha256'] = UNSIGNED;
         return next(args);
       },
       { step: 'build', priority: 'low', name: 'narwhalUnsignedPayload' },
     );
-    client.middlewareStack.add((next, context) => (args) => this.#counted(String(context.commandName), next(args)), {
-      step: 'deserialize',
-      priority: 'low',
-      name: 'narwhalCount',
-    });
+    client.middlewareStack.add(
+      (next, context) => (args) => {
+        if (client === this.#client && context.endpointV2 !== undefined) this.#firstTry.learn(context.endpointV2);
+        return this.#counted(String(context.commandName), next(args));
+      },
+      { step: 'deserialize', priority: 'low', name: 'narwhalCount' },
+    );
     return client;
   }
 
