@@ -1,10 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import { ObjectMissingError, readBuffers } from '../storage/index.ts';
+import { buffers } from '../buffers/index.ts';
+import { ObjectMissingError } from '../storage/index.ts';
 
 /** Sends all of an answer whose head is out. */
 export function sendWhole(body: Buffer, response: ServerResponse): void {
-  response.write(body, () => readBuffers.giveBack(body));
+  response.write(body, () => buffers.giveBack(body));
   response.end();
 }
 
@@ -18,7 +19,7 @@ export function sendBody(body: Readable, length: number, response: ServerRespons
   body.on('data', (piece: Buffer) => {
     sent += piece.length;
     // Once it has left, and not earlier, its buffer may be filled again.
-    if (!response.write(piece, () => readBuffers.giveBack(piece))) body.pause();
+    if (!response.write(piece, () => buffers.giveBack(piece))) body.pause();
   });
   response.on('drain', () => body.resume());
   body.once('end', () => {

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { PIECE_BYTES, readBuffers } from './read-buffers.ts';
+import { buffers, PIECE_BYTES } from '../buffers/index.ts';
 import type { ByteRange } from './storage.ts';
 
 /** A stretch of an open file, which it closes. Its pieces lie in buffers that may be given back; one is read ahead. */
@@ -17,17 +17,17 @@ export class FileStream extends Readable {
   }
 
   override _read(): void {
-    const piece = readBuffers.take(Math.min(PIECE_BYTES, this.#end + 1 - this.#at));
+    const piece = buffers.take(Math.min(PIECE_BYTES, this.#end + 1 - this.#at));
     this.#file.read(piece, 0, piece.length, this.#at).then(
       ({ bytesRead }) => {
-        if (bytesRead === 0 || this.destroyed) readBuffers.giveBack(piece);
+        if (bytesRead === 0 || this.destroyed) buffers.giveBack(piece);
         else this.push(piece.subarray(0, bytesRead));
         this.#at += bytesRead;
         // A file that ends early is its reader's business, who knows how much there should be.
         if (bytesRead === 0 || this.#at > this.#end) this.push(null);
       },
       (error: Error) => {
-        readBuffers.giveBack(piece);
+        buffers.giveBack(piece);
         this.destroy(error);
       },
     );

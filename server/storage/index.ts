@@ -2,7 +2,6 @@ export { armCrashPoint, CRASH_POINTS, type CrashPoint, crashPoint } from './cras
 export * from './errors.ts';
 export { LocalStorage, type LocalStorageInit } from './local.ts';
 export { folderAt } from './names.ts';
-export { readBuffers } from './read-buffers.ts';
 export { ByteBudget } from './s3/budget.ts';
 export { placeOf, type S3Config, type S3Credentials } from './s3/config.ts';
 export type { S3Storage, S3StorageInit } from './s3/storage.ts';

@@ -2,9 +2,11 @@
  * Objects as files below a folder. `objects/<hour>/<uuid>` holds published bytes: a name is never used twice, and
  * names of one hour share a folder so that concurrent publishes share its fsync. `.staging` holds the rest.
  */
+
 import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { buffers } from '../buffers/index.ts';
 import { crashPoint } from './crash-point.ts';
 import {
   errnoOf,
@@ -19,7 +21,6 @@ import { FolderSync } from './folder-sync.ts';
 import { LocalParts } from './local-parts.ts';
 import { foreignText, isOwn, MARKER_DRAFT, MARKER_FILE, type Marker, readMarker, writeMarker } from './marker.ts';
 import { newName } from './names.ts';
-import { readBuffers } from './read-buffers.ts';
 import { StagedFile } from './staged-file.ts';
 import type { ByteRange, Storage, StorageHealth, StorageUsage, StoredEntry } from './storage.ts';
 
@@ -193,7 +194,7 @@ export class LocalStorage implements Storage {
         return new FileStream(handle, range);
       }
       try {
-        const buffer = readBuffers.take(size);
+        const buffer = buffers.take(size);
         const { bytesRead } = await handle.read(buffer, 0, size, range.start);
         if (bytesRead !== size) throw new ObjectMissingError(this.name, name);
         return buffer;

@@ -1,7 +1,9 @@
 /** The bytes of a whole object, for those who move it or look whether it is well. */
+
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { ObjectMissingError, readBuffers, type Storage } from '../../storage/index.ts';
+import { buffers } from '../../buffers/index.ts';
+import { ObjectMissingError, type Storage } from '../../storage/index.ts';
 
 /** All bytes of an object, in pieces. */
 export async function* piecesOf(storage: Storage, name: string, size: number): AsyncGenerator<Uint8Array> {
@@ -25,7 +27,7 @@ export async function hashOf(
   for await (const piece of piecesOf(storage, name, size)) {
     await pace(piece.length);
     hash.update(piece);
-    readBuffers.giveBack(piece);
+    buffers.giveBack(piece);
   }
   return hash.digest('hex');
 }

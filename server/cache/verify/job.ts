@@ -1,5 +1,6 @@
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
+import { buffers } from '../../buffers/index.ts';
 import { type Compression, SNIFF_BYTES } from '../../nix/index.ts';
 import { type DecoderMemory, type MemoryShare, PATIENCE_MS } from './codecs/memory.ts';
 import { decoderOf } from './decoder.ts';
@@ -122,6 +123,7 @@ export class Job {
     try {
       for await (const chunk of decoderOf(compression)(this.#hashed(file, compression), this.#memory)) {
         this.#sink.write(chunk);
+        buffers.giveBack(chunk);
         await this.#paced();
       }
       const narHash = this.#sink.end();
