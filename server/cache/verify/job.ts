@@ -12,7 +12,8 @@ import { Pieces } from './pieces.ts';
 import { compressionOf, noNar, SMALL_FILE_BYTES, verifySmall } from './small.ts';
 import { checkYield } from './yield.ts';
 
-const READ_BYTES = 256 * 1024;
+/** Below the size from which on memory comes from the kernel each time, as that of decoders. */
+const READ_BYTES = 192 * 1024;
 // Real NARs stay below: a file of zeros gives 32 000 to 1 with zstd, a source tree 4 to 1.
 const AHEAD_RATIO = 64;
 const AHEAD_BYTES = 64 * 1024 * 1024;

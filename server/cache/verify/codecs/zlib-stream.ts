@@ -4,8 +4,9 @@ import { buffers } from '../../../buffers/index.ts';
 import { VerifierFailure, VerifyError } from '../errors.ts';
 import type { MemoryShare } from './memory.ts';
 
-// The default of 16 KiB costs a trip to the thread pool for every piece of it.
-export const OUTPUT_CHUNK_BYTES = 256 * 1024;
+// The default of 16 KiB costs a trip to the thread pool for every piece of it. Below the 256 KiB from which on memory comes
+// from the kernel each time (hack/lib/launch.mjs): a fifth of the processor time of a large push.
+export const OUTPUT_CHUNK_BYTES = 192 * 1024;
 // Room for more than one chunk, so that zlib decodes the next ones while the last one is being hashed.
 const OUTPUT_CHUNKS = 4;
 
