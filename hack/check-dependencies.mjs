@@ -4,7 +4,8 @@ import path from 'node:path';
 
 const FORMATS = ['crds', 'server/nix'];
 const SHARES = 'server/shares';
-const BELOW_CACHES = [...FORMATS, SHARES, 'server/storage', 'server/metadata'];
+const BUFFERS = 'server/buffers';
+const BELOW_CACHES = [...FORMATS, SHARES, BUFFERS, 'server/storage', 'server/metadata'];
 const BELOW_HTTP = [...BELOW_CACHES, 'server/cache', 'server/wire'];
 const BELOW_CLI = [...BELOW_HTTP, 'server/http', 'server/gateway', 'server'];
 const OPERATOR = ['operator/runtime', 'operator/cache', 'operator/gateway', 'operator'];
@@ -45,7 +46,8 @@ const ROOMS = [
     product: true,
   },
   { name: SHARES, may: [], product: true },
-  { name: 'server/storage', may: [...FORMATS, SHARES], product: true },
+  { name: BUFFERS, may: [], product: true },
+  { name: 'server/storage', may: [...FORMATS, SHARES, BUFFERS], product: true },
   { name: 'server/metadata', may: FORMATS, product: true },
   { name: 'server/wire', may: [SHARES], product: true },
   ...CACHE,

@@ -8,7 +8,8 @@ export const nodeFlags = ['--max-semi-space-size=4'];
 
 /**
  * The environment. zlib, file reads and SQLite share libuv's threads; glibc would give each an arena of its own, and
- * would keep the buffers of big bodies instead of giving them back (50 MB at the peak of a download).
+ * would keep large buffers instead of giving them back (40 MB after a storm of pushes). Those that many pieces pass through
+ * are smaller, or filled again (server/buffers): for them memory of the kernel would cost more than the work.
  */
 export const productEnv = {
   UV_THREADPOOL_SIZE: '32',

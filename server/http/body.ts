@@ -4,6 +4,7 @@
  * the client sends one.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { buffers } from '../buffers/index.ts';
 import { type Body, CacheError, decodeBody } from '../cache/index.ts';
 import { type Budget, sends } from '../shares/index.ts';
 import { foreignCoding, isForeignlyCoded, movingTo } from '../wire/index.ts';
@@ -110,6 +111,7 @@ async function* rawBody(
       // Looked at here alone: one who sends nothing at all meets the other limit.
       if (performance.now() > endsAt) throw tooSlow(limits.totalMs);
       pace.came(piece.length);
+      buffers.adopt(piece);
       yield piece;
       restart();
     }
@@ -203,6 +205,7 @@ export async function readWhole(
   for await (const piece of bodyOf(request, response, limits)) {
     if (!gathered.add(piece)) throw tooLarge(maxBytes);
     look?.(piece);
+    buffers.giveBack(piece);
   }
   const { bytes } = gathered;
   memory.shrink(bytes.length);
@@ -244,6 +247,7 @@ export async function drain(body: Body, maxBytes: number): Promise<void> {
   for await (const piece of body) {
     size += piece.length;
     if (size > maxBytes) throw tooLarge(maxBytes);
+    buffers.giveBack(piece);
   }
 }
 

@@ -4,11 +4,9 @@
  * for addresses that need decoding.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { pipeline, type Readable } from 'node:stream';
 import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import type { RealisationKey } from '../nix/index.ts';
 import type { Budget } from '../shares/index.ts';
-import { ObjectMissingError } from '../storage/index.ts';
 import {
   type Answer,
   type Networks,
@@ -23,6 +21,7 @@ import { answerOf } from './errors.ts';
 import { internalPlace, sendsFiles } from './hand-over.ts';
 import type { Lookups, Metrics } from './metrics.ts';
 import { parseRange } from './range.ts';
+import { sendBody, sendWhole } from './send-body.ts';
 import { callerOf } from './share.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
@@ -252,7 +251,7 @@ export class Reader {
       this.#metrics.answered(route, status);
       this.#metrics.bytesSent += length;
       if (Buffer.isBuffer(body)) {
-        response.end(body);
+        sendWhole(body, response);
         return;
       }
       response.setTimeout(this.#limits.idleMs, () => response.destroy());
@@ -272,33 +271,6 @@ export class Reader {
     this.#metrics.answered('nar', 302);
     return true;
   }
-}
-
-/**
- * Sends a body whose head is out. False: it ended before its time, and so did the answer; a client that was told the length
- * would wait for the rest.
- */
-async function sendBody(body: Readable, length: number, response: ServerResponse): Promise<boolean> {
-  let sent = 0;
-  let isShort = false;
-  body.on('data', (piece: Uint8Array) => {
-    sent += piece.length;
-  });
-  body.once('end', () => {
-    isShort = sent < length;
-    if (isShort) response.destroy();
-  });
-  body.once('error', (error) => {
-    isShort = error instanceof ObjectMissingError;
-  });
-  await new Promise<void>((resolve, reject) => {
-    pipeline(body, response, (error) => {
-      // A client that goes away in the middle of a download is no fault of ours.
-      if (error && !response.destroyed) reject(error);
-      else resolve();
-    });
-  });
-  return !isShort;
 }
 
 function objectHeaders(

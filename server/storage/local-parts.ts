@@ -2,10 +2,12 @@
  * Uploads in parts in a folder that several servers mount (ReadWriteMany). No server keeps anything of an upload in memory:
  * each attempt at a part lies in a file of its own until `complete`, on whichever server, puts together those that rows name.
  */
+
 import { createHash } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { buffers } from '../buffers/index.ts';
 import { errnoOf, ObjectMissingError, PartsError, storageError } from './errors.ts';
 import { newName } from './names.ts';
 import type { ArrivingPart, RemoteUploads } from './storage.ts';
@@ -63,6 +65,7 @@ export class LocalParts implements RemoteUploads {
           if (size > part.size) break;
           // All of it: a plain write may stop short where the disk is nearly full.
           await file.appendFile(piece);
+          buffers.giveBack(piece);
         }
       } finally {
         await file.close();

@@ -2,8 +2,10 @@
  * A file in a local storage's staging folder: written in pieces, then renamed to its final name or removed. What somebody
  * was told of, by `onWritten` or after `keep`, is never written again, and from `place` on nothing is.
  */
+
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { buffers } from '../buffers/index.ts';
 import { crashPoint } from './crash-point.ts';
 import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
 import type { Readers } from './readers.ts';
@@ -63,9 +65,11 @@ export class StagedFile implements Staged {
         end += size;
         writing = writeAll(handle, batch, at, size).then(() => {
           crashPoint('half-written');
-          if (options.onWritten === undefined) return;
-          this.keep(at + size);
-          options.onWritten(at + size);
+          if (options.onWritten !== undefined) {
+            this.keep(at + size);
+            options.onWritten(at + size);
+          }
+          for (const piece of batch) buffers.giveBack(piece);
         });
         // The caller awaits it at the next flush; until then a failure must not count as unhandled.
         writing.catch(() => {});

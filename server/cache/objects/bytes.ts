@@ -1,6 +1,8 @@
 /** The bytes of a whole object, for those who move it or look whether it is well. */
+
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { buffers } from '../../buffers/index.ts';
 import { ObjectMissingError, type Storage } from '../../storage/index.ts';
 
 /** All bytes of an object, in pieces. */
@@ -25,6 +27,7 @@ export async function hashOf(
   for await (const piece of piecesOf(storage, name, size)) {
     await pace(piece.length);
     hash.update(piece);
+    buffers.giveBack(piece);
   }
   return hash.digest('hex');
 }

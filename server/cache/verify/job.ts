@@ -1,5 +1,6 @@
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
+import { buffers } from '../../buffers/index.ts';
 import { type Compression, SNIFF_BYTES } from '../../nix/index.ts';
 import { type DecoderMemory, type MemoryShare, PATIENCE_MS } from './codecs/memory.ts';
 import { decoderOf } from './decoder.ts';
@@ -11,7 +12,8 @@ import { Pieces } from './pieces.ts';
 import { compressionOf, noNar, SMALL_FILE_BYTES, verifySmall } from './small.ts';
 import { checkYield } from './yield.ts';
 
-const READ_BYTES = 256 * 1024;
+/** Below the size from which on memory comes from the kernel each time, as that of decoders. */
+const READ_BYTES = 192 * 1024;
 // Real NARs stay below: a file of zeros gives 32 000 to 1 with zstd, a source tree 4 to 1.
 const AHEAD_RATIO = 64;
 const AHEAD_BYTES = 64 * 1024 * 1024;
@@ -122,6 +124,7 @@ export class Job {
     try {
       for await (const chunk of decoderOf(compression)(this.#hashed(file, compression), this.#memory)) {
         this.#sink.write(chunk);
+        buffers.giveBack(chunk);
         await this.#paced();
       }
       const narHash = this.#sink.end();

@@ -3,6 +3,7 @@
  * larger ones in parts, of which the service makes an object at the end. Nothing lies on a disk of this machine.
  */
 import { createHash } from 'node:crypto';
+import { buffers } from '../../buffers/index.ts';
 import { crashPoint } from '../crash-point.ts';
 import { UploadGoneError } from '../errors.ts';
 import type { Staged, WriteOptions } from '../storage.ts';
@@ -57,6 +58,7 @@ export class S3Staged implements Staged {
       await bucket.put(key, first);
       crashPoint('before-sync');
       onWritten?.(first.size);
+      first.giveBack();
       this.#state = 'written';
       return first.size;
     } finally {
@@ -84,6 +86,7 @@ export class S3Staged implements Staged {
       end += chunk.size;
       // From here on the body stays with this storage, so nobody else needs to hold its bytes.
       onWritten?.(end);
+      chunk.giveBack();
       try {
         part.etag = await withRetries(() => bucket.putPart(key, id, part.number, chunk));
       } finally {
@@ -144,6 +147,8 @@ interface Chunk {
   readonly size: number;
   /** Base64. */
   readonly md5: string;
+  /** The pieces that it was made of: nobody would send them elsewhere any more. */
+  readonly giveBack: () => void;
 }
 
 /** A body in chunks of the size that is asked for, to the byte. */
@@ -172,7 +177,10 @@ class Chunks {
       size += used.length;
     }
     if (size === bytes) this.#rest ??= await this.#read();
-    return { body: Buffer.concat(pieces, size), size, md5: md5.digest('base64') };
+    const giveBack = () => {
+      for (const piece of pieces) buffers.giveBack(piece);
+    };
+    return { body: Buffer.concat(pieces, size), size, md5: md5.digest('base64'), giveBack };
   }
 
   async #read(): Promise<Uint8Array | undefined> {

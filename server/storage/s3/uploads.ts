@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { buffers } from '../../buffers/index.ts';
 import { PartsError, UploadGoneError } from '../errors.ts';
 import { newName } from '../names.ts';
 import type { ArrivingPart, RemotePart, RemoteUpload, RemoteUploads } from '../storage.ts';
@@ -91,6 +92,7 @@ export class S3Uploads implements RemoteUploads {
       const pieces: Uint8Array[] = [];
       for await (const piece of exactly(part.size, body)) pieces.push(piece);
       const bytes = Buffer.concat(pieces, part.size);
+      for (const piece of pieces) buffers.giveBack(piece);
       const found = createHash('md5').update(bytes).digest('base64');
       if (found !== part.md5) throw new PartsError('digest', `the MD5 of the received bytes is ${found}`);
       await this.#init.bucket.put(this.#init.keyOf(name), { body: bytes, size: part.size, md5: part.md5 });

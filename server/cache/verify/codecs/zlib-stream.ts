@@ -1,15 +1,22 @@
 import { once } from 'node:events';
 import type * as zlib from 'node:zlib';
+import { buffers } from '../../../buffers/index.ts';
 import { VerifierFailure, VerifyError } from '../errors.ts';
 import type { MemoryShare } from './memory.ts';
 
-// The default of 16 KiB costs a trip to the thread pool for every piece of it.
-export const OUTPUT_CHUNK_BYTES = 256 * 1024;
+// The default of 16 KiB costs a trip to the thread pool for every piece of it. Below the 256 KiB from which on memory comes
+// from the kernel each time (hack/lib/launch.mjs): a fifth of the processor time of a large push.
+export const OUTPUT_CHUNK_BYTES = 192 * 1024;
 // Room for more than one chunk, so that zlib decodes the next ones while the last one is being hashed.
-const OUTPUT_BUFFER_BYTES = 4 * OUTPUT_CHUNK_BYTES;
+const OUTPUT_CHUNKS = 4;
 
-// zlib passes these on to its stream, but its types do not say so.
-export const STREAM_OPTIONS = { chunkSize: OUTPUT_CHUNK_BYTES, readableHighWaterMark: OUTPUT_BUFFER_BYTES };
+// zlib passes these on to its stream, but its types do not say so. Chunks count as objects: else those that wait would be
+// copied into a larger one when they are read.
+export const STREAM_OPTIONS = {
+  chunkSize: OUTPUT_CHUNK_BYTES,
+  readableObjectMode: true,
+  readableHighWaterMark: OUTPUT_CHUNKS,
+};
 
 type ZlibStream = zlib.Gunzip | zlib.BrotliDecompress | zlib.ZstdDecompress;
 
@@ -53,7 +60,11 @@ async function* throughStream(
   // Awaited below; until then a failure must not count as unhandled.
   feeding.catch(() => {});
   try {
-    for await (const chunk of stream) yield chunk;
+    for await (const chunk of stream) {
+      // zlib fills a buffer to its end before it makes the next one.
+      buffers.adopt(chunk);
+      yield chunk;
+    }
     const fedBytes = await feeding;
     if (fedBytes !== stream.bytesWritten) throw new VerifyError('corrupt', `bytes after the end of the ${format} data`);
   } catch (error) {
