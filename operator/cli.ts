@@ -1,10 +1,22 @@
 /** The command line of the operator: its flags, their environment variables, and how errors end it. */
 import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import process from 'node:process';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { HostRule } from './cache/index.ts';
+import {
+  apiUrl,
+  count,
+  DAY_MS,
+  days,
+  hostRules,
+  listenAddress,
+  names,
+  seconds,
+  variable,
+  wholeNumber,
+  wordsOf,
+} from './flags.ts';
 import { MOST_NAMES, MOST_TOKENS } from './gateway/index.ts';
 import type { OperatorOptions } from './options.ts';
 import { PlanError, printPlan } from './plan.ts';
@@ -299,80 +311,6 @@ function sharedOptions(): Option[] {
       .env('NARWHAL_INGRESS_ANNOTATIONS')
       .argParser(wordsOf),
   ];
-}
-
-function variable(flags: string, description: string, name: string, value: string): Option {
-  return new Option(flags, description).env(name).default(value);
-}
-
-function names(flags: string, description: string, name: string): Option {
-  return new Option(flags, `${description}; with commas between them`).env(name).argParser(wordsOf).default([], 'none');
-}
-
-const wordsOf = (text: string): string[] => text.split(',').filter((it) => it !== '');
-
-function hostRules(text: string): HostRule[] {
-  return wordsOf(text).map((rule) => {
-    const [, namespace, host] = /^([a-z0-9-]+|\*)=([a-z0-9.{}-]+|\*(?:\.[a-z0-9.{}-]+)?)$/.exec(rule) ?? [];
-    if (namespace === undefined || host === undefined)
-      throw new InvalidArgumentError(
-        `expected namespace=host, such as team=nix.example.org or *=*.{namespace}.example.org: ${rule}`,
-      );
-    return { namespace, host };
-  });
-}
-
-const MOST_SECONDS = 86_400;
-
-function seconds(flags: string, description: string, name: string, value: number): Option {
-  const parse = (text: string) => {
-    const number = Number(text);
-    // Timers of more than 24 days would not wait at all.
-    if (!(number > 0 && number <= MOST_SECONDS))
-      throw new InvalidArgumentError(`expected a number of seconds above 0, at most ${MOST_SECONDS} (a day)`);
-    return number;
-  };
-  return new Option(flags, description).env(name).argParser(parse).default(value);
-}
-
-function count(flags: string, description: string, name: string, value: number, most: number): Option {
-  const parse = (text: string) => {
-    const number = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(number <= most)) throw new InvalidArgumentError(`expected a whole number from 1 to ${most}`);
-    return number;
-  };
-  return new Option(flags, description).env(name).argParser(parse).default(value);
-}
-
-function days(flags: string, description: string, name: string): Option {
-  return new Option(flags, description).env(name).argParser((text) => {
-    const number = Number(text);
-    if (!(number > 0 && number <= 36_525)) throw new InvalidArgumentError('expected a number of days above 0');
-    return number;
-  });
-}
-
-const DAY_MS = 86_400_000;
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError('expected a whole number above 0');
-  return Number(text);
-}
-
-function apiUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  // Neither path nor user, query or fragment.
-  const isHost = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`;
-  if (!isHost) throw new InvalidArgumentError('expected http://host or https://host, without a path');
-  if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0)
-    throw new InvalidArgumentError('expected a host by its name: each cache has a name below it');
-  return url.origin;
-}
-
-function listenAddress(text: string): OperatorOptions['listen'] {
-  const [, host, port = ''] = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d{1,5})$/.exec(text) ?? [];
-  if (port === '' || Number(port) > 65535) throw new InvalidArgumentError('expected host:port or :port');
-  return { host: host?.replace(/^\[|\]$/g, '') || undefined, port: Number(port) };
 }
 
 function optionsOf(flags: Flags): OperatorOptions {

@@ -11,29 +11,28 @@ import { type Compression, isCompression } from '../../nix/index.ts';
 import {
   crashPoint,
   ObjectMissingError,
-  PartsError,
   type RemotePart,
   type RemoteUploads,
   StorageUnavailableError,
   UploadGoneError,
 } from '../../storage/index.ts';
 import type { Lease } from '../database/index.ts';
-import { CacheError, isErrorCode } from '../errors.ts';
+import { CacheError } from '../errors.ts';
 import { withRetries } from '../flow/index.ts';
 import type { Body, NewObject } from '../objects/index.ts';
 import { dropStatement, endStatement } from '../objects/index.ts';
 import type { NarFacts } from '../paths/index.ts';
 import type { Placement } from '../storages/index.ts';
-import { VerifyError } from '../verify/index.ts';
 import { checkClaim, factsForRow, narKey } from './claim.ts';
 import type { IngestInit } from './ingest.ts';
 import { isFinal } from './live-upload.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import type { PartInit } from './part-attempt.ts';
-import { claimedParts, EMPTY_MD5, etagOf, knownSize, type PartClaim, textOfPartsError } from './part-claims.ts';
+import { claimedParts, EMPTY_MD5, etagOf, knownSize, type PartClaim } from './part-claims.ts';
 import { publishUpload, servedAlready } from './publish-upload.ts';
 import { receiveNar } from './receive-nar.ts';
 import { otherPath, uploadOver } from './upload-errors.ts';
+import { failureOf, refusal } from './upload-failures.ts';
 import {
   claimPart,
   endStatements,
@@ -374,27 +373,9 @@ function mustBeOpen(row: UploadRow): void {
   if (row.state !== 'open' || row.expires_at <= Date.now()) throw uploadOver();
 }
 
-/** What the server that completed the upload found. */
-function failureOf(row: UploadRow): CacheError {
-  if (row.failure === null) return uploadOver();
-  const failure: unknown = JSON.parse(row.failure);
-  const { code, message } = typeof failure === 'object' && failure !== null ? (failure as Record<string, unknown>) : {};
-  return isErrorCode(code) && typeof message === 'string' ? new CacheError(code, message) : uploadOver();
-}
-
 function checkSize(claim: PathClaim, size: number | undefined): void {
   if (size !== undefined && size !== claim.fileSize)
     throw new CacheError('Invalid', `cFileSize says ${claim.fileSize}, the parts have ${size} bytes`);
-}
-
-const VERDICTS = { corrupt: 'Invalid', 'too-large': 'TooLarge', unsupported: 'Unsupported' } as const;
-
-/** What storage and verifier say of the bytes, in the form that another server can repeat. */
-function refusal(error: unknown): unknown {
-  const cause = { cause: error };
-  if (error instanceof UploadGoneError) return uploadOver();
-  if (error instanceof PartsError) return new CacheError('Invalid', textOfPartsError(error), cause);
-  return error instanceof VerifyError ? new CacheError(VERDICTS[error.code], error.message, cause) : error;
 }
 
 function base64(md5: string): string {
