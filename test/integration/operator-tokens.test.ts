@@ -38,8 +38,17 @@ describeWith('kubernetes', 'a token that ends', () => {
       async () => (await config(cache)).includes(hash) === isThere,
     );
   const secretOf = (cache: string, token = 'push') => namespace.find(kinds.Secret, `${cache}-token-${token}`);
-  const hashOf = async (cache: string, token = 'push') =>
-    hashToken(Buffer.from((await secretOf(cache, token))?.data?.token ?? '', 'base64').toString());
+  const hashIn = (secret: Awaited<ReturnType<typeof secretOf>>) =>
+    secret && hashToken(Buffer.from(secret.data?.token ?? '', 'base64').toString());
+  /** Of the Secret that is there, once there is one; another one than `old`. */
+  const hashOf = async (cache: string, old?: string, token = 'push'): Promise<string> => {
+    let hash: string | undefined;
+    await until(`there is ${old === undefined ? 'a' : 'another'} Secret`, async () => {
+      hash = hashIn(await secretOf(cache, token));
+      return hash !== undefined && hash !== old;
+    });
+    return hash ?? '';
+  };
   const made = async (name: string, tokens: readonly object[]) => {
     await namespace.cache(name, { tokens });
     await namespace.settled(name);
@@ -52,8 +61,7 @@ describeWith('kubernetes', 'a token that ends', () => {
     await untilTold('deleted', old, true);
     await namespace.delete(kinds.Secret, 'deleted-token-push');
     await untilTold('deleted', old, false);
-    await until('there is another', async () => (await secretOf('deleted')) !== undefined);
-    await untilTold('deleted', await hashOf('deleted'), true);
+    await untilTold('deleted', await hashOf('deleted', old), true);
   });
 
   it('is noticed where the Secret that the manifest names is deleted, changed, and there again', async () => {
@@ -80,7 +88,7 @@ describeWith('kubernetes', 'a token that ends', () => {
     const round = await operator.metric('narwhal_operator_token_round_seconds');
     assert.equal(round, (await secrets()) / 50);
     // Noticed by a round that is as long as the rate makes it.
-    const old = await hashOf('many', 't77');
+    const old = await hashOf('many', undefined, 't77');
     await namespace.delete(kinds.Secret, 'many-token-t77');
     await untilTold('many', old, false);
     await operator.restart();
@@ -144,9 +152,7 @@ describeWith('kubernetes', 'a token that ends', () => {
     await until('its Secret is gone', async () => (await secretOf('listed')) === undefined);
     await untilTold('listed', old, false);
     await made('listed', [PUSH, hashed]);
-    await until('there is another', async () => (await secretOf('listed')) !== undefined);
-    await untilTold('listed', await hashOf('listed'), true);
-    assert.notEqual(await hashOf('listed'), old);
+    await untilTold('listed', await hashOf('listed', old), true);
   });
 
   it('is another one when it is listed again, though the operator ended when it was taken out', async () => {
@@ -161,8 +167,7 @@ describeWith('kubernetes', 'a token that ends', () => {
     await namespace.cache('away', { tokens: [PUSH] });
     // It would wait for a while until the lease of one that was killed has ended.
     await operator.restart({ args: ['--lease', 'another'] });
-    await until('there is another', async () => ((await secretOf('away')) ? await hashOf('away') : old) !== old);
-    await untilTold('away', await hashOf('away'), true);
+    await untilTold('away', await hashOf('away', old), true);
     assert.ok(!(await config('away')).includes(old));
   });
 

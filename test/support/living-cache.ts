@@ -226,6 +226,15 @@ export class LivingCache implements PushTarget {
       async () => (await this.pod(ordinal).then(isNew, () => false)) ?? false,
       45_000,
     );
+    // Connections to the old one are kept for the next request, which would be the first to notice.
+    await until('it answers', () =>
+      fetch(`${this.url}/nix-cache-info`)
+        .then((answer) => answer.text())
+        .then(
+          () => true,
+          () => false,
+        ),
+    );
   }
 
   /** What the server in a pod says of itself. */
