@@ -187,6 +187,24 @@ describe('a NAR without a path', () => {
       await assertServed(it);
     });
 
+  it('that cannot be taken back either is so at the next try, and can be pushed again', async () => {
+    const { database } = main();
+    await database.write((sql) =>
+      sql.query(`CREATE TRIGGER full BEFORE UPDATE OF state ON objects WHEN NEW.state = 'tombstoned'
+        BEGIN SELECT RAISE(ABORT, 'no room'); END`),
+    );
+    disk.once = Object.assign(new Error('EIO'), { code: 'EIO' });
+    const it = await put(makePath());
+    await assert.rejects(publish(it), /no room/);
+    await assert.rejects(publish(it), /no room/);
+    assert.equal(await main().paths.find(it.hashPart), undefined);
+    await database.write((sql) => sql.query('DROP TRIGGER full'));
+    await assert.rejects(publish(it), /EIO/);
+    await assertAbsent(it);
+    await publish(await put(it));
+    await assertServed(it);
+  });
+
   it('is not taken to be on disk because a second sync is fine after one that failed', async () => {
     await caches.close();
     await start(60_000);
@@ -219,7 +237,7 @@ describe('a NAR without a path', () => {
   it('is no more a file either that was to be committed and could not be synced, however often it is tried', async () => {
     const storage = main().storages.find('disk');
     assert.ok(storage instanceof LocalStorage);
-    const listed = async () => (await Array.fromAsync(storage.list())).length;
+    const listed = async () => (await readdir(files(), { recursive: true })).length;
     const before = await listed();
     for (const code of ['EIO', 'ENOSPC']) {
       const staged = storage.stage(code);
