@@ -137,10 +137,7 @@ describe('mounted Secrets', () => {
     await pushByPut(pod.server, it);
     const headers = await pod.server.auth('push');
     const narinfo = await (await fetch(`${pod.server.api()}/${it.hashPart}.narinfo`, { headers })).text();
-    assert.deepEqual(
-      narinfo.match(/^Sig: [^:]+/gm),
-      [`Sig: ${podPublicKey.split(':')[0]}`],
-    );
+    assert.deepEqual(narinfo.match(/^Sig: [^:]+/gm), [`Sig: ${podPublicKey.split(':')[0]}`]);
   });
 
   it('freeze the cache when one of several keys is missing', async () => {

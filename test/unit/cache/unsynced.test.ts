@@ -1,6 +1,17 @@
 /** A NAR is answered before the disk has it, and no path points at it before. */
 import assert from 'node:assert/strict';
-import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  type FileHandle,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { type BinaryCache, type Caches, Verifier } from '../../../server/cache/index.ts';
