@@ -19,7 +19,7 @@ export interface CredentialsInit {
 export class Credentials {
   readonly #init: CredentialsInit;
   readonly #resolved: ResolvedCache;
-  /** The manifest that the keys are of. */
+  /** The last manifest that had all of its keys, or none to stand in for them. */
   readonly #keysOf: ResolvedCache;
   readonly keys: Keys;
   readonly tokens: Tokens;
@@ -50,15 +50,19 @@ export class Credentials {
     const next = await Credentials.load(this.#init, resolved);
     const { missingKeys } = resolved;
     const areAwaited = missingKeys.every(({ at }) => !this.#keysOf.namedKeys.includes(at));
-    if (missingKeys.length === 0 || !areAwaited || this.keys.lost !== undefined) return next;
-    const missing = missingKeys.map(({ text }) => text).join('; ');
+    const missing = textOf(resolved);
+    // A key that is gone in another way is not about to come.
+    if (missing === undefined || !areAwaited || this.keys.lost !== undefined || next.keys.lost !== missing) return next;
     this.#init.logger.warn(`the present keys go on signing, until there are the new ones: ${missing}`);
-    return new Credentials(this.#init, resolved, { keys: this.keys, tokens: next.tokens, keysOf: this.#keysOf });
+    const keys = this.keys.standIn(next.keys, resolved.rootSecret !== 'missing');
+    return new Credentials(this.#init, resolved, { keys, tokens: next.tokens, keysOf: this.#keysOf });
   }
 
   /** The same with the keys that were registered since. */
   async withNewKeys(): Promise<Credentials> {
-    const keys = await loadKeys(this.#init, this.#keysOf);
+    const next = await loadKeys(this.#init, this.#resolved);
+    const isWhole = this.#keysOf === this.#resolved;
+    const keys = isWhole ? next : this.keys.standIn(next, this.#resolved.rootSecret !== 'missing');
     return new Credentials(this.#init, this.#resolved, { keys, tokens: this.tokens, keysOf: this.#keysOf });
   }
 
@@ -73,10 +77,14 @@ export class Credentials {
 }
 
 function loadKeys({ folder, host, renameHost, database }: CredentialsInit, resolved: ResolvedCache): Promise<Keys> {
-  const { name: cache, signing, rootSecret, missingKeys } = resolved;
+  const { name: cache, signing, rootSecret } = resolved;
   const own = database.isShared ? undefined : folder;
-  const missing = missingKeys.map(({ text }) => text);
-  return Keys.load({ folder: own, cache, host, renameHost, signing, rootSecret, missing, database });
+  return Keys.load({ folder: own, cache, host, renameHost, signing, rootSecret, missing: textOf(resolved), database });
+}
+
+/** What is to be said of keys that are not there. */
+function textOf({ missingKeys }: ResolvedCache): string | undefined {
+  return missingKeys.length === 0 ? undefined : missingKeys.map(({ text }) => text).join('; ');
 }
 
 /** Where generated tokens lie; undefined where none may be made. */

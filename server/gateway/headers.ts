@@ -2,7 +2,10 @@
 import type { IncomingMessage } from 'node:http';
 import { plainAddress, type TrustedProxies } from '../wire/index.ts';
 
-/** They belong to one connection, not to a request or an answer. */
+/**
+ * They belong to one connection, not to a request or an answer: files that a proxy sends by itself are between it and the
+ * server that it asks. Where the gateway has the address of such a proxy, its clients must not be taken for one.
+ */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'http2-settings',
@@ -12,6 +15,8 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'te',
   'transfer-encoding',
   'upgrade',
+  'x-accel-redirect',
+  'x-sendfile-type',
 ]);
 /** No `Connection` header takes these away: they say where a message ends and whom it is for. */
 const ALWAYS: ReadonlySet<string> = new Set(['content-length', 'host']);

@@ -10,7 +10,7 @@ export class StorageFullError extends Error {
 
 /** The storage cannot be used now (not mounted, foreign, or the medium fails). */
 export class StorageUnavailableError extends Error {
-  override readonly name = 'StorageUnavailableError';
+  override readonly name: string = 'StorageUnavailableError';
   readonly storage: string;
   readonly reason: string;
   constructor(storage: string, reason: string, options?: ErrorOptions) {
@@ -18,6 +18,14 @@ export class StorageUnavailableError extends Error {
     this.storage = storage;
     this.reason = reason;
   }
+}
+
+/**
+ * Bytes could not be synced. Another try says nothing: the system reports such a failure once and may have given up what it
+ * could not write, so that the next fsync is fine and the bytes are gone. They must be written anew.
+ */
+export class SyncFailedError extends StorageUnavailableError {
+  override readonly name = 'SyncFailedError';
 }
 
 /** A row names an object whose bytes are not there. */

@@ -23,10 +23,17 @@ export class FolderSync {
 
   /** Resolves when every change made before the call is durable. */
   sync(): Promise<void> {
-    // A sync that already runs may have begun before the caller's rename: only the one after it counts.
+    // A sync that already runs may have begun before the caller's rename: only the one after it counts. Where the first
+    // fails it may have lost that rename too, and the one after it would not know.
     if (this.#running === undefined) return this.#start();
-    this.#next ??= this.#running.catch(() => {}).then(() => this.#start());
-    return this.#next;
+    if (this.#next !== undefined) return this.#next;
+    const forget = (error: unknown) => {
+      if (this.#next === next) this.#next = undefined;
+      throw error;
+    };
+    const next: Promise<void> = this.#running.then(() => this.#start(), forget);
+    this.#next = next;
+    return next;
   }
 
   #start(): Promise<void> {

@@ -3,7 +3,7 @@
  * names of one hour share a folder so that concurrent publishes share its fsync. `.staging` holds the rest.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { buffers, PIECE_BYTES } from '../buffers/index.ts';
@@ -345,23 +345,34 @@ export class LocalStorage implements Storage {
 
   /** A new folder is durable only when its parent is synced too. */
   async #newFolder(folder: string): Promise<FolderSync> {
-    await makeWithin(folder);
+    const isNew = await makeWithin(folder);
     await this.#init.readers?.giveFolder(folder);
     const sync = await FolderSync.open(folder);
     const parent = await FolderSync.open(path.dirname(folder));
-    await parent.sync().finally(() => parent.close());
+    try {
+      await parent.sync().finally(() => parent.close());
+    } catch (error) {
+      await sync.close().catch(() => {});
+      // Synced again it would seem to be there.
+      if (isNew) await rmdir(folder).catch(() => {});
+      throw error;
+    }
     return sync;
   }
 }
 
 /**
  * Makes a folder, and never those above it: below a mount point without its disk, or where a storage was removed a moment
- * ago, there must be nothing of ours. Another server may be faster.
+ * ago, there must be nothing of ours. Another server may be faster: whether it was not.
  */
-async function makeWithin(folder: string): Promise<void> {
-  await mkdir(folder).catch((error: unknown) => {
+async function makeWithin(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder);
+    return true;
+  } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error;
-  });
+    return false;
+  }
 }
 
 async function isMissing(place: string): Promise<boolean> {

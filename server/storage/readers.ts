@@ -31,9 +31,14 @@ export class Readers {
   async letIn(root: string): Promise<void> {
     const objects = path.join(root, 'objects');
     await this.#explained(async () => {
-      for (const hour of await readdir(objects, { withFileTypes: true })) {
-        const folder = path.join(objects, hour.name);
-        if (!hour.isDirectory() || (await this.#isGiven(folder))) continue;
+      const entries = await readdir(objects, { withFileTypes: true });
+      const hours = entries.flatMap((entry) => (entry.isDirectory() ? [path.join(objects, entry.name)] : [])).sort();
+      const given: boolean[] = [];
+      for (const folder of hours) given.push(await this.#isGiven(folder));
+      for (const [at, folder] of hours.entries()) {
+        // A server without a group may have gone on in the last folder that was given, and the next is not then. Older ones
+        // come first: after a crash it must still be seen.
+        if (given[at] && given[at + 1]) continue;
         for (const name of await readdir(folder)) await this.#give(path.join(folder, name), FILE).catch(isGone);
         await this.#give(folder, FOLDER);
       }
@@ -70,10 +75,8 @@ export class Readers {
     } catch (error) {
       if (errnoOf(error) !== 'EPERM') throw error;
       throw new Error(
-        `the user of the server is not in the group ${this.#gid} of --objects-group, to which files are given`,
-        {
-          cause: error,
-        },
+        `the user of the server must be in the group ${this.#gid} of --objects-group, and own what it gives to it`,
+        { cause: error },
       );
     }
   }

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { buffers } from '../buffers/index.ts';
 import { crashPoint } from './crash-point.ts';
-import { errnoOf, StorageUnavailableError, storageError } from './errors.ts';
+import { errnoOf, StorageFullError, StorageUnavailableError, SyncFailedError, storageError } from './errors.ts';
 import type { Readers } from './readers.ts';
 import type { Staged, WriteOptions } from './storage.ts';
 
@@ -39,6 +39,8 @@ export class StagedFile implements Staged {
   /** Writes that run. */
   #writes = 0;
   #isOver = false;
+  /** Why it is not on disk, once a sync has failed. */
+  #lost: SyncFailedError | StorageFullError | undefined;
 
   constructor(init: StagedFileInit) {
     this.file = init.file;
@@ -121,18 +123,33 @@ export class StagedFile implements Staged {
     });
   }
 
-  /** The file and its folder at the same time: no row knows the name before both are on disk. */
+  /**
+   * The file and its folder at the same time. What fails on the way to the disk fails for good; what never got there may be
+   * repeated. @throws SyncFailedError
+   */
   async sync(): Promise<void> {
     const name = this.#name;
     if (name === undefined) throw new Error(`${this.file}: it has no name yet`);
+    if (this.#lost !== undefined) throw this.#lost;
     await this.#explained(async () => {
       const handle = await this.#open(0, this.#init.target(name));
       crashPoint('before-sync');
       const syncs = await Promise.allSettled([handle.sync(), this.#init.syncFolder(name)]);
-      for (const sync of syncs) if (sync.status === 'rejected') throw sync.reason;
+      for (const sync of syncs) if (sync.status === 'rejected') throw this.#lose(sync.reason);
       // All is on disk; nobody needs to wait for the descriptor.
       this.close().catch(() => {});
     });
+  }
+
+  /** What a sync that failed means. */
+  #lose(error: unknown): unknown {
+    const { storage } = this.#init;
+    const known = storageError(storage, error);
+    if (known instanceof StorageFullError) this.#lost = known;
+    else if (known instanceof StorageUnavailableError)
+      this.#lost = new SyncFailedError(storage, `bytes could not be synced (${known.reason})`, { cause: error });
+    // Whatever else it was, the disk was not asked.
+    return this.#lost ?? error;
   }
 
   async #explained<T>(work: () => Promise<T>): Promise<T> {
@@ -157,6 +174,7 @@ export class StagedFile implements Staged {
     this.#isOver = true;
     await this.close().catch(() => {});
     await rm(this.file, { force: true });
+    if (this.#lost !== undefined && this.#name !== undefined) await rm(this.#init.target(this.#name), { force: true });
   }
 
   #open(create = constants.O_CREAT, file = this.file): Promise<FileHandle> {

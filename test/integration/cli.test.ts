@@ -19,6 +19,8 @@ const FLAGS = [
   'api-url',
   'alias',
   'trusted-proxies',
+  'x-accel-peers',
+  'objects-group',
   'rename-host',
   'log-level',
   'log-format',

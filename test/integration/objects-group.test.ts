@@ -69,6 +69,24 @@ describe('a group that may read objects', () => {
     await rm(old, { recursive: true, force: true });
   });
 
+  (isRoot ? it : it.skip)(
+    'gets what a server without it has written meanwhile into a folder of the same hour',
+    async () => {
+      await mkdir(root(), { mode: 0o700 });
+      const first = await start('--objects-group', String(GID));
+      const old = first.folder;
+      await pushByPut(first, makePath());
+      await first.stop();
+      const second = await TestServer.start({ folder: old });
+      await pushByPut(second, makePath());
+      await second.stop();
+      server = await TestServer.start({ folder: old, args: ['--objects-group', String(GID)] });
+      assert.deepEqual(await modesOfObjects(), { folders: [`${GID},750`], files: [`${GID},640`] });
+      await server.stop();
+      await rm(old, { recursive: true, force: true });
+    },
+  );
+
   (isRoot ? it : it.skip)('is told in the log where it finds no way', async () => {
     const closed = path.join(folder, 'closed');
     await mkdir(path.join(closed, 'disk'), { recursive: true, mode: 0o700 });

@@ -121,6 +121,25 @@ describe('mounted Secrets', () => {
     await untilLost(pod);
   });
 
+  it('that no manifest names any more sign nothing, whatever else is awaited', async () => {
+    const old = generateSecretKey('main.cache.example.org-0');
+    const refs = (other: string) =>
+      `signing: {secretRefs: [{name: ${other}, key: key}, {name: main-signing, key: key}]}\n`;
+    pod = await startPod({ manifest: podManifest(refs('old')), secrets: { ...podSecrets, old: { key: old } } });
+    const { publicKeys } = (await pod.status()).caches[0] ?? {};
+    assert.deepEqual(publicKeys, [parseSecretKey(old).publicKey, podPublicKey]);
+    await pod.apply(podManifest(refs('later')));
+    await until('the new manifest runs', () => /there is no Secret \\"later\\"/.test(pod.server.output));
+    await until('one key signs', async () => (await pod.status()).caches[0]?.publicKeys.length === 1);
+    const { caches } = await pod.status();
+    assert.deepEqual([caches[0]?.keysLost, caches[0]?.publicKeys], [null, [podPublicKey]]);
+    const it = makePath();
+    await pushByPut(pod.server, it);
+    const headers = await pod.server.auth('push');
+    const narinfo = await (await fetch(`${pod.server.api()}/${it.hashPart}.narinfo`, { headers })).text();
+    assert.deepEqual(narinfo.match(/^Sig: [^:]+/gm), [`Sig: ${podPublicKey.split(':')[0]}`]);
+  });
+
   it('freeze the cache when one of several keys is missing', async () => {
     const keys = 'signing: {secretRefs: [{name: main-signing, key: key}, {name: main-signing, key: next}]}\n';
     pod = await startPod({ manifest: podManifest(keys) });

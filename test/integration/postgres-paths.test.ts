@@ -95,7 +95,7 @@ describe('paths of servers that share a database', () => {
       renameHost: false,
       signing: { mode: 'SelfSigned', secretKeys: [], publicKeys: [] },
       rootSecret: Buffer.alloc(32, 1),
-      missing: [],
+      missing: undefined,
       database,
     });
     const paths = new Paths({ database, keys: () => keys, cacheBytes: 2 ** 20, look: nobodyLooks });

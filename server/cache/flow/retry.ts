@@ -3,13 +3,14 @@
  * would end its push. Only what may pass by itself is repeated; a full disk or wrong bytes are not.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { StorageUnavailableError } from '../../storage/index.ts';
+import { StorageUnavailableError, SyncFailedError } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
 import { VerifierFailure } from '../verify/index.ts';
 
 const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'EAGAIN', 'EINTR', 'EBUSY', 'SQLITE_BUSY', 'SQLITE_IOERR']);
 
 function isTransient(error: unknown): boolean {
+  if (error instanceof SyncFailedError) return false;
   if (error instanceof StorageUnavailableError) return true;
   if (error instanceof VerifierFailure) return error.code === 'no-memory';
   if (error instanceof CacheError) return error.code === 'Unavailable';

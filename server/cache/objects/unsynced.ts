@@ -24,12 +24,13 @@ export interface UnsyncedInit {
 const MOST = 16;
 
 interface Sync {
-  readonly key: string;
-  readonly storage: string;
+  readonly object: NewObject;
   /** Milliseconds since 1970. */
   readonly since: number;
   /** Rejects where the bytes are not on disk. */
-  readonly over: Promise<void>;
+  over: Promise<void>;
+  /** Why they are not, and their row is still there: it could not be taken back yet. */
+  failure?: { readonly reason: unknown };
 }
 
 export class Unsynced {
@@ -48,24 +49,25 @@ export class Unsynced {
   async record<T>(object: NewObject, synced: Promise<void>, write: (synced: Promise<void>) => Promise<T>): Promise<T> {
     const isFull = this.#syncs.size >= MOST;
     const recorded = write(synced);
-    const over = this.#follow(object, synced, recorded, () => this.#remove(sync));
-    const sync: Sync = { key: object.key, storage: object.storage, since: Date.now(), over };
+    const sync: Sync = { object, since: Date.now(), over: Promise.resolve() };
+    sync.over = this.#follow(sync, synced, recorded);
     this.#add(sync);
     // A path that waits for it hears of a failure; there may be none.
-    over.catch(() => {});
+    sync.over.catch(() => {});
     const result = await recorded;
-    if (isFull) await over;
+    if (isFull) await sync.over;
     return result;
   }
 
   /** What the bytes of a key wait for; undefined: they are on disk, or there are none. */
   of(key: string): Promise<void> | undefined {
-    return this.#byKey.get(key)?.[0]?.over;
+    const sync = this.#byKey.get(key)?.[0];
+    return sync?.failure === undefined ? sync?.over : this.#giveUp(sync, sync.failure.reason);
   }
 
   /** Since when the oldest of a storage is under way; undefined: none is. */
   since(storage: string): number | undefined {
-    for (const sync of this.#syncs) if (sync.storage === storage) return sync.since;
+    for (const sync of this.#syncs) if (sync.object.storage === storage) return sync.since;
     return undefined;
   }
 
@@ -74,43 +76,52 @@ export class Unsynced {
     await Promise.allSettled([...this.#syncs].map((sync) => sync.over));
   }
 
-  async #follow(object: NewObject, synced: Promise<void>, recorded: Promise<unknown>, end: () => void): Promise<void> {
-    const release = this.#init.storages.use(object.storage);
+  async #follow(sync: Sync, synced: Promise<void>, recorded: Promise<unknown>): Promise<void> {
+    const release = this.#init.storages.use(sync.object.storage);
     try {
-      const [sync] = await Promise.allSettled([synced, recorded]);
-      const isThere = sync.status === 'fulfilled' || !(await this.#takeBack(object, sync.reason));
-      end();
-      if (!isThere) throw sync.reason;
+      const [it] = await Promise.allSettled([synced, recorded]);
+      if (it.status === 'fulfilled') this.#remove(sync);
+      else await this.#giveUp(sync, it.reason);
     } finally {
       release();
     }
   }
 
   /**
-   * Takes the row away. False: other bytes have the key, or it was moved meanwhile. Where that fails no path gets the NAR for
-   * as long as this process lives, and the next start looks at it.
+   * Takes the row away. No path gets the NAR while that fails, as it may where a disk is full; whoever asks for it next tries
+   * again. Fine where other bytes have the key, or it was moved meanwhile. @throws the reason
    */
-  async #takeBack(object: NewObject, reason: unknown): Promise<boolean> {
+  async #giveUp(sync: Sync, reason: unknown): Promise<void> {
     const { database, objects, logger } = this.#init;
-    const { key, storage, name } = object;
-    if (!(await database.write((sql) => tombstoneUnsynced(sql, object)))) return false;
+    const { key, storage, name } = sync.object;
+    let wasThere: boolean;
+    try {
+      wasThere = await database.write((sql) => tombstoneUnsynced(sql, sync.object));
+    } catch (error) {
+      sync.failure = { reason };
+      throw error;
+    }
+    this.#remove(sync);
+    if (!wasThere) return;
     logger.error({ err: reason, key, storage, name }, 'a NAR could not be synced, and is taken back: push it again');
     objects.forget(key);
     objects.collect();
-    return true;
+    throw reason;
   }
 
   #add(sync: Sync): void {
+    const { key } = sync.object;
     this.#syncs.add(sync);
-    const beside = this.#byKey.get(sync.key);
-    if (beside === undefined) this.#byKey.set(sync.key, [sync]);
+    const beside = this.#byKey.get(key);
+    if (beside === undefined) this.#byKey.set(key, [sync]);
     else beside.push(sync);
   }
 
   #remove(sync: Sync): void {
+    const { key } = sync.object;
     this.#syncs.delete(sync);
-    const rest = this.#byKey.get(sync.key)?.filter((other) => other !== sync) ?? [];
-    if (rest.length === 0) this.#byKey.delete(sync.key);
-    else this.#byKey.set(sync.key, rest);
+    const rest = this.#byKey.get(key)?.filter((other) => other !== sync) ?? [];
+    if (rest.length === 0) this.#byKey.delete(key);
+    else this.#byKey.set(key, rest);
   }
 }

@@ -1,5 +1,5 @@
 /** What is in memory of an upload, and how it ends. */
-import { errnoOf, type LocalStorage } from '../../storage/index.ts';
+import { errnoOf, type LocalStorage, SyncFailedError } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
 import { isFull } from '../storages/index.ts';
 import { type Verification, VerifyError } from '../verify/index.ts';
@@ -33,5 +33,5 @@ export function isMissing(error: unknown): undefined {
 /** Whether the same completion would fail again. */
 export function isFinal(error: unknown): boolean {
   if (error instanceof CacheError) return error.code !== 'Unavailable';
-  return error instanceof VerifyError || isFull(error);
+  return error instanceof VerifyError || error instanceof SyncFailedError || isFull(error);
 }

@@ -38,8 +38,8 @@ export interface KeysInit {
   readonly renameHost: boolean;
   readonly signing: ResolvedSigning;
   readonly rootSecret: RootSecret;
-  /** Sentences about Secrets with keys that are not there: the cache goes on without them, and takes no pushes. */
-  readonly missing: readonly string[];
+  /** What is to be said of Secrets with keys that are not there: the cache goes on without them, and takes no pushes. */
+  readonly missing: string | undefined;
   readonly database: Database;
 }
 
@@ -84,7 +84,7 @@ export class Keys {
     const clients = [...signing.publicKeys, ...registered.map((row) => row.public_key)].map((text) =>
       parsePublicKey(text),
     );
-    const missing = init.missing.length > 0 ? init.missing.join('; ') : undefined;
+    const { missing } = init;
     const refusal = missing && `this cache takes no pushes: ${missing}. Ask its operator to bring it back; pulls work`;
     const upstreams = (signing.upstreamKeys ?? []).map((text) => parsePublicKey(text));
     const fields = { mode: signing.mode, name, clients, upstreams, lost: missing, refusal };
@@ -100,6 +100,20 @@ export class Keys {
     const { signers, lost } = await managedKeys(init, folderOf(init, 'signing.secretRefs'), name);
     if (lost === undefined) return new Keys({ ...fields, signers }, root);
     return new Keys({ ...fields, signers, lost, refusal: KEY_FILE_GONE }, root);
+  }
+
+  /**
+   * What goes on until the missing ones of `next` are there. What that has counts at once, and what it no longer names is
+   * gone: a key may have been taken away for a reason. Only where nothing could be signed do ours sign.
+   * @param hasRoot whether the root key of `next` is there
+   */
+  standIn(next: Keys, hasRoot: boolean): Keys {
+    const canSign = next.mode === 'SelfSigned' || next.signers.length > 0;
+    if (!canSign && this.mode !== next.mode) return this;
+    const { mode, name, clients, upstreams } = next;
+    const signers = canSign ? next.signers : this.signers;
+    const fields = { mode, name, signers, clients, upstreams, lost: undefined, refusal: undefined };
+    return new Keys(fields, hasRoot ? next.#root : this.#root);
   }
 
   /** `name:base64` of each key that readers should trust. */

@@ -1,9 +1,21 @@
 /** A NAR is answered before the disk has it, and no path points at it before. */
 import assert from 'node:assert/strict';
-import { type FileHandle, mkdtemp, open, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  type FileHandle,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { type BinaryCache, type Caches, Verifier } from '../../../server/cache/index.ts';
+import { LocalStorage } from '../../../server/storage/index.ts';
 import { makePath, type TestPath } from '../../support/nars.ts';
 import { openCaches } from '../../support/open-caches.ts';
 import { cacheManifest, until } from '../../support/server.ts';
@@ -18,6 +30,8 @@ class Disk {
   readonly synced: number[] = [];
   gate: Promise<void> = Promise.resolve();
   release: () => void = () => {};
+  /** What the next sync fails with, and no other. */
+  once: Error | undefined;
   readonly #prototype: FileHandle;
   readonly #sync: FileHandle['sync'];
 
@@ -33,6 +47,9 @@ class Disk {
     const [disk, sync] = [this, this.#sync];
     prototype.sync = async function () {
       await disk.gate;
+      const { once } = disk;
+      disk.once = undefined;
+      if (once !== undefined) throw once;
       const { ino } = await this.stat();
       await sync.call(this);
       disk.synced.push(ino);
@@ -84,12 +101,12 @@ describe('a NAR without a path', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  async function start(): Promise<void> {
+  async function start(transientRetryMs = 0): Promise<void> {
     const manifest = cacheManifest(
       'main',
       `storages:\n  - {name: disk, local: {path: ${folder}/disk}}\ntokens:\n  - {name: push, permissions: [Write]}\n`,
     );
-    const settings = { transientRetryMs: 0, fullRetryMs: 0, storageRetryMs: 20 };
+    const settings = { transientRetryMs, fullRetryMs: 0, storageRetryMs: 20 };
     caches = await openCaches({ data: path.join(folder, 'data'), manifest, verifier, settings });
   }
 
@@ -181,6 +198,36 @@ describe('a NAR without a path', () => {
       await assertServed(it);
     });
 
+  it('that cannot be taken back either is so at the next try, and can be pushed again', async () => {
+    const { database } = main();
+    await database.write((sql) =>
+      sql.query(`CREATE TRIGGER full BEFORE UPDATE OF state ON objects WHEN NEW.state = 'tombstoned'
+        BEGIN SELECT RAISE(ABORT, 'no room'); END`),
+    );
+    disk.once = Object.assign(new Error('EIO'), { code: 'EIO' });
+    const it = await put(makePath());
+    await assert.rejects(publish(it), /no room/);
+    await assert.rejects(publish(it), /no room/);
+    assert.equal(await main().paths.find(it.hashPart), undefined);
+    await database.write((sql) => sql.query('DROP TRIGGER full'));
+    await assert.rejects(publish(it), /EIO/);
+    await assertAbsent(it);
+    await publish(await put(it));
+    await assertServed(it);
+  });
+
+  it('is not taken to be on disk because a second sync is fine after one that failed', async () => {
+    await caches.close();
+    await start(60_000);
+    await publish(await put(makePath()));
+    disk.once = Object.assign(new Error('EIO: for a test'), { code: 'EIO' });
+    const it = await put(makePath());
+    await assert.rejects(publish(it), { message: /could not be synced \(EIO\)/ });
+    await assertAbsent(it);
+    await publish(await put(it));
+    await assertServed(it);
+  });
+
   it('keeps its client waiting where many are on their way to the disk', async () => {
     const release = disk.hold();
     for (let sent = 0; sent < 16; sent++) await put(makePath());
@@ -196,6 +243,36 @@ describe('a NAR without a path', () => {
     assert.equal(isAnswered, false);
     release();
     await Promise.all([one, other]);
+  });
+
+  it('is no more a file either that was to be committed and could not be synced, however often it is tried', async () => {
+    const storage = main().storages.find('disk');
+    assert.ok(storage instanceof LocalStorage);
+    const listed = async () => (await readdir(files(), { recursive: true })).length;
+    const before = await listed();
+    for (const code of ['EIO', 'ENOSPC']) {
+      const staged = storage.stage(code);
+      await staged.write(body(Buffer.from('bytes')));
+      disk.once = Object.assign(new Error(code), { code });
+      await assert.rejects(staged.commit());
+      await assert.rejects(staged.commit(), { name: code === 'EIO' ? 'SyncFailedError' : 'StorageFullError' });
+      await staged.discard();
+      assert.equal(await listed(), before);
+    }
+  });
+
+  it('finds no folder that could not be synced', async () => {
+    const objects = path.join(folder, 'other', 'objects');
+    const storage = new LocalStorage({ name: 'other', root: path.dirname(objects), cacheId: 'it', reserveBytes: 0 });
+    assert.deepEqual(await storage.open(false), { state: 'Ready' });
+    const staged = storage.stage('it');
+    await staged.write(body(Buffer.from('bytes')));
+    disk.once = Object.assign(new Error('EIO'), { code: 'EIO' });
+    await assert.rejects(staged.commit(), { name: 'StorageUnavailableError' });
+    assert.deepEqual(await readdir(objects), []);
+    const name = await staged.commit();
+    assert.deepEqual(await readFile(path.join(objects, name), 'utf8'), 'bytes');
+    await storage.close();
   });
 
   it('is on disk after a stop', async () => {

@@ -42,6 +42,10 @@ describe('the headers of a request', () => {
     assert.equal(both[both.indexOf('X-Forwarded-For') + 1], 'a, 10.1.2.3');
   });
 
+  it('never ask for places instead of bytes, which only a proxy may that sends files by itself', () => {
+    assert.deepEqual(onward(['Host', 'h', 'X-Sendfile-Type', 'X-Accel-Redirect']), ['Host', 'h', ...added]);
+  });
+
   it('never hold what belongs to one connection, however it is spelt', () => {
     const name = fc.constantFrom('Connection', 'keep-alive', 'TE', 'upgrade', 'Proxy-Connection', 'X-A', 'X-B', 'Host');
     const value = fc.constantFrom('x-a', 'X-B, close', 'host', 'content-length', '', 'x-forwarded-for');

@@ -58,6 +58,22 @@ describe('the shared fsync of a folder', () => {
     await shared.close();
   });
 
+  it('fails for those too who came while one ran that failed: it may have lost what they changed', async () => {
+    const shared = await FolderSync.open(folder);
+    const counted = handles.sync;
+    handles.sync = function (this: FileHandle) {
+      handles.sync = counted;
+      return Promise.reject(new Error('the disk is gone'));
+    };
+    const calls = await Promise.allSettled([shared.sync(), shared.sync()]);
+    assert.deepEqual(
+      calls.map((call) => call.status),
+      ['rejected', 'rejected'],
+    );
+    await shared.sync();
+    await shared.close();
+  });
+
   it('is refused once the folder is closed', async () => {
     const shared = await FolderSync.open(folder);
     await shared.close();

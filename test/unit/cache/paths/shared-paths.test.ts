@@ -67,7 +67,7 @@ describe('paths of a shared database', () => {
       renameHost: false,
       signing: { mode: 'SelfSigned', secretKeys: [], publicKeys: [] },
       rootSecret: 'generated',
-      missing: [],
+      missing: undefined,
       database: sqlite,
     });
     slow = new SlowDatabase(sqlite);

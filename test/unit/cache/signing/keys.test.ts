@@ -27,7 +27,7 @@ describe('the keys of a cache', () => {
       renameHost: false,
       signing: { mode: 'Managed', secretKeys: [], publicKeys: [] },
       rootSecret: 'generated',
-      missing: [],
+      missing: undefined,
       database,
       ...init,
     });
