@@ -4,7 +4,9 @@
  * All that a cluster makes lives in them, so that the end of that process ends everything with it: containers, mounts,
  * interfaces, firewall rules. What remains is a folder and empty cgroups. Like `kind`, without Docker.
  */
+
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { withLock } from '../lib/lock.mjs';
@@ -122,7 +124,7 @@ export class Machine {
 
   /** A folder of cgroups, for all that its pods take. */
   get cgroup(): string {
-    return `/narwhal-${this.network.block}`;
+    return cgroupOf(this.folder);
   }
 
   /** Ends everything inside at once and removes what the namespaces do not take along: cgroups and the folder. */
@@ -183,11 +185,16 @@ export class Machine {
   }
 }
 
+/** Named by the folder: the network of a machine that ends is free, and another one's, before its cgroups are removed. */
+function cgroupOf(folder: string): string {
+  return `/narwhal-${createHash('sha256').update(folder).digest('hex').slice(0, 8)}`;
+}
+
 /** Removes what is left of a machine that does not run. @param env with ip on its PATH */
 export async function clearUp(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
   const held = readHeld(folder);
   if (held !== undefined) {
-    for (const hierarchy of hierarchies()) await removeCgroup(path.join(hierarchy, `/narwhal-${held.network.block}`));
+    for (const hierarchy of hierarchies()) await removeCgroup(path.join(hierarchy, cgroupOf(folder)));
     await removeLink(held, folder, env);
   }
   fs.rmSync(folder, { recursive: true, force: true });
