@@ -125,7 +125,9 @@ story('faults-cluster', 'a cluster in trouble', (world) => {
       await world().wait('node/node1', 'condition=Ready=Unknown', { namespace: '' });
       const { message } = await untilCondition(world(), cache, 'Available', 'False', 'Progressing');
       assert.equal(message, 'no pod is ready');
-      assert.equal((await ready())?.message, '0 of 1 pods are ready');
+      // The count of the StatefulSet follows its pods a moment later.
+      const unready = await untilCondition(world(), cache, 'Ready', 'False', 'Progressing');
+      assert.equal(unready.message, '0 of 1 pods are ready');
       assert.notEqual((await untilLeader(world())).identity, leader.identity);
     } finally {
       await ownCluster(world()).restart('kubelet');
