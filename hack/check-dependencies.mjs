@@ -52,7 +52,7 @@ const ROOMS = [
   { name: 'server/wire', may: [SHARES], product: true },
   ...CACHE,
   { name: 'server/http', may: BELOW_HTTP, product: true },
-  { name: 'server/gateway', may: ['crds', SHARES, 'server/wire'], product: true },
+  { name: 'server/gateway', may: ['crds', BUFFERS, SHARES, 'server/wire'], product: true },
   { name: 'server/convert', may: ['crds'], product: true },
   // Kubernetes is known here alone, for the gateway's table.
   { name: 'server/cli', may: [...BELOW_CLI, 'server/convert', 'operator/runtime'], product: true },

@@ -53,7 +53,7 @@ export interface MissingKey {
   readonly text: string;
 }
 
-export interface PlanPlaces {
+export interface CachePlaces {
   /** Of this cache. */
   readonly folder: string;
   /** Where volumes are mounted, one for each local storage; undefined: they are folders of the cache. */
@@ -64,7 +64,7 @@ export interface PlanPlaces {
 export function resolveCache(
   manifest: Manifest,
   documents: Documents,
-  { folder, volumes }: PlanPlaces,
+  { folder, volumes }: CachePlaces,
   overrides: Partial<Settings> = {},
 ): ResolvedCache {
   const { spec } = manifest;

@@ -3,7 +3,7 @@
  * a body passes by the parser, from the socket into buffers that are used again and out of them to the client.
  */
 import net, { type Socket } from 'node:net';
-import { Buffers } from './buffers.ts';
+import { Lent } from './lent.ts';
 
 /** Notices peers that are gone without a word. */
 const KEEP_ALIVE_DELAY_MS = 30_000;
@@ -12,7 +12,7 @@ const COMMON = Buffer.allocUnsafeSlow(64 * 1024);
 /** Pieces that are not written yet; then nothing more is read. */
 const MOST_UNWRITTEN = 2;
 
-const buffers = new Buffers();
+const lent = new Lent();
 const lines = new WeakMap<Socket, Line>();
 
 /** Where a body goes. */
@@ -80,12 +80,12 @@ class Diverted {
     this.#left = bytes;
     this.#onBytes = onBytes;
     socket.once('close', () => {
-      if (this.#next !== undefined) buffers.giveBack(this.#next, true);
+      if (this.#next !== undefined) lent.giveBack(this.#next, true);
       this.#next = undefined;
     });
     to.once('close', () => {
       // Not written to its end, and the system may still read it.
-      for (const buffer of this.#writing) buffers.giveBack(buffer, false);
+      for (const buffer of this.#writing) lent.giveBack(buffer, false);
       this.#writing.clear();
     });
   }
@@ -93,7 +93,7 @@ class Diverted {
   /** What the next read is to fill. */
   next(): Buffer | undefined {
     if (this.#socket.destroyed) return undefined;
-    this.#next ??= buffers.take();
+    this.#next ??= lent.take();
     return this.#next;
   }
 
@@ -122,7 +122,7 @@ class Diverted {
 
   #onWritten(buffer: Buffer | undefined): void {
     this.#unwritten--;
-    if (buffer !== undefined && this.#writing.delete(buffer)) buffers.giveBack(buffer, true);
+    if (buffer !== undefined && this.#writing.delete(buffer)) lent.giveBack(buffer, true);
     if (!this.#isWaiting || this.#socket.destroyed) return;
     this.#isWaiting = false;
     this.#socket.resume();

@@ -54,17 +54,17 @@ export class Tokens {
    * Reads or makes the tokens of a cache. `folder` holds the generated ones, mode 0600, one file a name; undefined:
    * none may be made. @throws CacheError Invalid
    */
-  static async load(plans: readonly ResolvedToken[], folder: string | undefined): Promise<Tokens> {
+  static async load(specs: readonly ResolvedToken[], folder: string | undefined): Promise<Tokens> {
     return new Tokens(
       await Promise.all(
-        plans.map(async (plan) => ({
-          name: plan.name,
+        specs.map(async (spec) => ({
+          name: spec.name,
           digest:
-            plan.sha256 !== undefined
-              ? Buffer.from(plan.sha256, 'hex')
-              : digestOf(plan.secret ?? (await generated(folder, plan.name))),
-          rank: Math.max(0, ...plan.permissions.map((permission) => RANK[permission])),
-          expiresAt: plan.expiresAt,
+            spec.sha256 !== undefined
+              ? Buffer.from(spec.sha256, 'hex')
+              : digestOf(spec.secret ?? (await generated(folder, spec.name))),
+          rank: Math.max(0, ...spec.permissions.map((permission) => RANK[permission])),
+          expiresAt: spec.expiresAt,
         })),
       ),
     );
@@ -117,9 +117,9 @@ const TOKEN_FILE = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/;
  * Removes the files of tokens that are no longer generated, because they left the manifest or are given there: a name that
  * is listed again later must not bring an old token back.
  */
-export async function removeOldTokens(plans: readonly ResolvedToken[], folder: string): Promise<void> {
+export async function removeOldTokens(specs: readonly ResolvedToken[], folder: string): Promise<void> {
   const kept = new Set(
-    plans.filter((plan) => plan.sha256 === undefined && plan.secret === undefined).map((plan) => plan.name),
+    specs.filter((spec) => spec.sha256 === undefined && spec.secret === undefined).map((spec) => spec.name),
   );
   for (const entry of await readdir(folder, { withFileTypes: true }).catch(noFolder)) {
     if (entry.isFile() && TOKEN_FILE.test(entry.name) && !kept.has(entry.name))

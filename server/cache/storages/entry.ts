@@ -4,7 +4,7 @@ import { type Storage, StorageFullError, type StorageHealth, type StorageUsage }
 import type { ResolvedStorage } from './spec.ts';
 
 export interface Entry {
-  plan: ResolvedStorage;
+  spec: ResolvedStorage;
   /** Whether the database has a row for it: a volume that was never mounted has none yet. */
   known: boolean;
   /** Whether what an earlier process left behind was removed: once a process, since its own writes may be under way. */
@@ -20,9 +20,9 @@ export interface Entry {
   totalBytes: number | undefined;
 }
 
-export function newEntry(plan: ResolvedStorage, storage: Storage, known: boolean): Entry {
+export function newEntry(spec: ResolvedStorage, storage: Storage, known: boolean): Entry {
   return {
-    plan,
+    spec,
     storage,
     known,
     settled: false,
@@ -49,7 +49,7 @@ export interface Placement {
 }
 
 export function isAbandoned(entry: Entry): boolean {
-  return entry.plan.mode === 'Abandoned';
+  return entry.spec.mode === 'Abandoned';
 }
 
 /** Whether a write has found it full a moment ago, and it has not grown since. */
@@ -79,7 +79,7 @@ export function reserve(entry: Entry, size: number): Placement {
 
 /** What is known of the room in a storage. */
 export function roomOf(entry: Entry, usage: StorageUsage | undefined): RoomFacts {
-  const capacity = entry.plan.capacityBytes ?? usage?.totalBytes;
+  const capacity = entry.spec.capacityBytes ?? usage?.totalBytes;
   return {
     ...(usage?.freeBytes !== undefined && { freeBytes: usage.freeBytes }),
     ...(capacity !== undefined && { capacityBytes: capacity }),
@@ -92,9 +92,9 @@ const LEAST_ROOM_BYTES = 2 ** 20;
 
 /** Whether a storage that is written to takes no more. */
 function isOutOfRoom(entry: Entry, usage: StorageUsage | undefined): boolean {
-  const { plan, usedBytes, fullUntil } = entry;
-  if (plan.mode !== 'ReadWrite') return false;
-  const { capacityBytes = Infinity } = plan;
+  const { spec, usedBytes, fullUntil } = entry;
+  if (spec.mode !== 'ReadWrite') return false;
+  const { capacityBytes = Infinity } = spec;
   const room = Math.min(capacityBytes - usedBytes, usage?.freeBytes ?? Infinity);
   return room < LEAST_ROOM_BYTES || fullUntil > Date.now();
 }

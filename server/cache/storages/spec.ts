@@ -34,13 +34,13 @@ export interface LocalPlace {
   readonly isMounted: boolean;
 }
 
-/** Where a plan's bytes are, as `Storage.place` says it. */
+/** Where a spec's bytes are, as `Storage.place` says it. */
 export function placeOfResolved({ at }: ResolvedStorage): string {
   return at.kind === 'local' ? path.resolve(at.root) : placeOf(at.config);
 }
 
 /** Where names are written down before there are bytes under them. */
-export interface Names {
+export interface NameKeeper {
   begin(storage: string, name: string): Promise<void>;
   drop(storage: string, name: string): void;
 }
@@ -51,7 +51,7 @@ export interface StorageParts {
   /** Whether other servers use the storages too. */
   readonly isShared: boolean;
   readonly settings: Settings;
-  readonly intents: Names;
+  readonly intents: NameKeeper;
   /** Memory for bytes on their way to S3. */
   readonly budget: ByteBudget;
   readonly metrics: CacheMetrics;

@@ -60,8 +60,8 @@ export class Storages {
    * opens what is new. Nothing in use changes before the function that it resolves with is called.
    * @throws CacheError Conflict, Invalid
    */
-  async prepare(plans: readonly ResolvedStorage[], strategy: StrategyName): Promise<() => Promise<void>> {
-    const names = new Set(plans.map((plan) => plan.name));
+  async prepare(specs: readonly ResolvedStorage[], strategy: StrategyName): Promise<() => Promise<void>> {
+    const names = new Set(specs.map((spec) => spec.name));
     const gone = (await this.#init.database.query<{ name: string }>('SELECT name FROM storages'))
       .map((row) => row.name)
       .filter((name) => !names.has(name));
@@ -79,56 +79,56 @@ export class Storages {
         );
     }
     const fresh: ResolvedStorage[] = [];
-    for (const plan of plans) {
-      const entry = this.#entries.get(plan.name);
-      const isGivenUp = plan.mode === 'Abandoned';
-      if (entry === undefined || !this.#order.includes(plan.name) || (isAbandoned(entry) && !isGivenUp)) {
+    for (const spec of specs) {
+      const entry = this.#entries.get(spec.name);
+      const isGivenUp = spec.mode === 'Abandoned';
+      if (entry === undefined || !this.#order.includes(spec.name) || (isAbandoned(entry) && !isGivenUp)) {
         // What is under way there looks like a leftover.
         if (entry !== undefined && entry.writes > 0)
-          throw new CacheError('Conflict', `storage ${plan.name} is still being written to; try again in a moment`);
-        fresh.push(plan);
-      } else if (placeOfResolved(plan) !== entry.storage.place && !isGivenUp)
+          throw new CacheError('Conflict', `storage ${spec.name} is still being written to; try again in a moment`);
+        fresh.push(spec);
+      } else if (placeOfResolved(spec) !== entry.storage.place && !isGivenUp)
         throw new CacheError(
           'Conflict',
-          `storage ${plan.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
+          `storage ${spec.name} lies in ${entry.storage.place}; to move it, stop the server, move all of it, start again`,
         );
     }
     // Side by side: one that hangs must not keep the others waiting for its turn to fail.
-    const opened = await Promise.allSettled(fresh.map((plan) => this.#open(plan)));
+    const opened = await Promise.allSettled(fresh.map((spec) => this.#open(spec)));
     const added = opened.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []));
     const failed = opened.find((it) => it.status === 'rejected');
     if (failed !== undefined) {
       await Promise.all(added.map((entry) => entry.storage.close()));
       throw failed.reason;
     }
-    return () => this.#use(plans, strategy, added, gone);
+    return () => this.#use(specs, strategy, added, gone);
   }
 
   async #use(
-    plans: readonly ResolvedStorage[],
+    specs: readonly ResolvedStorage[],
     strategy: StrategyName,
     added: readonly Entry[],
     gone: readonly string[],
   ): Promise<void> {
     const { database } = this.#init;
-    for (const entry of added) this.#entries.set(entry.plan.name, entry);
+    for (const entry of added) this.#entries.set(entry.spec.name, entry);
     this.#strategy = strategy;
-    this.#order = plans.map((plan) => plan.name);
-    for (const plan of plans) {
-      const entry = this.#entries.get(plan.name);
+    this.#order = specs.map((spec) => spec.name);
+    for (const spec of specs) {
+      const entry = this.#entries.get(spec.name);
       if (entry === undefined) continue;
       // Given up: what runs there may end, nothing new begins.
-      if (plan.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
-      entry.plan = plan;
+      if (spec.mode === 'Abandoned' && !isAbandoned(entry)) entry.storage.close().catch(() => {});
+      entry.spec = spec;
       entry.fullUntil = 0;
-      if (!isAbandoned(entry)) configureStorage(entry.storage, plan);
+      if (!isAbandoned(entry)) configureStorage(entry.storage, spec);
     }
     await database.write(async (sql) => {
-      for (const plan of plans)
+      for (const spec of specs)
         await sql.query('UPDATE storages SET mode = ?, location = ? WHERE name = ?', [
-          plan.mode,
-          placeOfResolved(plan),
-          plan.name,
+          spec.mode,
+          placeOfResolved(spec),
+          spec.name,
         ]);
     });
     for (const name of gone) await this.#forget(name);
@@ -150,23 +150,23 @@ export class Storages {
     await this.#entries.get(name)?.storage.close();
   }
 
-  async #open(plan: ResolvedStorage): Promise<Entry> {
-    const kind = await this.#knownKind(plan.name);
-    if (kind !== undefined && kind !== plan.at.kind)
+  async #open(spec: ResolvedStorage): Promise<Entry> {
+    const kind = await this.#knownKind(spec.name);
+    if (kind !== undefined && kind !== spec.at.kind)
       throw new CacheError(
         'Conflict',
-        `storage ${plan.name} is of the kind ${kind}; add one of the kind ${plan.at.kind} under another name and drain this one`,
+        `storage ${spec.name} is of the kind ${kind}; add one of the kind ${spec.at.kind} under another name and drain this one`,
       );
-    const storage = await createStorage(plan, this.#init);
-    const entry = newEntry(plan, storage, kind !== undefined);
-    if (plan.mode === 'Abandoned') return entry;
+    const storage = await createStorage(spec, this.#init);
+    const entry = newEntry(spec, storage, kind !== undefined);
+    if (spec.mode === 'Abandoned') return entry;
     const health = await this.#tryOpen(entry);
-    if (health.state === 'Unavailable' && !entry.known && !plan.isAwaited) {
+    if (health.state === 'Unavailable' && !entry.known && !spec.isAwaited) {
       await storage.close();
-      throw new CacheError('Invalid', `storage ${plan.name}: ${health.reason}`);
+      throw new CacheError('Invalid', `storage ${spec.name}: ${health.reason}`);
     }
-    if (health.state === 'Unavailable') this.#reportIll(plan.name, health.reason);
-    entry.usedBytes = await this.#usedBytes(plan.name);
+    if (health.state === 'Unavailable') this.#reportIll(spec.name, health.reason);
+    entry.usedBytes = await this.#usedBytes(spec.name);
     return entry;
   }
 
@@ -178,15 +178,15 @@ export class Storages {
 
   /** Opens a storage; what must be done once is done before anything may use it. */
   async #tryOpen(entry: Entry): Promise<StorageHealth> {
-    const { storage, plan } = entry;
-    entry.known ||= (await this.#knownKind(plan.name)) !== undefined;
+    const { storage, spec } = entry;
+    entry.known ||= (await this.#knownKind(spec.name)) !== undefined;
     const health = await storage.open(entry.known, async () => {
       if (!entry.settled) await this.#init.settle(storage);
       if (entry.known) return;
       await this.#init.database.write((sql) =>
         sql.query(
           'INSERT INTO storages (name, kind, mode, location) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING',
-          [plan.name, plan.at.kind, plan.mode, storage.place],
+          [spec.name, spec.at.kind, spec.mode, storage.place],
         ),
       );
       entry.known = true;
@@ -228,12 +228,12 @@ export class Storages {
 
   /** Names of the storages of one mode. */
   inMode(mode: StorageMode): string[] {
-    return this.#order.filter((name) => this.#entries.get(name)?.plan.mode === mode);
+    return this.#order.filter((name) => this.#entries.get(name)?.spec.mode === mode);
   }
 
   /** What the manifest says now; undefined: it has no such storage. */
   modeOf(name: string): StorageMode | undefined {
-    return this.#order.includes(name) ? this.#entries.get(name)?.plan.mode : undefined;
+    return this.#order.includes(name) ? this.#entries.get(name)?.spec.mode : undefined;
   }
 
   get settings(): Settings {
@@ -293,12 +293,12 @@ export class Storages {
   async place(size: number, not: ReadonlySet<string> = new Set()): Promise<Placement> {
     const writable = this.#order
       .flatMap((name) => this.#entries.get(name) ?? [])
-      .filter((entry) => entry.plan.mode === 'ReadWrite');
+      .filter((entry) => entry.spec.mode === 'ReadWrite');
     if (writable.length === 0)
       throw new CacheError('NoSpace', 'every storage of this cache is read-only, drained or given up');
     const ready = writable.filter((entry) => entry.storage.health().state === 'Ready');
     if (ready.length === 0) throw new CacheError('Unavailable', 'no writable storage is available');
-    const untried = ready.filter((entry) => !not.has(entry.plan.name));
+    const untried = ready.filter((entry) => !not.has(entry.spec.name));
     const out = await Promise.all(untried.map(leftOut));
     const open = untried.filter((_, index) => !out[index]);
     const candidates = await Promise.all(open.map((candidate) => this.#candidateOf(candidate)));
@@ -336,9 +336,9 @@ export class Storages {
       this.#order
         .flatMap((name) => this.#entries.get(name) ?? [])
         .map(async (entry) => {
-          const { plan, storage, usedBytes, writes } = entry;
+          const { spec, storage, usedBytes, writes } = entry;
           const health: StorageHealth = isAbandoned(entry) ? GIVEN_UP : storage.health();
-          const base = { name: plan.name, mode: plan.mode, state: health.state, usedBytes, writes };
+          const base = { name: spec.name, mode: spec.mode, state: health.state, usedBytes, writes };
           if (health.state === 'Unavailable') return { ...base, ...roomOf(entry, undefined), reason: health.reason };
           return { ...base, ...roomOf(entry, await storage.usage().catch(() => undefined)) };
         }),
@@ -381,18 +381,18 @@ export class Storages {
 
   /** What the strategy may know of a storage. One that cannot even be asked counts as full, and is looked at. */
   async #candidateOf(entry: Entry): Promise<Candidate> {
-    const { plan, storage, reservedBytes } = entry;
+    const { spec, storage, reservedBytes } = entry;
     const usage = await storage.usage().catch(async () => {
-      await this.suspect(plan.name);
+      await this.suspect(spec.name);
       return { freeBytes: 0, totalBytes: undefined };
     });
     entry.totalBytes = usage.totalBytes;
     return {
-      name: plan.name,
+      name: spec.name,
       usedBytes: entry.usedBytes + reservedBytes,
-      capacityBytes: plan.capacityBytes,
+      capacityBytes: spec.capacityBytes,
       freeBytes: usage.freeBytes === undefined ? undefined : Math.max(0, usage.freeBytes - reservedBytes),
-      weight: plan.weight,
+      weight: spec.weight,
     };
   }
 }

@@ -82,7 +82,10 @@ export class FirstTry {
     if (url === undefined) throw new Error('no request of the SDK went out yet');
     const { config } = this.#client;
     this.#signer ??= config.signer();
-    const signer = await this.#signer;
+    const signer = await this.#signer.catch((error: unknown) => {
+      this.#signer = undefined;
+      throw error;
+    });
     return signer.sign(
       {
         protocol: url.protocol,

@@ -14,11 +14,11 @@ import {
 } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { type BinaryCache, type Caches, Verifier } from '../../../server/cache/index.ts';
-import { LocalStorage } from '../../../server/storage/index.ts';
-import { makePath, type TestPath } from '../../support/nars.ts';
-import { openCaches } from '../../support/open-caches.ts';
-import { cacheManifest, until } from '../../support/server.ts';
+import { type BinaryCache, type Caches, Verifier } from '../../../../server/cache/index.ts';
+import { LocalStorage } from '../../../../server/storage/index.ts';
+import { makePath, type TestPath } from '../../../support/nars.ts';
+import { openCaches } from '../../../support/open-caches.ts';
+import { cacheManifest, until } from '../../../support/server.ts';
 
 async function* body(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
