@@ -213,6 +213,13 @@ export const binaryCacheSpec = {
       description: 'Where the bytes live.',
       items: storage,
     },
+    closures: {
+      type: 'string',
+      enum: ['Enforce', 'Warn'],
+      default: 'Enforce',
+      description:
+        'Whether readers get a path before all that it refers to is in this cache: not at all, or with a warning in status and metrics.',
+    },
     database,
     signing,
     rootSecretRef: {

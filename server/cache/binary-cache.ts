@@ -7,6 +7,7 @@ import type { StorageStatus } from '../../crds/index.ts';
 import type { Database } from '../metadata/index.ts';
 import { type ByteBudget, LocalStorage, type Storage } from '../storage/index.ts';
 import type { Tokens } from './access/index.ts';
+import { Closures } from './closures/index.ts';
 import { Credentials } from './credentials.ts';
 import { cacheId, Leases, type OpenDatabase, openDatabase } from './database/index.ts';
 import { Visits, within } from './flow/index.ts';
@@ -59,6 +60,7 @@ export class BinaryCache {
   readonly uploads: Uploads;
   readonly intents: Intents;
   readonly leases: Leases;
+  readonly closures: Closures;
   readonly mover: Mover;
   readonly lost: Lost;
   readonly scrub: Scrub;
@@ -98,8 +100,9 @@ export class BinaryCache {
       settle: (storage) => this.#settle(storage),
       isLost: (object) => this.lost.report(object),
     });
+    this.closures = new Closures(shared);
     const paths = openPaths({
-      ...{ ...shared, ...objects },
+      ...{ ...shared, ...objects, closures: this.closures },
       maxNarInfoBytes: () => this.#resolved.limits.maxNarInfoBytes,
     });
     const pushing = { ...shared, ...objects, ...paths, onPublished: (path: NewPath) => this.#published(path) };
@@ -108,7 +111,7 @@ export class BinaryCache {
       ...{ ...shared, ...objects, ...paths, ...push },
       onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    const all = { ...shared, ...objects, ...paths, ...push, ...moving };
+    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures };
     this.storages = all.storages;
     this.#unsynced = all.unsynced;
     this.#unproven = all.unproven;
@@ -160,6 +163,7 @@ export class BinaryCache {
     if (this.#init.inspecting) return;
     this.objects.collect();
     this.#housekeeping.start();
+    this.closures.wake();
     this.#work.start();
     this.scrub.start();
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
@@ -247,6 +251,7 @@ export class BinaryCache {
     // What is cut off here is as safe as in a crash: the next start goes on with it or removes it.
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
+      this.closures.stop(),
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),

@@ -9,7 +9,7 @@ export type { CacheMetrics } from './metrics.ts';
 export { moveObjects } from './move-objects.ts';
 export { lineOf } from './moving/index.ts';
 export type { Body, StoredObject } from './objects/index.ts';
-export type { Narinfo } from './paths/index.ts';
+export type { Asker, Narinfo } from './paths/index.ts';
 export { wordsOfLost } from './paths/index.ts';
 export {
   decodeBody,

@@ -157,9 +157,10 @@ function isMissing(error: unknown): error is SecretError {
   return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
-function settingsOf({ limits, scrub }: Manifest['spec'], overrides: Partial<Settings>): Settings {
+function settingsOf({ closures, limits, scrub }: Manifest['spec'], overrides: Partial<Settings>): Settings {
   return {
     ...defaultSettings,
+    enforcesClosures: closures === 'Enforce',
     uploadExpiryMs: limits.uploadExpirySeconds * 1000,
     orphanRetentionMs: limits.orphanRetentionSeconds * 1000,
     maxPartBytes: parseQuantity(limits.maxPartSize),

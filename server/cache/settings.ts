@@ -1,5 +1,7 @@
 /** Every bound and timer of a cache, named. The manifest's `spec.limits` sets them; tests shorten them. */
 export interface Settings {
+  /** Whether readers get a path only when all that it refers to is here. */
+  readonly enforcesClosures: boolean;
   /** An upload that is not completed by then is dropped. */
   readonly uploadExpiryMs: number;
   /** A NAR without a narinfo is kept this long: nix 2.35 sends all NARs first. */
@@ -50,6 +52,7 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 
 export const defaultSettings: Settings = {
+  enforcesClosures: true,
   uploadExpiryMs: 24 * 3600_000,
   orphanRetentionMs: 24 * 3600_000,
   maxPartBytes: 5 * GIB,

@@ -9,6 +9,7 @@ import { type Auxiliary, auxiliaryOf } from './auxiliary.ts';
 import { type BodyLimits, bodyLimits, bodyOf, declaredBytes, drain, plainLimits, readWhole } from './body.ts';
 import { checkedBody } from './checked-body.ts';
 import { arrival, type Context, type Services, type State } from './context.ts';
+import { askerAt } from './read.ts';
 import type { Route } from './routes.ts';
 
 const PUSH = '/push';
@@ -45,7 +46,10 @@ export function nixRoutes(services: Services): Route[] {
     method: undefined,
     pattern: /^(?:\/push)?\/([^/]+)\.narinfo$/,
     handle: async (ctx, hashPart = '') => {
-      if (isRead(ctx)) return read(ctx, (cache) => services.reader.narinfo(cache, hashPart, ctx.req, ctx.res));
+      if (isRead(ctx)) {
+        const asker = askerAt(ctx.state.target.path);
+        return read(ctx, (cache) => services.reader.narinfo(cache, hashPart, asker, ctx.req, ctx.res));
+      }
       const cache = demandWrite(ctx, services);
       if (!isHashPart(hashPart))
         throw new CacheError('Invalid', 'a narinfo is called <32 characters of nix32>.narinfo');

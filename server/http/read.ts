@@ -4,7 +4,7 @@
  * for addresses that need decoding.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
+import type { Asker, BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
 import type { RealisationKey } from '../nix/index.ts';
 import type { Budget } from '../shares/index.ts';
 import {
@@ -26,6 +26,11 @@ import { callerOf } from './share.ts';
 
 const IMMUTABLE = 'max-age=31536000, immutable';
 const NARINFO_AGE = 'max-age=3600';
+
+/** Who asks at an address inside a cache: a nix that pushes reads where it writes. */
+export function askerAt(path: string): Asker {
+  return path.startsWith('/push/') ? 'pusher' : 'reader';
+}
 
 export type ReadRoute = 'narinfo' | 'nar' | 'aux';
 
@@ -59,16 +64,22 @@ export class Reader {
   }
 
   /** Answers for one narinfo. @param place the cache; undefined for a name that none has, which only strangers ask for */
-  narinfo(place: BinaryCache | undefined, hashPart: string, request: IncomingMessage, response: ServerResponse): void {
+  narinfo(
+    place: BinaryCache | undefined,
+    hashPart: string,
+    asker: Asker,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     const cache = this.#admit(place, request, response);
     if (cache === undefined) return;
     const { memory, database } = this.#metrics.narinfos;
-    const known = cache.paths.peek(hashPart);
+    const known = cache.paths.peek(hashPart, asker);
     if (known !== undefined) {
       this.#answerNarinfo(cache, known, memory, request, response);
       return;
     }
-    cache.paths.find(hashPart).then(
+    cache.paths.find(hashPart, asker).then(
       (found) => this.#answerNarinfo(cache, found ?? 'missing', database, request, response),
       (error: unknown) => this.fail(error, 'narinfo', request, response),
     );

@@ -6,6 +6,7 @@ import { createApp } from './app.ts';
 import { awaitsContinue } from './body.ts';
 import type { Services } from './context.ts';
 import { Front } from './front.ts';
+import { askerAt } from './read.ts';
 import { traceRead } from './request-log.ts';
 
 export interface CacheListen extends Listen {
@@ -64,7 +65,7 @@ function hotRead(services: Services, front: Front, request: IncomingMessage, res
     const { cache, isNamed } = front.byHost(host);
     if (!isNamed) return false;
     if (traced) traceRead(services, 'narinfo', request, response);
-    services.reader.narinfo(cache, url.slice(1, 33), request, response);
+    services.reader.narinfo(cache, url.slice(1, 33), 'reader', request, response);
     return true;
   }
   const query = url.indexOf('?');
@@ -73,7 +74,7 @@ function hotRead(services: Services, front: Front, request: IncomingMessage, res
   const hashPart = NARINFO.exec(target.path)?.[1];
   if (hashPart !== undefined) {
     if (traced) traceRead(services, 'narinfo', request, response);
-    services.reader.narinfo(target.cache, hashPart, request, response);
+    services.reader.narinfo(target.cache, hashPart, askerAt(target.path), request, response);
     return true;
   }
   const file = NAR.exec(target.path)?.[1];

@@ -19,6 +19,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'registered_keys', key: ['public_key'] },
   { name: 'objects', key: ['id'], counted: 'id' },
   { name: 'paths', key: ['hash_part'] },
+  { name: 'waiting', key: ['missing', 'path'] },
+  { name: 'closing', key: ['hash_part'] },
   { name: 'uploads', key: ['id'] },
   { name: 'upload_parts', key: ['upload', 'number'] },
   { name: 'intents', key: ['storage', 'name'] },

@@ -26,6 +26,8 @@ export interface Database extends Pick<Sql, 'query'> {
   script(statements: readonly Statement[], durability?: Durability): Promise<void>;
   /** A condition with one `?`, for which `list(values)` stands: no statement holds a list of unbounded length. */
   isOneOf(column: string): string;
+  /** A table of that name with a column `value` and one `?`, for which `list(values)` stands. */
+  each(name: string): string;
   list(values: readonly string[] | readonly number[]): SqlValue;
   /** Statements that tell other servers of changed paths, for the transaction that changes them. */
   announce(hashParts: readonly string[]): Statement[];

@@ -152,6 +152,29 @@ export const migrations: readonly Migration[] = [
       });
     },
   },
+  {
+    name: '0006-closures',
+    async up(knex) {
+      await knex.schema.alterTable('paths', (table) => {
+        // 1: what it waits for has rows. Null: a version has published it that knew nothing of that.
+        table.integer('closure_checked');
+      });
+      await knex.raw('CREATE INDEX paths_unchecked ON paths (hash_part) WHERE closure_checked IS NULL');
+      // What a published path refers to and readers cannot get here. A path without such rows is servable.
+      await knex.schema.createTable('waiting', (table) => {
+        table.text('missing').notNullable();
+        table.text('path').notNullable().references('paths.hash_part').onDelete('CASCADE').index();
+        table.bigInteger('since').notNullable().index();
+        table.primary(['missing', 'path']);
+      });
+      // Paths that readers cannot get any more, until all that refer to them wait.
+      await knex.schema.createTable('closing', (table) => {
+        table.text('hash_part').primary();
+        // By which look at all references; 0: none yet.
+        table.bigInteger('taken').notNullable();
+      });
+    },
+  },
 ];
 
 /** The database was changed by a version of Narwhal that this one is too old for. */

@@ -85,6 +85,10 @@ export class SqliteDatabase implements Database {
     return `${column} IN (SELECT value FROM json_each(?))`;
   }
 
+  each(name: string): string {
+    return `json_each(?) AS ${name}`;
+  }
+
   list(values: readonly string[] | readonly number[]): SqlValue {
     return JSON.stringify(values);
   }

@@ -8,6 +8,7 @@ import { type NewPath, Paths } from '../../server/cache/paths/paths.ts';
 import { storeNar } from '../../server/cache/paths/publish.ts';
 import { Keys } from '../../server/cache/signing/keys.ts';
 import { isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
+import { closuresOf } from '../support/closures.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
@@ -98,7 +99,13 @@ describe('paths of servers that share a database', () => {
       missing: undefined,
       database,
     });
-    const paths = new Paths({ database, keys: () => keys, cacheBytes: 2 ** 20, look: nobodyLooks });
+    const paths = new Paths({
+      database,
+      closures: closuresOf(database),
+      keys: () => keys,
+      cacheBytes: 2 ** 20,
+      look: nobodyLooks,
+    });
     await paths.load(stopping.signal);
     return paths;
   }

@@ -1,5 +1,13 @@
 /** No query that requests wait for reads a whole table: asked of the planner, with a million paths. */
 import assert from 'node:assert/strict';
+import { REPORT_QUERY } from '../../server/cache/closures/closures.ts';
+import {
+  afterPublishQuery,
+  endedWaitsQuery,
+  UNCHECKED_QUERY,
+  WAITS_QUERY,
+  wantedBy,
+} from '../../server/cache/closures/rows.ts';
 import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/objects/lost-rows.ts';
 import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects/objects.ts';
 import { OBJECTS_QUERY } from '../../server/cache/objects/rows.ts';
@@ -24,8 +32,11 @@ const FILL = [
      CASE WHEN i % 2000 = 1 THEN 'tombstoned' WHEN i % 2000 = 2 THEN 'lost' ELSE 'verified' END, 1700000000000 + i, 'zstd', 'sha256:' || hash, 'sha256:' || hash,
      i, CASE WHEN i % 1000 = 0 THEN 1700000000000 + i END
    FROM (SELECT i, lpad(i::text, 32, '0') AS hash FROM generate_series(1, ${PATHS}) AS i) AS numbers`,
-  `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at)
-   SELECT lpad(id::text, 32, 'p'), 'package-' || id, id, '', 'main.localhost-1:' || file_hash, 1700000000000 + id FROM objects`,
+  `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at, closure_checked)
+   SELECT lpad(id::text, 32, 'p'), 'package-' || id, id, '', 'main.localhost-1:' || file_hash, 1700000000000 + id,
+     CASE WHEN id % 5000 <> 3 THEN 1 END FROM objects`,
+  `INSERT INTO waiting (missing, path, since)
+   SELECT lpad((object_id / 40 * 2 + i)::text, 32, 'm'), hash_part, 1700000000000 + object_id FROM paths, generate_series(1, 2) AS i WHERE object_id % 20 = 1`,
   `INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at)
    SELECT md5(i::text), md5(i::text), 'zstd', 'disk', CASE WHEN i % 100 = 0 THEN 'open' ELSE 'done' END, i, i
    FROM generate_series(1, ${UPLOADS}) AS i`,
@@ -49,7 +60,7 @@ const hashes = most.slice(0, 10_000);
 const path: NewPath = {
   hashPart: '0'.repeat(32),
   name: 'x',
-  references: [],
+  references: [`${'1'.repeat(32)}-y`],
   deriver: undefined,
   ca: undefined,
   signatures: [],
@@ -76,10 +87,18 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
   ['the search for open uploads', () => [OPEN_UPLOADS_QUERY]],
   ['the look-up of an upload', () => [UPLOAD_QUERY, 'x']],
   ['the search for parts of an upload', () => [PARTS_QUERY, 'x']],
-  ...publishStatements(path, { key: 'nar/x' }).map((statement, index): [string, Ask] => [
+  ...[0, 1, 2].map((index): [string, Ask] => [
     `statement ${index + 1} of a publish`,
-    () => statement,
+    (database) => publishStatements(database, path, { key: 'nar/x' })[index] ?? [''],
   ]),
+  [
+    'the look after a publish',
+    (database) => [afterPublishQuery(database), 'x', 'x', 'x', database.list(wantedBy(path)), 'x'],
+  ],
+  ['the search for waits that have ended', (database) => [endedWaitsQuery(database), database.list(['x', 'y'])]],
+  ['a page of all waits', () => [WAITS_QUERY, 'a', 'b']],
+  ['the search for unchecked paths', () => [UNCHECKED_QUERY]],
+  ['the count of what waits', () => [REPORT_QUERY]],
 ];
 
 describe('with a million paths in PostgreSQL', () => {

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { STORE_DIR } from '../../nix/index.ts';
+import { closingStatements } from '../closures/index.ts';
 import type { Objects } from '../objects/index.ts';
 import type { Paths } from '../paths/index.ts';
 import type { Storages } from '../storages/index.ts';
@@ -59,7 +60,8 @@ async function abandonPage(init: AbandonInit, storage: string): Promise<{ object
       [ids],
     );
     await sql.query(`DELETE FROM objects WHERE ${database.isOneOf('id')}`, [ids]);
-    await sql.run(database.announce(gone.map((path) => path.hash_part)));
+    const hashParts = gone.map((path) => path.hash_part);
+    await sql.run([...closingStatements(hashParts), ...database.announce(hashParts)]);
     return { objects: rows, paths: gone };
   });
   init.paths.remove(paths.map((path) => path.hash_part));

@@ -1,11 +1,12 @@
 /**
- * The hash parts of all published paths but those whose NAR is lost, loaded in the background. Where this process is the only writer its answers
- * are final once it is loaded; until then the database is asked.
+ * The hash parts of all published paths but those whose NAR is lost, loaded in the background: what need not be pushed.
+ * Where this process is the only writer its answers are final once it is loaded (10 000 hashes against a million paths: a
+ * few milliseconds); until then the database is asked. Whether readers get a path is for its closure to say.
  */
 import { setImmediate as breathe } from 'node:timers/promises';
 import type { Database } from '../../metadata/index.ts';
+import { HashSet } from '../../nix/index.ts';
 import { IS_LOST, LOST_PATHS_QUERY } from '../objects/index.ts';
-import { HashSet } from './hash-set.ts';
 
 const PAGE = 20_000;
 

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { formatHash, sha256FromHex } from '../../nix/index.ts';
 import { ObjectMissingError, type Storage, StorageUnavailableError } from '../../storage/index.ts';
+import { closingStatements } from '../closures/index.ts';
 import type { Examined, KnownObject, Objects } from '../objects/index.ts';
 import {
   giveUpLost,
@@ -83,7 +84,7 @@ export class Lost {
         if (marked === undefined) return undefined;
         // Inside, where writes have an order: a push that heals it comes later, and says so later.
         paths.hide(marked);
-        await sql.run(database.announce(marked));
+        await sql.run([...closingStatements(marked), ...database.announce(marked)]);
         return marked;
       })
       .catch(async (error: unknown) => {
@@ -115,7 +116,7 @@ export class Lost {
     });
     if (hashParts === undefined) return false;
     this.#changed(object, hashParts);
-    paths.show(hashParts);
+    await paths.show(hashParts);
     logger.info({ storage: object.storage, key: object.key, paths: hashParts }, 'a lost object is there again');
     return true;
   }
@@ -125,7 +126,7 @@ export class Lost {
     const { database, objects, paths } = this.#init;
     const hashParts = await database.write(async (sql) => {
       const given = await giveUpLost(sql, object);
-      await sql.run(database.announce(given ?? []));
+      await sql.run([...closingStatements(given ?? []), ...database.announce(given ?? [])]);
       return given;
     });
     if (hashParts === undefined) return false;

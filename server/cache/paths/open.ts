@@ -5,7 +5,9 @@ import { Lost, type LostInit } from './lost.ts';
 import { Paths, type PathsInit } from './paths.ts';
 import { Realisations } from './realisations.ts';
 
-export interface PathsRoomInit extends Omit<LostInit, 'paths'>, Required<Pick<PathsInit, 'keys' | 'maxNarInfoBytes'>> {
+export interface PathsRoomInit
+  extends Omit<LostInit, 'paths'>,
+    Required<Pick<PathsInit, 'keys' | 'maxNarInfoBytes' | 'closures'>> {
   readonly settings: Settings;
   readonly unsynced: Unsynced;
   readonly unproven: Unproven;
@@ -13,12 +15,17 @@ export interface PathsRoomInit extends Omit<LostInit, 'paths'>, Required<Pick<Pa
 
 /** Nothing is read yet. */
 export function openPaths(init: PathsRoomInit): { paths: Paths; lost: Lost; realisations: Realisations } {
-  const { database, objects, unsynced, unproven, keys, settings, maxNarInfoBytes } = init;
+  const { database, closures, objects, unsynced, unproven, keys, settings, maxNarInfoBytes } = init;
   const look = async (key: string) => {
     const object = await objects.find(key);
     if (object !== undefined) await objects.isThere(object);
   };
   const syncOf = (key: string) => unsynced.of(key) ?? unproven.of(key);
-  const paths = new Paths({ database, keys, cacheBytes: settings.narinfoCacheBytes, maxNarInfoBytes, look, syncOf });
+  const paths = new Paths({
+    ...{ database, closures, keys, maxNarInfoBytes, look, syncOf },
+    enforcesClosures: () => settings.enforcesClosures,
+    cacheBytes: settings.narinfoCacheBytes,
+  });
+  closures.start((hashParts) => paths.forget(hashParts));
   return { paths, lost: new Lost({ ...init, paths }), realisations: new Realisations({ objects, paths, keys }) };
 }

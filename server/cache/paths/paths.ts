@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache';
 import { type Database, isConstraint, type Statement } from '../../metadata/index.ts';
 import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../../nix/index.ts';
 import { crashPoint } from '../../storage/index.ts';
+import { type Closures, WAITS } from '../closures/index.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { IS_LOST } from '../objects/index.ts';
 import type { Keys } from '../signing/index.ts';
@@ -37,18 +38,30 @@ export interface Narinfo {
   readonly etag: string;
   /** Key of the object that holds the NAR. */
   readonly narKey: string;
+  /** Whether something of its closure is not here. */
+  readonly waits: boolean;
 }
+
+/**
+ * Who asks. Readers are to get a path only with its closure; pushers are told what is published, so that nobody uploads
+ * again what only waits.
+ */
+export type Asker = 'reader' | 'pusher';
 
 interface NarinfoRow extends PathRow {
   key: string;
   size: number;
   compression: string;
   file_hash: string;
+  waits: boolean | number;
 }
 
 export interface PathsInit {
   readonly database: Database;
   readonly keys: () => Keys;
+  readonly closures: Closures;
+  /** Whether readers get only what has its closure here. Default: yes. */
+  readonly enforcesClosures?: () => boolean;
   readonly cacheBytes: number;
   /** Largest narinfo that is taken, which bounds the signatures. Default: that of a manifest. */
   readonly maxNarInfoBytes?: () => number;
@@ -62,7 +75,7 @@ const DEFAULT_NARINFO_BYTES = 64 * 1024;
 
 /** What a look-up reads: a path whose NAR is lost is not served. Its plan is tested. */
 export const NARINFO_QUERY = `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures,
-        o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size
+        o.key, o.size, o.compression, o.file_hash, o.nar_hash, o.nar_size, ${WAITS} AS waits
  FROM paths p JOIN objects o ON o.id = p.object_id
  WHERE p.hash_part = ? AND o.state = 'verified'`;
 
@@ -132,15 +145,19 @@ export class Paths {
   }
 
   /** What memory knows: the narinfo, that there is none, or (undefined) that the database must be asked. */
-  peek(hashPart: string): Narinfo | 'missing' | undefined {
+  peek(hashPart: string, asker: Asker = 'reader'): Narinfo | 'missing' | undefined {
     const rendered = this.#rendered.get(hashPart);
-    if (rendered !== undefined) return rendered;
+    if (rendered !== undefined) return this.#isFor(rendered, asker) ? rendered : 'missing';
     return this.#all?.lacks(hashPart) || this.#misses?.has(hashPart) ? 'missing' : undefined;
   }
 
-  /** The narinfo of a servable path. */
-  async find(hashPart: string): Promise<Narinfo | undefined> {
-    const known = this.peek(hashPart);
+  #isFor(narinfo: Narinfo, asker: Asker): boolean {
+    return !narinfo.waits || asker === 'pusher' || this.#init.enforcesClosures?.() === false;
+  }
+
+  /** The narinfo of a path that is published and, for readers, servable. */
+  async find(hashPart: string, asker: Asker = 'reader'): Promise<Narinfo | undefined> {
+    const known = this.peek(hashPart, asker);
     if (known !== undefined) return known === 'missing' ? undefined : known;
     const since = performance.now();
     const reading = this.#beginReading(hashPart);
@@ -152,7 +169,7 @@ export class Paths {
         if (narinfo === undefined) this.#misses?.add(hashPart, since);
         else this.#rendered.set(hashPart, narinfo);
       }
-      return narinfo;
+      return narinfo !== undefined && this.#isFor(narinfo, asker) ? narinfo : undefined;
     } finally {
       if (--reading.readers === 0 && this.#reading.get(hashPart) === reading) this.#reading.delete(hashPart);
     }
@@ -168,12 +185,12 @@ export class Paths {
     return reading;
   }
 
-  /** Whether a path would be served: the one answer that GET, HEAD and the missing-paths query share. */
-  async servable(hashPart: string): Promise<boolean> {
-    return this.#all?.loaded ? this.#all.has(hashPart) : (await this.find(hashPart)) !== undefined;
+  /** Whether a path is here, whatever its closure: what a pusher is told. */
+  async isPublished(hashPart: string): Promise<boolean> {
+    return this.#all?.loaded ? this.#all.has(hashPart) : (await this.find(hashPart, 'pusher')) !== undefined;
   }
 
-  /** Those of `hashParts` that are not servable, in their order and spelling. */
+  /** Those of `hashParts` that are not published, in their order and spelling. */
   async missing(hashParts: readonly string[]): Promise<string[]> {
     const all = this.#all;
     if (all?.loaded) return hashParts.filter((hashPart) => !all.has(hashPart));
@@ -203,7 +220,8 @@ export class Paths {
     });
     if (outcome.kind === 'published') this.#all?.add(path.hashPart);
     this.#forget(path.hashPart);
-    this.show(healed);
+    if (outcome.kind === 'published') await this.#init.closures.published(path);
+    await this.show(healed);
     crashPoint('after-publish');
     return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
   }
@@ -218,7 +236,7 @@ export class Paths {
       await this.lookAgain(object.key);
       throw error;
     });
-    this.show(healed);
+    await this.show(healed);
     return isNew;
   }
 
@@ -254,7 +272,7 @@ export class Paths {
     const { database } = this.#init;
     try {
       await this.#whenSynced(source, () =>
-        database.script([...publishStatements(path, source), ...also, ...database.announce([path.hashPart])]),
+        database.script([...publishStatements(database, path, source), ...also, ...database.announce([path.hashPart])]),
       );
       return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
     } catch (error) {
@@ -275,7 +293,7 @@ export class Paths {
     return this.#whenSynced(source, () =>
       database.write(async (sql) => {
         const merge = (stored: readonly string[]) => this.#weigh(path, stored, offered);
-        const result = await insertPath(sql, path, source, merge);
+        const result = await insertPath(database, sql, path, source, merge);
         await sql.run([...also, ...database.announce([...new Set([path.hashPart, ...result.healed])])]);
         return result;
       }),
@@ -310,10 +328,11 @@ export class Paths {
     for (const hashPart of hashParts) this.#forget(hashPart);
   }
 
-  /** Forgets paths whose rows are gone. */
+  /** Forgets paths whose rows are gone, by a write that is committed: those that refer to them will wait. */
   remove(hashParts: readonly string[]): void {
     this.hide(hashParts);
     this.forget(hashParts);
+    if (hashParts.length > 0) this.#init.closures.wake();
   }
 
   /** Misses need no database from here on: to be called where the write is made that takes the paths away. */
@@ -321,12 +340,13 @@ export class Paths {
     for (const hashPart of hashParts) this.#all?.remove(hashPart);
   }
 
-  /** Paths that are served again, by a write that is committed. */
-  show(hashParts: readonly string[]): void {
+  /** Paths that are there again, by a write that is committed: so are those that waited for them. */
+  async show(hashParts: readonly string[]): Promise<void> {
     for (const hashPart of hashParts) {
       this.#all?.add(hashPart);
       this.#forget(hashPart);
     }
+    if (hashParts.length > 0) await this.#init.closures.opened(hashParts);
   }
 
   /** After a commit that failed, and may have reached the disk: what became of the paths of an object. */
@@ -377,6 +397,6 @@ export class Paths {
       'latin1',
     );
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`;
-    return { storePath, body, etag, narKey: row.key };
+    return { storePath, body, etag, narKey: row.key, waits: Boolean(row.waits) };
   }
 }

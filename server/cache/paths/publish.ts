@@ -5,6 +5,7 @@
  */
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
 import { isConstraint } from '../../metadata/index.ts';
+import { waitStatements } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { healNar, insertObject, insertTombstone, objectStatements, replaceLost, tombstone } from '../objects/index.ts';
@@ -71,9 +72,10 @@ export function splitWords(text: string): string[] {
  * The statements of the usual push: path and NAR are both new. The constraints of the tables tell where it is not so.
  * A NAR that is there is locked even where it is no orphan, so that nothing can remove it before the path points at it.
  */
-export function publishStatements(path: NewPath, source: NarSource): Statement[] {
+export function publishStatements(database: Database, path: NewPath, source: NarSource): Statement[] {
   const nar = 'object' in source ? objectStatements(source.object, source.facts) : [claimStatement(source.key)];
-  return [...nar, pathStatement(path, 'object' in source ? source.object.key : source.key)];
+  const key = 'object' in source ? source.object.key : source.key;
+  return [...nar, pathStatement(path, key), ...waitStatements(database, path)];
 }
 
 function claimStatement(key: string): Statement {
@@ -83,8 +85,8 @@ function claimStatement(key: string): Statement {
 /** Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not. */
 function pathStatement(path: NewPath, key: string): Statement {
   return [
-    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, object_id)
-     VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
+    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, closure_checked, object_id)
+     VALUES (?, ?, ?, ?, ?, ?, ?, 1, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
     path.hashPart,
     path.name,
     path.references.join(' '),
@@ -102,6 +104,7 @@ function pathStatement(path: NewPath, key: string): Statement {
  * @throws CacheError Conflict: it was there with other content, which is lost
  */
 export async function insertPath(
+  database: Database,
   sql: Sql,
   path: NewPath,
   source: NarSource,
@@ -119,7 +122,10 @@ export async function insertPath(
     if (attempt === ATTEMPTS)
       throw new CacheError('Unavailable', `${path.hashPart} is being removed by other requests`);
     const inserted = await sql.query(`${text} ON CONFLICT (hash_part) DO NOTHING RETURNING hash_part`, values);
-    if (inserted.length > 0) return { outcome: { kind: 'published', isNewNar: nar.isNew }, healed };
+    if (inserted.length > 0) {
+      await sql.run(waitStatements(database, path));
+      return { outcome: { kind: 'published', isNewNar: nar.isNew }, healed };
+    }
     [row] = await sql.query(
       `SELECT p.hash_part, p.name, p.refs, p.deriver, p.ca, p.signatures, o.nar_hash, o.nar_size, o.id, o.storage, o.state
        FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?`,

@@ -180,7 +180,7 @@ export class Nars {
   async publishClaim(claim: PathClaim): Promise<void> {
     const { keys, paths } = this.#init;
     // An earlier push of the path stays, whatever this one claims.
-    if ((await paths.find(claim.hashPart)) !== undefined) return;
+    if (await paths.isPublished(claim.hashPart)) return;
     const file = claim.fileHash.slice('sha256:'.length);
     const nar = await this.#find(`${NAR_QUERY} WHERE o.key IN (?, ?) AND o.state = 'verified'`, [
       `nar/${file}.nar.zst`,
@@ -220,7 +220,7 @@ export class Nars {
 
   /** The NAR that a narinfo describes, compared with it. @throws CacheError Invalid, Conflict */
   async #narOf(info: NarInfo, hashPart: string): Promise<FoundNar> {
-    const published = (await this.#init.paths.servable(hashPart))
+    const published = (await this.#init.paths.isPublished(hashPart))
       ? await this.#find(`${NAR_QUERY} JOIN paths p ON p.object_id = o.id WHERE p.hash_part = ?`, [hashPart])
       : undefined;
     if (published !== undefined) {

@@ -30,7 +30,7 @@ export async function servedAlready(
   { paths, objects }: Pick<IngestInit, 'paths' | 'objects'>,
   hashPart: string,
 ): Promise<Narinfo | undefined> {
-  const narinfo = await paths.find(hashPart);
+  const narinfo = await paths.find(hashPart, 'pusher');
   const object = narinfo && (await objects.find(narinfo.narKey));
   return object !== undefined && (await objects.isThere(object)) ? narinfo : undefined;
 }

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { LocalStorage, type Storage } from '../../storage/index.ts';
+import type { Closures } from '../closures/index.ts';
 import type { Leases } from '../database/index.ts';
 import type { Objects, Unsynced } from '../objects/index.ts';
 import { dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
@@ -20,6 +21,7 @@ export interface HousekeepingInit {
   readonly unsynced: Unsynced;
   readonly uploads: Uploads;
   readonly intents: Intents;
+  readonly closures: Closures;
   readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
@@ -65,6 +67,7 @@ export class Housekeeping {
   async run(): Promise<void> {
     const { database, storages, leases } = this.#init;
     if (database.isShared) await storages.recount();
+    this.#init.closures.wake();
     const lease = await leases.acquire('housekeeping');
     if (lease === undefined) return;
     try {

@@ -132,6 +132,10 @@ export class PostgresDatabase implements Database {
     return `${column} = ANY(?)`;
   }
 
+  each(name: string): string {
+    return `unnest(CAST(? AS text[])) AS ${name} (value)`;
+  }
+
   list(values: readonly string[] | readonly number[]): SqlValue {
     return values;
   }

@@ -7,6 +7,7 @@ import { Paths } from '../../../../server/cache/paths/paths.ts';
 import { RecentMisses } from '../../../../server/cache/paths/recent-misses.ts';
 import { Keys } from '../../../../server/cache/signing/keys.ts';
 import { type ChangeListener, type Database, SqliteDatabase } from '../../../../server/metadata/index.ts';
+import { closuresOf } from '../../../support/closures.ts';
 import { makePath } from '../../../support/nars.ts';
 
 /** A database of which a test decides when it answers, and what is heard of it. */
@@ -71,7 +72,10 @@ describe('paths of a shared database', () => {
       database: sqlite,
     });
     slow = new SlowDatabase(sqlite);
-    paths = new Paths({ database: slow.database, keys: () => keys, cacheBytes: 2 ** 20, look: async () => {} });
+    paths = new Paths({
+      ...{ database: slow.database, closures: closuresOf(slow.database), keys: () => keys },
+      ...{ cacheBytes: 2 ** 20, look: async () => {} },
+    });
     await paths.load(new AbortController().signal);
   });
   afterEach(async () => {

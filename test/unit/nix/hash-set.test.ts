@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { HashSet } from '../../../../server/cache/paths/hash-set.ts';
+import { HashSet } from '../../../server/nix/hash-set.ts';
 
 const DIGITS = '0123456789abcdfghijklmnpqrsvwxyz';
 /** Few digits make many hashes that differ in one place only; zeros are a hash like any other. */

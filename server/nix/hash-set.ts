@@ -1,8 +1,4 @@
-/**
- * The hash parts of all published paths, in memory: 20 bytes a path, exact. With SQLite this process is the only
- * writer, so once loaded the set answers misses and missing-path queries without touching the database
- * (10 000 hashes against a million paths: a few milliseconds).
- */
+/** A set of hash parts in memory: 21 bytes for each slot of a table whose size is a power of two. */
 
 import { randomInt } from 'node:crypto';
 
