@@ -79,6 +79,7 @@ export type {
   ServerStatus,
   StoragePhase,
   StorageStatus,
+  WaitingStatus,
 } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';
 export { checkSupport, clusterOnly, processOnly, unsupported } from './support.ts';

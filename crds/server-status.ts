@@ -25,7 +25,7 @@ export interface ConfigFile {
 export interface CacheStatus {
   readonly name: string;
   readonly access: BinaryCacheSpec['access'];
-  /** Store paths that are served. */
+  /** Store paths that are published. */
   readonly paths: number;
   /** `name:base64`, the one that new clients are told of first. */
   readonly publicKeys: readonly string[];
@@ -37,9 +37,18 @@ export interface CacheStatus {
   readonly uploads: number;
   /** Objects whose bytes are gone, cut short or changed, in all storages; null: the database does not answer. */
   readonly lostObjects: number | null;
+  /** Paths that readers do not get because something of their closure is not here; null: the database does not answer. */
+  readonly waiting: WaitingStatus | null;
   /** The looks at all objects, where the manifest asks for them. */
   readonly scrubs: readonly ScrubStatus[];
   readonly storages: readonly StorageStatus[];
+}
+
+export interface WaitingStatus {
+  /** 10 000 where there may be more. */
+  readonly paths: number;
+  /** Since when the one that waits longest does. */
+  readonly since: string | null;
 }
 
 /** One look at all objects. */

@@ -20,6 +20,8 @@ export const DRAINING = 'Draining';
 export const TOKEN_FOLLOWS_REDIRECTS = 'TokenFollowsRedirects';
 /** Bytes of some objects are gone, so that their paths are not served. Only there while it is so. */
 export const OBJECTS_LOST = 'ObjectsLost';
+/** Something has waited for a day for what it refers to. Only there while it is so. */
+export const CLOSURES_COMPLETE = 'ClosuresComplete';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -91,5 +93,7 @@ export const NOT_SERVED = 'NotServed';
 export const SAME_HOST = 'SameHost';
 /** A storage is being emptied. */
 export const MOVING = 'Moving';
+/** Paths refer to others that are not in the cache. */
+export const REFERENCES_MISSING = 'ReferencesMissing';
 /** Bytes of objects are gone, cut short or changed. */
 export const BYTES_MISSING = 'BytesMissing';

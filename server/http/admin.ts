@@ -158,10 +158,11 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
 
 async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
   // Side by side: where the database is away each waits for it as long as may be.
-  const [trouble, counts, scrubs, storages] = await Promise.all([
+  const [trouble, counts, scrubs, waiting, storages] = await Promise.all([
     databaseTrouble(cache),
     soon(cache.lost.counts()),
     soon(cache.scrub.report()),
+    soon(cache.closures.report()),
     cache.storageReport(),
   ]);
   return {
@@ -173,6 +174,7 @@ async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
     keysLost: cache.keys.lost ?? null,
     uploads: cache.uploads.active,
     lostObjects: counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0),
+    waiting: waiting === undefined ? null : { paths: waiting.paths, since: waiting.since?.toISOString() ?? null },
     scrubs: scrubs ?? [],
     storages,
   };

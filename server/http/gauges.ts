@@ -42,7 +42,7 @@ export function watchGauges(
     };
   gauge(
     'narwhal_paths',
-    'Store paths that are served.',
+    'Store paths that are published.',
     each((cache) => cache.paths.count),
   );
   gauge(
@@ -189,6 +189,19 @@ export function watchGauges(
         if (counts === undefined) continue;
         for (const { name } of cache.storages.list()) this.set({ cache: cache.name, storage: name }, 0);
         for (const [storage, n] of counts) this.set({ cache: cache.name, storage }, n);
+      }
+    },
+  });
+  new Gauge({
+    name: 'narwhal_waiting_paths',
+    help: 'Published paths that wait for something of their closure; 10000 where there may be more.',
+    labelNames: ['cache'],
+    registers: [registry],
+    async collect() {
+      this.reset();
+      for (const cache of caches.list()) {
+        const waiting = await soon(cache.closures.report());
+        if (waiting !== undefined) this.set({ cache: cache.name }, waiting.paths);
       }
     },
   });

@@ -1,5 +1,11 @@
 /** What the operator's pure parts take: caches, inputs, and what is observed, made of the real types by the real code. */
-import { formatManifestError, generateToken, type ServerStatus, type StorageStatus } from '../../crds/index.ts';
+import {
+  formatManifestError,
+  generateToken,
+  type ServerStatus,
+  type StorageStatus,
+  type WaitingStatus,
+} from '../../crds/index.ts';
 import type { Inputs, Leftover } from '../../operator/cache/desired/inputs.ts';
 import { NOTHING_MOUNTED } from '../../operator/cache/desired/inputs.ts';
 import { type SecretNeed, secretNeeds } from '../../operator/cache/desired/secret-needs.ts';
@@ -159,6 +165,7 @@ export function reportOf(
     readonly databaseError?: string;
     readonly publicKeys?: readonly string[];
     readonly lostObjects?: number;
+    readonly waiting?: WaitingStatus;
     readonly storages?: readonly StorageStatus[];
   } = {},
 ): ServerStatus {
@@ -177,6 +184,7 @@ export function reportOf(
         keysLost: more.keysLost ?? null,
         uploads: 0,
         lostObjects: more.lostObjects ?? 0,
+        waiting: more.waiting ?? { paths: 0, since: null },
         scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },

@@ -5,6 +5,8 @@ import { disk, storage, told, where } from '../support/operator-scenes.ts';
 import { DONE } from '../support/operator-world.ts';
 import { fine, type Row } from './conditions-row.ts';
 
+const daysAgo = (days: number) => new Date(Date.parse('2030-02-03T04:05:06Z') - days * 24 * 3600_000).toISOString();
+
 export const STORAGE_ROWS: readonly Row[] = [
   {
     title: 'a storage cannot be used',
@@ -91,6 +93,31 @@ export const STORAGE_ROWS: readonly Row[] = [
     title: 'an object is lost whose storage is gone',
     scene: told({ lostObjects: 1 }),
     expected: { Ready: fine, ObjectsLost: ['True', 'BytesMissing', /^1 object is lost: /] },
+  },
+  {
+    title: 'a push is under way',
+    scene: told({ waiting: { paths: 2, since: daysAgo(0.9) } }),
+    expected: { Ready: fine, ClosuresComplete: undefined },
+  },
+  {
+    title: 'paths lack something of their closure',
+    scene: told({ waiting: { paths: 2, since: daysAgo(1.1) } }),
+    expected: {
+      Ready: fine,
+      ClosuresComplete: [
+        'False',
+        'ReferencesMissing',
+        /^2 paths refer to what is not in this cache, since .* not given to readers: push/,
+      ],
+    },
+  },
+  {
+    title: 'a path lacks something, and is served all the same',
+    scene: told({ waiting: { paths: 1, since: daysAgo(2) } }, undefined, { closures: 'Warn' }),
+    expected: {
+      Ready: fine,
+      ClosuresComplete: ['False', 'ReferencesMissing', /^1 path refers to .* closures: Warn/],
+    },
   },
   {
     title: 'a volume may not grow',

@@ -36,6 +36,7 @@ export const ROWS: readonly Row[] = [
       Exposed: ['True', 'Ready', /^pulls at https:\/\/main\.cache\.example\.org$/],
       Draining: undefined,
       ObjectsLost: undefined,
+      ClosuresComplete: undefined,
       Monitored: undefined,
       Paused: undefined,
     },

@@ -56,10 +56,21 @@ export function isServerStatus(answer: unknown): answer is ServerStatus {
 
 function isCacheStatus(cache: unknown): boolean {
   if (!isRecord(cache)) return false;
-  const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null } = cache;
+  const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null, waiting = null } = cache;
   const areTexts = isTextOrNull(keysLost) && isTextOrNull(databaseError);
   const isCount = lostObjects === null || typeof lostObjects === 'number';
-  return isListOf(publicKeys, isPublicKey) && areTexts && isCount && isListOf(storages, isStorageStatus);
+  return (
+    isListOf(publicKeys, isPublicKey) &&
+    areTexts &&
+    isCount &&
+    isWaiting(waiting) &&
+    isListOf(storages, isStorageStatus)
+  );
+}
+
+function isWaiting(waiting: unknown): boolean {
+  if (waiting === null) return true;
+  return isRecord(waiting) && typeof waiting.paths === 'number' && (waiting.since === null || isDate(waiting.since));
 }
 
 const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
@@ -86,5 +97,6 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isListOf = (value: unknown, is: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(is);
 const isText = (value: unknown): value is string => typeof value === 'string';
+const isDate = (value: unknown): boolean => isText(value) && value.length <= 40 && !Number.isNaN(Date.parse(value));
 const isTextOrNull = (value: unknown): boolean => value === null || isText(value);
 const isPublicKey = (value: unknown): boolean => isText(value) && value.length <= 512;

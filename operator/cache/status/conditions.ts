@@ -13,6 +13,7 @@ import * as reasons from '../reasons.ts';
 import { isPaused, PAUSED_ANNOTATION } from '../types.ts';
 import { exposed, redirected, tokensRouted } from './exposure.ts';
 import { type Check, condition, type Facts, type Finding, type NewCondition, yes } from './facts.ts';
+import { closuresComplete } from './path-conditions.ts';
 import { draining, full, fullEverywhere, illStorage, notGrown, objectsLost, resizing } from './storage-conditions.ts';
 
 /** All conditions, Ready first. */
@@ -28,6 +29,7 @@ export function findings(facts: Facts): NewCondition[] {
     ...draining(facts),
     ...redirected(facts),
     ...objectsLost(facts),
+    ...closuresComplete(facts),
     ...monitored(facts),
     ...(isPaused(facts.cache)
       ? [yes(reasons.PAUSED, reasons.IS_PAUSED, `annotation ${PAUSED_ANNOTATION} is "true"`)]

@@ -35,8 +35,8 @@ export interface ClosuresInit {
 export interface WaitingReport {
   /** Paths; at most `MOST_COUNTED`, where there may be more. */
   readonly paths: number;
-  /** Since when the one that waits longest does; milliseconds since 1970. */
-  readonly since: number | undefined;
+  /** Since when the one that waits longest does. */
+  readonly since: Date | undefined;
 }
 
 export const MOST_COUNTED = 10_000;
@@ -228,7 +228,7 @@ export class Closures {
 
   async report(): Promise<WaitingReport> {
     const [row] = await this.#init.database.query<{ paths: number; since: number | null }>(REPORT_QUERY);
-    return { paths: Number(row?.paths ?? 0), since: row?.since ?? undefined };
+    return { paths: Number(row?.paths ?? 0), since: row?.since == null ? undefined : new Date(Number(row.since)) };
   }
 
   /**

@@ -71,6 +71,7 @@ const TYPES = new Set<string>([
   reasons.DRAINING,
   reasons.TOKEN_FOLLOWS_REDIRECTS,
   reasons.OBJECTS_LOST,
+  reasons.CLOSURES_COMPLETE,
   reasons.PAUSED,
   reasons.MONITORED,
 ]);
