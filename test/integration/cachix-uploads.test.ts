@@ -266,7 +266,10 @@ describe('a Cachix upload', () => {
     const deriver = `${'c'.repeat(32)}-test.drv`;
     const pushed = await pushable({ references: references.toSorted(), deriver });
     await finish(await calls.uploaded(pushed), pushed);
-    const text = await assertServed(server, pushed);
+    const narinfo = (below = '') => fetch(`${server.api()}${below}/${pushed.hashPart}.narinfo`);
+    // Nobody has pushed what it refers to: only a pusher is told of it.
+    assert.equal((await narinfo()).status, 404);
+    const text = await (await narinfo('/push')).text();
     assert.match(text, new RegExp(`\nReferences: ${references.toSorted().join(' ')}\n`));
     assert.match(text, new RegExp(`\nDeriver: ${deriver}\n`));
   });
