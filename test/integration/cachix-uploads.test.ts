@@ -265,7 +265,7 @@ describe('a Cachix upload', () => {
     const references = ['b', 'a'].map((letter) => `${letter.repeat(32)}-dep`);
     const deriver = `${'c'.repeat(32)}-test.drv`;
     const pushed = await pushable({ references: references.toSorted(), deriver });
-    await finish(await calls.uploaded(pushed), pushed);
+    await (await calls.uploaded(pushed)).complete(claimOf(pushed));
     const narinfo = (below = '') => fetch(`${server.api()}${below}/${pushed.hashPart}.narinfo`);
     // Nobody has pushed what it refers to: only a pusher is told of it.
     assert.equal((await narinfo()).status, 404);
