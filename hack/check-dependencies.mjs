@@ -19,6 +19,7 @@ const CACHE = floors('server/cache', BELOW_CACHES, [
     'push',
     'paths',
     'closures',
+    'use',
     'objects',
     'storages',
     'signing',
