@@ -30,7 +30,7 @@ RUN node /src/hack/image/prune.mjs . \
   && install -D /src/node_modules/sqlite3/build/Release/node_sqlite3.node node_modules/sqlite3/build/Release/node_sqlite3.node
 WORKDIR /src
 COPY . .
-RUN npx tsc -p tsconfig.build.json --outDir /dist --incremental false --tsBuildInfoFile null --sourceMap false
+RUN node hack/build.mjs /dist
 # What the base has of Debian, for the SBOM.
 COPY --from=base /var/lib/dpkg/status.d /debian
 RUN node hack/image/stage.mjs /out --dist /dist --modules /modules/node_modules --debian /debian

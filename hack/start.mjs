@@ -18,7 +18,7 @@ const file = namesFile ? [] : ['-f', path.join(root, 'examples/laptop.yaml')];
 let main;
 try {
   await setUp();
-  main = await buildServer();
+  main = buildServer();
 } catch (error) {
   console.error(`set-up failed: ${error.message}`);
   process.exit(1);

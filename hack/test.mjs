@@ -7,6 +7,7 @@ import { runChecks } from './check.mjs';
 import { COMPONENTS, ensureComponent, NEEDED_BY_TESTS } from './components.mjs';
 import { runStories } from './e2e.mjs';
 import { Reach } from './lib/affected.mjs';
+import { buildServer } from './lib/build.mjs';
 import { changesSince } from './lib/changed-files.mjs';
 import { secretsInFolder } from './lib/secrets-in-logs.mjs';
 import { isSkipped, skipProblem } from './lib/skip.mjs';
@@ -58,6 +59,7 @@ async function main() {
   }
   try {
     await setUp();
+    buildServer();
   } catch (error) {
     console.error(`set-up failed: ${error.message}\n\n0 passed, 1 failed, 0 skipped`);
     return 1;
@@ -174,7 +176,9 @@ function testOptions(stage) {
     ...process.env,
     UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32',
     NARWHAL_TEST_LOGS: logs,
-    // Some thousand processes load the same sources, which takes them half of their start.
+    // See test/support/built.ts.
+    NARWHAL_BUILT: '1',
+    // Some hundred processes load the same files, which takes them half of their start.
     NODE_COMPILE_CACHE: path.join(logs, 'compiled'),
     ...(long ? { NARWHAL_LONG: '1' } : {}),
   };

@@ -90,7 +90,7 @@ async function start<T>(
   }
 }
 
-let built: Promise<string> | undefined;
+let built: string | undefined;
 
 /** Narwhal as `npm start` runs it, with the defaults that a user gets, on what `folder` holds. */
 export async function startNarwhal(
@@ -99,13 +99,12 @@ export async function startNarwhal(
   init: NarwhalInit = {},
 ): Promise<Narwhal> {
   built ??= buildServer();
-  const main = await built;
   mkdirSync(folder, { recursive: true });
   const [manifest, data] = [path.join(folder, 'cache.yaml'), path.join(folder, 'data')];
   writeFileSync(manifest, init.manifest ?? MANIFEST);
   const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
   const serve = ['serve', '-f', manifest, '--data', data, ...listen, ...(init.args ?? [])];
-  const words = [process.execPath, ...nodeFlags, ...nodeArgs, main, ...serve];
+  const words = [process.execPath, ...nodeFlags, ...nodeArgs, built, ...serve];
   const startedAt = performance.now();
   const { found, child, stop } = await start(path.join(folder, 'log'), words, async (output) => {
     const { listen: addresses, admin } = readyIn(output) ?? {};
@@ -126,7 +125,7 @@ export async function startGateway(main: Served, folder: string, nodeArgs: reado
   writeFileSync(routes, JSON.stringify({ apiUrl: 'http://cache.test', caches: { main: { url: main.url } } }));
   const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
   const gateway = ['gateway', '--routes', `file:${routes}`, '--shutdown-delay', '0', ...listen];
-  const words = [process.execPath, ...nodeFlags, ...nodeArgs, await built, ...gateway];
+  const words = [process.execPath, ...nodeFlags, ...nodeArgs, built, ...gateway];
   const { found, child, stop } = await start(path.join(folder, 'gateway.log'), words, async (output) => {
     const { listen: addresses, admin } = readyIn(output) ?? {};
     const answer = admin === undefined ? undefined : await fetch(`http://${admin}/readyz`).catch(() => undefined);

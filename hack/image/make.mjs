@@ -1,6 +1,7 @@
 // Makes an image of this clone, or finds the one that was made of the same sources.
 import fs from 'node:fs';
 import path from 'node:path';
+import { buildInto } from '../lib/build.mjs';
 import { node24, root } from '../lib/places.mjs';
 import { attempt, run } from '../lib/run.mjs';
 import { imageArchitecture, writeImage } from './archive.mjs';
@@ -13,8 +14,8 @@ import { productConfig, productLabels, productLayers } from './product.mjs';
 import { debianPackages, sbomOf } from './sbom.mjs';
 
 const PRODUCT_SOURCES = [
-  ...['crds', 'server', 'operator', 'tsconfig.json', 'tsconfig.build.json', 'package.json', 'package-lock.json'],
-  ...['LICENSE', 'hack/image', 'hack/lib/launch.mjs'],
+  ...['crds', 'server', 'operator', 'tsconfig.json', 'package.json', 'package-lock.json'],
+  ...['LICENSE', 'hack/image', 'hack/lib/launch.mjs', 'hack/build.mjs'],
 ];
 
 /**
@@ -89,7 +90,8 @@ async function fill(kind, { draft, parts, reference, revision, say }) {
     nodeVersion: await nodeVersion(),
     debian: debianPackages(path.join(parts.base, 'var/lib/dpkg/status.d'), basePackages(parts.base)),
   });
-  await compile(dist);
+  // Into a folder of its own: dist/ may have files of sources that are gone.
+  buildInto(dist);
   const product = productLayers({ node: node24, modules: path.join(parts.modules, 'node_modules'), dist, sbom });
   const layers = {
     base: baseLayer(parts.base),
@@ -110,13 +112,6 @@ async function fill(kind, { draft, parts, reference, revision, say }) {
   );
   const { digest, unpackedBytes } = written;
   fs.writeFileSync(path.join(draft, 'image.json'), JSON.stringify({ digest, unpackedBytes, sizes }));
-}
-
-/** Into a folder of its own: dist/ may have files of sources that are gone. */
-async function compile(folder) {
-  const tsc = path.join(root, 'node_modules/typescript/bin/tsc');
-  const args = ['-p', 'tsconfig.build.json', '--outDir', folder, '--incremental', 'false', '--tsBuildInfoFile', 'null'];
-  await run('the build', node24, [tsc, ...args, '--sourceMap', 'false'], { cwd: root });
 }
 
 async function nodeVersion() {

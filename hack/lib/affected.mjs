@@ -8,7 +8,7 @@ const TEST = /^test\/(unit|integration|crash|alone|e2e)\/.*\.test\.ts$/;
 
 /** What may change anything: what is installed, how sources are run, how tests are. */
 const EVERYTHING =
-  /^(package\.json|package-lock\.json|tsconfig[^/]*\.json|\.mocharc\.json|hack\/(setup|test|components|mocha-reporter)\.mjs|hack\/lib\/(batches|lock|places|run|skip|sqlite3|prebuilt-sqlite3|test-files|launch|build)\.[^/]+)$/;
+  /^(package\.json|package-lock\.json|tsconfig[^/]*\.json|\.mocharc\.json|hack\/(build|setup|test|components|mocha-reporter)\.mjs|hack\/lib\/(batches|lock|places|run|skip|sqlite3|prebuilt-sqlite3|test-files|launch|build)\.[^/]+)$/;
 
 /** Pages that no test reads change nothing. */
 const PAGES = /(\.md|^LICENSE)$/;
@@ -22,6 +22,8 @@ const REACHES = {
   'hack/lib/changed-files.mjs': [],
   // Those who call it name what they give.
   'hack/image/kept.mjs': [],
+  'hack/lib/build.mjs': [],
+  'test/support/built.ts': [],
   'hack/lib/sources.mjs': ['crds', 'hack', 'operator', 'server', 'test'],
   // What goes into the image is compiled from what these two import.
   'hack/image/make.mjs': ['server/main.ts', 'operator/main.ts'],

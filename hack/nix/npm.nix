@@ -12,7 +12,7 @@ let
   package = lib.importJSON ../../package.json;
   lock = lib.importJSON ../../package-lock.json;
 
-  isForBuild = name: name == "typescript" || lib.hasPrefix "@types/" name;
+  isForBuild = name: name == "esbuild";
   devDependencies = lib.filterAttrs (name: _: isForBuild name) package.devDependencies;
 
   # Node's rule: a package is looked for in the node_modules beside the one that asks, then further up.

@@ -30,10 +30,11 @@ buildNpmPackage {
       ../../package.json
       ../../package-lock.json
       ../../server
-      ../../tsconfig.build.json
       ../../tsconfig.json
+      ../build.mjs
       ../image/prune.mjs
       ../image/tree.mjs
+      ../lib/places.mjs
     ];
   };
 
@@ -62,7 +63,7 @@ buildNpmPackage {
   installPhase = ''
     runHook preInstall
     node hack/image/prune.mjs "$PWD"
-    rm dist/.tsbuildinfo
+    find dist '(' -name '*.map' -o -name .built ')' -delete
     home=$out/lib/node_modules/narwhal
     mkdir -p "$home"
     cp -r LICENSE dist node_modules "$home"

@@ -36,7 +36,7 @@ export function kubeConfig(file?: string): () => Promise<Access> {
     if (file === undefined && !isClusterKnown())
       throw new Error('there is no kubeconfig: set KUBECONFIG, or put one at ~/.kube/config');
     // Of all its models we use none, and they take 90 MB and most of a second: pods go without.
-    const { KubeConfig } = await import('@kubernetes/client-node');
+    const { KubeConfig } = await import('./kube-config.ts');
     const config = new KubeConfig();
     if (file === undefined) config.loadFromDefault();
     else config.loadFromFile(file);

@@ -21,7 +21,6 @@ describe(`a NAR of ${SIZE_BYTES / GIB} GiB`, () => {
   const block = Buffer.concat([randomBytes(64 * 1024), Buffer.alloc(192 * 1024, 'narwhal ')]);
   before(async () => {
     server = await TestServer.start({
-      built: true,
       manifest: `${cacheManifest('main', standardSpec)}---\n${cacheManifest('second', standardSpec)}`,
     });
   });

@@ -29,7 +29,7 @@ async function bytesOf(server: TestServer, figure: 'VmHWM' | 'VmRSS'): Promise<n
 describe('memory of what is in flight', () => {
   let server: TestServer;
   beforeEach(async () => {
-    server = await TestServer.start({ built: true });
+    server = await TestServer.start();
   });
   afterEach(() => server.remove());
 

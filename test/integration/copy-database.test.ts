@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { usesSince } from '../../server/cache/use/index.ts';
 import { type Database, SqliteDatabase, type Statement } from '../../server/metadata/index.ts';
+import { built } from '../support/built.ts';
 import { runCli } from '../support/cli.ts';
 import { makePath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -15,7 +15,7 @@ import type { RunResult } from '../support/run.ts';
 import { TestServer } from '../support/server.ts';
 import { useRows } from '../support/uses.ts';
 
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
+const MAIN = built('dist/server/main.js');
 
 describe('copy-database', () => {
   let postgres: PostgresServer;

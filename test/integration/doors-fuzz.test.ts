@@ -6,14 +6,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { built } from '../support/built.ts';
 import { Fuzzer, poke } from '../support/fuzz.ts';
 import { TestGateway } from '../support/gateway.ts';
 import { TestServer } from '../support/server.ts';
 import { logFile, onFreePort, ServerProcess } from '../support/server-process.ts';
 import { ANSWERS, PIECES, REQUESTS, TOKEN } from '../tables/door-requests.ts';
 
-const OPERATOR = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+const OPERATOR = built('dist/operator/main.js');
 const isLong = process.env.NARWHAL_LONG === '1';
 const SEED = Number(process.env.NARWHAL_FUZZ_SEED ?? (isLong ? randomInt(2 ** 31) : 12));
 const BATCH = 50;

@@ -16,7 +16,7 @@ describe('a NAR of 256 MiB through a gateway', () => {
   let pair: GatewayPair;
   let path: TestPath;
   before(async () => {
-    pair = await GatewayPair.start({ built: true });
+    pair = await GatewayPair.start();
     path = makePath({ contents: randomBytes(SIZE_BYTES), compression: 'none' });
   });
   after(() => pair.remove());

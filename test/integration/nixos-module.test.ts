@@ -6,8 +6,8 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import os from 'node:os';
 import path from 'node:path';
 import { generateToken } from '../../crds/index.ts';
-import { buildServer } from '../../hack/lib/build.mjs';
 import { nodeFlags } from '../../hack/lib/launch.mjs';
+import { built } from '../support/built.ts';
 import { evaluateModule, ROOT } from '../support/flake.ts';
 import { describeEachNix, NixClient } from '../support/nix.ts';
 import { logFile, onFreePort, ServerProcess } from '../support/server-process.ts';
@@ -185,7 +185,7 @@ await describeEachNix('the NixOS module', (nix) => {
     await writeFile(path.join(credentials, 'ci_token'), token);
     const raid = path.join(dir, 'raid');
     await mkdir(raid);
-    const main = await buildServer();
+    const main = built('dist/server/main.js');
     const start = async (port: number, adminPort: number) => {
       const text = settings(raid, { listen: `127.0.0.1:${port}`, adminListen: `127.0.0.1:${adminPort}` });
       const wanted = `{ inherit (${SERVICE}.serviceConfig) ExecStart; etc = machine.environment.etc."narwhal/manifests".source; }`;

@@ -4,10 +4,10 @@ import { statSync } from 'node:fs';
 import { chmod, chown, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { built } from '../support/built.ts';
 import { cacheManifest, TestServer } from '../support/server.ts';
 
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
+const MAIN = built('dist/server/main.js');
 
 /** Whom the server runs as: no permission keeps root out. Undefined: as we do. */
 const USER = process.getuid?.() === 0 && [MAIN, process.execPath].every(isOpenToAll) ? 65534 : undefined;

@@ -1,8 +1,8 @@
 /** Runs narwhal-server to its end, as a person or script would. */
-import { fileURLToPath } from 'node:url';
+import { built } from './built.ts';
 import { type RunResult, runToEnd } from './run.ts';
 
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
+const MAIN = built('dist/server/main.js');
 
 /** @param env variables beside those of this process */
 export function runCli(

@@ -15,14 +15,15 @@ const READ = [
   'default.nix',
   'examples',
   'flake.nix',
+  'hack/build.mjs',
   'hack/image',
+  'hack/lib',
   'hack/nix',
   'operator',
   'package-lock.json',
   'package.json',
   'server',
   'shell.nix',
-  'tsconfig.build.json',
   'tsconfig.json',
 ];
 

@@ -18,7 +18,6 @@ export interface TestGatewayInit {
   /** Further flags of `gateway`. */
   readonly args?: readonly string[];
   readonly nodeArgs?: readonly string[];
-  readonly built?: boolean;
   /** `--routes`; the default is the file with the table. */
   readonly routes?: string;
 }
@@ -36,7 +35,7 @@ export class TestGateway {
   static async start(init: TestGatewayInit): Promise<TestGateway> {
     const gateway = new TestGateway(await mkdtemp(path.join(os.tmpdir(), 'narwhal-gateway-')));
     await gateway.writeTable(init.table);
-    const { nodeArgs, built, args = [], routes = `file:${gateway.tableFile}` } = init;
+    const { nodeArgs, args = [], routes = `file:${gateway.tableFile}` } = init;
     const words = [
       ...['gateway', '--routes', routes, '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'],
       ...['--log-level', 'debug', '--log-format', 'json', '--reload-interval', '0.05', '--shutdown-delay', '0'],
@@ -44,7 +43,7 @@ export class TestGateway {
     ];
     try {
       gateway.#process = await OwnProcess.start({
-        ...{ nodeArgs, built, words },
+        ...{ nodeArgs, words },
         log: path.basename(gateway.folder),
         onOutput: (text) => {
           gateway.#output += text;

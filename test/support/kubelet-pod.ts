@@ -1,15 +1,15 @@
 /** One pod of the stand-in kubelet: the real program of its container, with the pod's environment and volumes. */
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { launchEnv, nodeFlags } from '../../hack/lib/launch.mjs';
 import type { Container, Pod } from '../../operator/runtime/index.ts';
+import { built } from './built.ts';
 import type { PodVolumes } from './kubelet-volumes.ts';
 import { ServerProcess } from './server-process.ts';
 
 /** What a command of the image is on this machine. */
 const PROGRAMS: Readonly<Record<string, string>> = {
-  'narwhal-server': fileURLToPath(new URL('../../server/main.ts', import.meta.url)),
-  'narwhal-operator': fileURLToPath(new URL('../../operator/main.ts', import.meta.url)),
+  'narwhal-server': built('dist/server/main.js'),
+  'narwhal-operator': built('dist/operator/main.js'),
 };
 
 interface Env {

@@ -1,10 +1,10 @@
 /** One cache in a cluster as its owner sees it: applied, looked at, pushed to and pulled from. */
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { ServerStatus } from '../../crds/index.ts';
 import type { Cache, StorageStatus } from '../../operator/cache/types.ts';
 import type { Pod } from '../../operator/runtime/index.ts';
+import { built } from './built.ts';
 import type { CacheCondition } from './cache-conditions.ts';
 import type { Cluster } from './cluster.ts';
 import { pathOf } from './crds.ts';
@@ -14,7 +14,7 @@ import type { PushTarget } from './push.ts';
 import { type RunResult, runToEnd } from './run.ts';
 import { until } from './server.ts';
 
-const OPERATOR = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+const OPERATOR = built('dist/operator/main.js');
 
 /** Settings of servers that look often and wait for nothing. */
 const QUICK: Readonly<Record<string, string>> = {

@@ -2,12 +2,12 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { nodeFlags } from '../../hack/lib/launch.mjs';
+import { built } from './built.ts';
 import { until } from './server.ts';
 import { logFile, onFreePort, ServerProcess } from './server-process.ts';
 
-const MAIN = fileURLToPath(new URL('../../operator/main.ts', import.meta.url));
+const MAIN = built('dist/operator/main.js');
 
 export interface OperatorInit {
   /** Of a user who may do what the operator does. */
@@ -17,8 +17,6 @@ export interface OperatorInit {
   /** Further flags of `run`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** The file to run; default: the sources. */
-  readonly main?: string;
 }
 
 /** A line of the log. Levels: 30 info, 40 warn, 50 error. */
@@ -137,7 +135,7 @@ export class Operator {
   }
 
   #spawn(port: number, more: Pick<OperatorInit, 'args' | 'env'>): void {
-    const { kubeconfig, namespace, args = [], env = {}, main = MAIN } = this.#init;
+    const { kubeconfig, namespace, args = [], env = {} } = this.#init;
     const flags = {
       '--namespace': namespace,
       '--listen': `127.0.0.1:${port}`,
@@ -156,7 +154,7 @@ export class Operator {
     };
     const words = [...Object.entries(flags).flat(), ...args, ...(more.args ?? [])];
     this.#process = new ServerProcess({
-      words: [process.execPath, ...nodeFlags, main, 'run', ...words],
+      words: [process.execPath, ...nodeFlags, MAIN, 'run', ...words],
       env: { PATH: process.env.PATH, HOME: this.#folder, KUBECONFIG: kubeconfig, ...env, ...more.env },
       log: this.log,
       cwd: this.#folder,

@@ -2,11 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { buildServer } from '../../hack/lib/build.mjs';
 import { launchEnv, nodeFlags } from '../../hack/lib/launch.mjs';
+import { built } from './built.ts';
 
-const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
+const MAIN = built('dist/server/main.js');
 const START_MS = 60_000;
 
 export interface OwnProcessInit {
@@ -14,8 +13,6 @@ export interface OwnProcessInit {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Flags for node itself, such as --max-old-space-size. */
   readonly nodeArgs?: readonly string[] | undefined;
-  /** Run what was built, as `npm start` does, not the sources. */
-  readonly built?: boolean | undefined;
   /** Name of its log, where logs are kept. */
   readonly log: string;
   /** Hears of everything that it prints. */
@@ -39,11 +36,10 @@ export class OwnProcess {
 
   /** Resolves once it has logged that it is ready. */
   static async start(init: OwnProcessInit): Promise<OwnProcess> {
-    const { words, env, nodeArgs = [], built = false, onOutput } = init;
-    const main = built ? [...nodeFlags, await buildServer()] : [MAIN];
-    const child = spawn(process.execPath, [...nodeArgs, ...main, ...words], {
+    const { words, env, nodeArgs = [], onOutput } = init;
+    const child = spawn(process.execPath, [...nodeFlags, ...nodeArgs, MAIN, ...words], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...(built ? launchEnv : process.env), ...env },
+      env: { ...launchEnv, ...env },
     });
     const logs = process.env.NARWHAL_TEST_LOGS;
     const log = logs === undefined ? undefined : createWriteStream(path.join(logs, `${init.log}.log`), { flags: 'a' });

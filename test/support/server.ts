@@ -19,8 +19,6 @@ export interface ServerInit {
   readonly tokens?: Readonly<Record<string, string>>;
   /** Flags for node itself, such as --max-old-space-size. */
   readonly nodeArgs?: readonly string[];
-  /** Run the built server as `npm start` does, not the sources: for tests of what it takes. */
-  readonly built?: boolean;
 }
 
 /** A manifest of one cache; `spec` are lines of YAML that are indented by two spaces here. */
@@ -146,9 +144,9 @@ export class TestServer {
       ...(this.#init.args ?? []),
       ...args,
     ];
-    const { env, nodeArgs, built, flags = words } = this.#init;
+    const { env, nodeArgs, flags = words } = this.#init;
     this.#process = await OwnProcess.start({
-      ...{ env, nodeArgs, built, words: flags },
+      ...{ env, nodeArgs, words: flags },
       log: path.basename(this.folder),
       onOutput: (text) => {
         this.#output += text;

@@ -1,12 +1,10 @@
 /** What the operator takes for many caches: time, memory, requests to the API server. Without nodes, so that it alone is seen. */
-import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { kinds } from '../../../operator/runtime/index.ts';
 import { CacheNamespace } from '../../../test/support/cache-namespace.ts';
 import { Operator } from '../../../test/support/operator.ts';
 import { podAccess } from '../../../test/support/pod-access.ts';
 import { until } from '../../../test/support/server.ts';
-import { buildServer } from '../../lib/build.mjs';
 import type { Bench, Sample } from '../bench.ts';
 import { memoryOf } from '../processes.ts';
 import { inFlight } from '../push.ts';
@@ -46,16 +44,14 @@ export async function operator(bench: Bench): Promise<Row[]> {
 }
 
 async function look(bench: Bench, count: number): Promise<Sample> {
-  await buildServer();
   const running = await bench.serving(startKubernetes());
   const kubernetes = running.server;
   const namespace = await CacheNamespace.make(kubernetes, 'bench');
   const env = await podAccess(kubernetes, bench.newFolder('operator'), await namespace.administrator('operator'));
-  const main = path.resolve(import.meta.dirname, '../../../dist/operator/main.js');
   const flags = (more: object) =>
     Object.entries({ ...DEFAULTS, ...CALM, ...more }).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const args = ['--watch-namespaces', namespace.name, ...flags({})];
-  const operator = await Operator.idle({ kubeconfig: '', namespace: namespace.name, args, env, main });
+  const operator = await Operator.idle({ kubeconfig: '', namespace: namespace.name, args, env });
   try {
     await inFlight(
       Array.from({ length: count }, (_, index) => `cache-${index}`),

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { root } from '../../../hack/lib/places.mjs';
+import { built } from '../built.ts';
 import { runToEnd } from '../run.ts';
 import type { World } from './world.ts';
 
@@ -46,7 +46,7 @@ export async function assertNothingToDo(world: World): Promise<void> {
       JSON.stringify({ apiVersion, kind, metadata: { name, namespace }, spec }),
     );
     fs.writeFileSync(file, documents.join('\n---\n'));
-    const words = [process.execPath, path.join(root, 'operator/main.ts'), 'plan', '-f', file];
+    const words = [process.execPath, built('dist/operator/main.js'), 'plan', '-f', file];
     const { code, stdout, stderr } = await runToEnd(words, { env: world.env });
     assert.equal(code, 0, stdout + stderr);
   } finally {

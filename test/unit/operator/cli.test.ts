@@ -9,16 +9,18 @@ import { parseAllDocuments } from 'yaml';
 import { runCommand } from '../../../operator/cli.ts';
 import type { OperatorOptions } from '../../../operator/options.ts';
 import { type PlanInit, printPlan } from '../../../operator/plan.ts';
+import { built } from '../../support/built.ts';
 import { cacheText, secretText } from '../../support/manifests.ts';
 import { type RunResult, runToEnd } from '../../support/run.ts';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
+const OPERATOR = built('dist/operator/main.js');
 const EXAMPLES = path.join(ROOT, 'examples');
 
 /** Runs the program to its end, with no variables that could lead it to a cluster. */
 function operator(...args: string[]): Promise<RunResult> {
   const env = { PATH: process.env.PATH, HOME: os.tmpdir(), KUBECONFIG: '/nowhere/kubeconfig' };
-  return runToEnd([process.execPath, path.join(ROOT, 'operator/main.ts'), ...args], { env });
+  return runToEnd([process.execPath, OPERATOR, ...args], { env });
 }
 
 /** What `run` makes of its flags, or why it refuses them. */
@@ -150,7 +152,7 @@ describe('narwhal-operator plan', () => {
   it('plans without a cluster where no kubeconfig says which, and says so', async () => {
     const file = path.join(ROOT, 'examples/laptop.yaml');
     const env = { PATH: process.env.PATH, HOME: folder };
-    const words = [process.execPath, path.join(ROOT, 'operator/main.ts'), 'plan', '-f', file];
+    const words = [process.execPath, OPERATOR, 'plan', '-f', file];
     const found = await runToEnd(words, { env });
     const offline = await operator('plan', '--offline', '-f', file);
     assert.deepEqual([found.code, found.stdout], [2, offline.stdout]);
