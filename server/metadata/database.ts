@@ -24,6 +24,8 @@ export interface Database extends Pick<Sql, 'query'> {
   write<T>(write: Write<T>): Promise<T>;
   /** Runs statements in one transaction and one trip; resolves once they are as durable as asked for. */
   script(statements: readonly Statement[], durability?: Durability): Promise<void>;
+  /** Runs statements in a transaction of their own, in one trip where that can be; the rows of each, once it is durable. */
+  together<Row>(statements: readonly Statement[]): Promise<Row[][]>;
   /** A condition with one `?`, for which `list(values)` stands: no statement holds a list of unbounded length. */
   isOneOf(column: string): string;
   /** A table of that name with a column `value` and one `?`, for which `list(values)` stands. */
@@ -31,6 +33,8 @@ export interface Database extends Pick<Sql, 'query'> {
   list(values: readonly string[] | readonly number[]): SqlValue;
   /** Statements that tell other servers of changed paths, for the transaction that changes them. */
   announce(hashParts: readonly string[]): Statement[];
+  /** The same as the end of a statement that writes rows of paths: for each of them, by its `hash_part`. */
+  readonly announcing: string;
   /** Listens to the changes of other servers until the function that it returns is called. */
   watch(listener: ChangeListener): () => void;
   /** One look at whether it answers, without patience. @throws DatabaseError Damaged, where that was noticed */

@@ -27,6 +27,7 @@ const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size =
 export class SqliteDatabase implements Database {
   readonly isShared = false;
   readonly connections = undefined;
+  readonly announcing = '';
   /** Migrations that opening it has applied. */
   readonly applied: readonly string[];
   readonly #folder: string;
@@ -125,6 +126,14 @@ export class SqliteDatabase implements Database {
 
   script(statements: readonly Statement[], durability: Durability = 'disk'): Promise<void> {
     return this.#writer.script(statements, durability);
+  }
+
+  together<Row>(statements: readonly Statement[]): Promise<Row[][]> {
+    return this.#writer.write(async (sql) => {
+      const rows: Row[][] = [];
+      for (const [text, ...values] of statements) rows.push(await sql.query<Row>(text, values));
+      return rows;
+    });
   }
 
   get queueLength(): number {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { Leases } from '../../server/cache/database/leases.ts';
-import type { PostgresDatabase } from '../../server/metadata/index.ts';
+import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
 import { describeWith } from '../support/needs.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
@@ -31,11 +31,24 @@ describeWith('postgres', 'a lease on work that one server does', () => {
     await proxy.close();
   });
 
-  async function server(through = url): Promise<Leases> {
+  async function connect(through = url): Promise<PostgresDatabase> {
     const database = await openSchema(through, { writePatienceMs: 10_000 });
     open.push(database);
-    return new Leases({ database, logger, ttlMs: TTL_MS });
+    return database;
   }
+
+  async function server(through = url): Promise<Leases> {
+    return new Leases({ database: await connect(through), logger, ttlMs: TTL_MS });
+  }
+
+  /** Work that is there to do until its row says `done`. */
+  const look = {
+    where: [`EXISTS (SELECT 1 FROM meta WHERE key = ? AND value = 'open')`, 'work'],
+    read: ['SELECT value FROM meta WHERE key = ?', 'work'],
+  } as const;
+  const ending: Statement = [`UPDATE meta SET value = 'done' WHERE key = 'work'`];
+  const begin = (database: PostgresDatabase) =>
+    database.script([[`INSERT INTO meta (key, value) VALUES ('work', 'open')`]]);
 
   it('is held by one at a time, and by another once it is given back', async () => {
     const [one, two] = [await server(), await server()];
@@ -65,6 +78,44 @@ describeWith('postgres', 'a lease on work that one server does', () => {
     });
     assert.ok(!lease?.signal.aborted);
     await lease?.release();
+  });
+
+  it('ends with the work, for whoever waits for that: they see what was done', async () => {
+    const [database, two] = [await connect(), await server()];
+    await begin(database);
+    const { lease, rows } = await new Leases({ database, logger, ttlMs: TTL_MS }).acquireAndLook('work', look);
+    assert.ok(lease);
+    assert.deepEqual(rows, [{ value: 'open' }]);
+    let asking: ReturnType<typeof two.acquireAndLook> | undefined;
+    await database.write(async (sql) => {
+      await sql.run([ending, ...lease.end()]);
+      asking = two.acquireAndLook('work', look);
+      await postgres.untilBlocked();
+    });
+    lease.ended();
+    const after = await asking;
+    assert.deepEqual(after?.rows, [{ value: 'done' }]);
+    // Its condition held when it was asked for.
+    await after?.lease?.release();
+    assert.ok(!lease.signal.aborted);
+    assert.deepEqual(await database.query('SELECT 1 FROM leases'), []);
+  });
+
+  it('is not taken where there is nothing to do', async () => {
+    const [database, one] = [await connect(), await server()];
+    assert.deepEqual(await one.acquireAndLook('work', look), { lease: undefined, rows: [] });
+    await begin(database);
+    await database.script([ending]);
+    assert.deepEqual(await one.acquireAndLook('work', look), { lease: undefined, rows: [{ value: 'done' }] });
+    assert.deepEqual(await database.query('SELECT 1 FROM leases'), []);
+  });
+
+  it('does not come to life again by its renewal, once its row is gone', async () => {
+    const [database, one] = [await connect(), await server()];
+    const lease = await one.acquire('work');
+    await database.script([['DELETE FROM leases']]);
+    await until('its owner has heard of that', () => lease?.signal.aborted === true);
+    assert.deepEqual(await database.query('SELECT 1 FROM leases'), []);
   });
 
   it('goes to another when its owner is cut off, who hears of it in time', async () => {

@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
-import { DatabaseUnavailableError, isConstraint, type PostgresDatabase } from '../../server/metadata/index.ts';
+import {
+  DatabaseUnavailableError,
+  isConstraint,
+  type PostgresDatabase,
+  type Statement,
+} from '../../server/metadata/index.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
 import { until } from '../support/server.ts';
@@ -99,6 +104,18 @@ describe('a database in PostgreSQL', () => {
     assert.ok(constraint?.status === 'rejected' && isConstraint(constraint.reason));
     assert.deepEqual([await value(database, 'a'), await value(database, 'b')], ['1', '3']);
     assert.deepEqual([await value(database, 'half'), await value(database, 'other half')], [undefined, undefined]);
+  });
+
+  it('makes all of several statements or nothing, and says what each has found', async () => {
+    const database = await connect(url);
+    const together = (...values: string[]) =>
+      database.together([
+        ...values.map((value): Statement => [`${INSERT} RETURNING value`, `together ${value}`, value]),
+        [`SELECT count(*) AS n FROM meta WHERE key LIKE 'together%'`],
+      ]);
+    assert.deepEqual(await together('1', '2'), [[{ value: '1' }], [{ value: '2' }], [{ n: 2 }]]);
+    await assert.rejects(together('3', '1'), isConstraint);
+    assert.deepEqual(await together(), [[{ n: 2 }]]);
   });
 
   it('commits to the disk unless less is asked for, whatever the role has set', async () => {

@@ -15,7 +15,13 @@ import { WAITING_QUERY } from '../../server/cache/objects/unproven.ts';
 import { PathCount } from '../../server/cache/paths/count.ts';
 import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths/paths.ts';
 import { type NewPath, publishStatements } from '../../server/cache/paths/publish.ts';
-import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/push/upload-rows.ts';
+import {
+  COMPLETION_QUERY,
+  OPEN_UPLOADS_QUERY,
+  PART_QUERY,
+  PARTS_QUERY,
+  UPLOAD_QUERY,
+} from '../../server/cache/push/upload-rows.ts';
 import { ORPHANS_QUERY } from '../../server/cache/upkeep/housekeeping.ts';
 import { LAST_USE, USE_JOIN, USES_QUERY, useStatement } from '../../server/cache/use/rows.ts';
 import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
@@ -88,6 +94,8 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
   ['a page of all objects', () => [OBJECTS_QUERY, 500_000]],
   ['the search for open uploads', () => [OPEN_UPLOADS_QUERY]],
   ['the look-up of an upload', () => [UPLOAD_QUERY, 'x']],
+  ['the look-up of an upload with a part', () => [PART_QUERY, 1, 'x']],
+  ['the look-up of an upload with its parts and its path', () => [COMPLETION_QUERY, path.hashPart, 'x']],
   ['the search for parts of an upload', () => [PARTS_QUERY, 'x']],
   ...[0, 1, 2].map((index): [string, Ask] => [
     `statement ${index + 1} of a publish`,

@@ -3,13 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { encodeNix32 } from '../../../server/nix/index.ts';
 import { CachixClient } from '../../../test/support/cachix-client.ts';
+import { StatementLog } from '../../../test/support/statement-log.ts';
 import type { Bench } from '../bench.ts';
 import { makeBenchPath } from '../data.ts';
 import { startNarwhal } from '../processes.ts';
 import { pushByCachix, pushByPut } from '../push.ts';
 import { number, type Row } from '../report.ts';
 import { shared, startPostgres, startS3 } from '../services.ts';
-import { StatementCounter } from '../statement-counter.ts';
 
 const PATHS = 100;
 const HASHES = 10_000;
@@ -18,17 +18,17 @@ const AFTER_MS = 500;
 export async function postgresStatements(bench: Bench): Promise<Row[]> {
   const [s3, postgres] = [await startS3(bench), await startPostgres(bench)];
   const database = await postgres.server.createDatabase();
-  const counter = await StatementCounter.start(postgres.server.host, postgres.server.port);
-  const init = shared(s3.server, counter.through(database), 'bucket');
+  const log = await StatementLog.start(postgres.server.host, postgres.server.port);
+  const init = shared(s3.server, log.through(database), 'bucket');
   const folder = bench.newFolder('postgres-statements');
   const start = () => bench.serving(startNarwhal(folder, bench.nodeArgs, init));
   let narwhal = await start();
   const rows: Row[] = [];
   const count = async (what: string, times: number, work: () => Promise<unknown>) => {
-    counter.reset();
+    log.reset();
     await work();
     await wait(AFTER_MS);
-    const { statements, trips, commits, notifications } = counter.counts;
+    const { statements, trips, commits, notifications } = log.counts;
     const [each, ...notes] = [statements, trips, commits, notifications].map((it) => number(it / times));
     const note = `trips ${notes[0]}, commits ${notes[1]}, notifications ${notes[2]}`;
     rows.push({ what: `postgres-statements, ${what}`, ours: statements / times, note });
@@ -77,7 +77,7 @@ export async function postgresStatements(bench: Bench): Promise<Row[]> {
   client.close();
   await count('10 s of rest, of a second', 10, () => wait(10_000 - AFTER_MS));
   await bench.end(narwhal);
-  counter.close();
+  await log.close();
   for (const it of [postgres, s3]) await bench.end(it);
   return rows;
 }

@@ -259,9 +259,7 @@ export class Paths {
   ): Promise<Published> {
     const { database } = this.#init;
     try {
-      await this.#whenSynced(source, () =>
-        database.script([...publishStatements(database, path, source), ...also, ...database.announce([path.hashPart])]),
-      );
+      await this.#whenSynced(source, () => database.script([...publishStatements(database, path, source), ...also]));
       return { outcome: { kind: 'published', isNewNar: 'object' in source }, healed: [] };
     } catch (error) {
       if (!isConstraint(error)) throw error;

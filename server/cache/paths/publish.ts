@@ -69,13 +69,14 @@ export function splitWords(text: string): string[] {
 }
 
 /**
- * The statements of the usual push: path and NAR are both new. The constraints of the tables tell where it is not so.
+ * The statements of the usual push, of which one tells other servers: path and NAR are both new. The constraints of the
+ * tables tell where it is not so.
  * A NAR that is there is locked even where it is no orphan, so that nothing can remove it before the path points at it.
  */
 export function publishStatements(database: Database, path: NewPath, source: NarSource): Statement[] {
   const nar = 'object' in source ? objectStatements(source.object, source.facts) : [claimStatement(source.key)];
-  const key = 'object' in source ? source.object.key : source.key;
-  return [...nar, pathStatement(path, key), ...waitStatements(database, path)];
+  const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
+  return [...nar, [`${text}${database.announcing}`, ...values], ...waitStatements(database, path)];
 }
 
 function claimStatement(key: string): Statement {

@@ -58,9 +58,9 @@ export class LocalUploads {
     this.#asleep = new Set(rows.map((row) => row.id));
   }
 
-  /** The row from memory. */
+  /** The row from memory. One that cannot be brought back there is as its row in the database says. */
   async find(id: string): Promise<UploadRow | undefined> {
-    return (await this.#live.get(id))?.row;
+    return (await this.#live.get(id)?.catch(() => undefined))?.row;
   }
 
   async create(placement: Placement, compression: Compression): Promise<{ id: string; uploadId: string }> {
@@ -254,7 +254,8 @@ export class LocalUploads {
   }
 
   async #end(row: UploadRow, state: 'aborted' | 'expired'): Promise<boolean> {
-    const live = await this.#hold(row);
+    const live = await this.#hold(row).catch(unlessOver);
+    if (live === undefined) return false;
     try {
       if (live.completing !== undefined) return false;
       await this.#drop(live, state);
@@ -386,4 +387,9 @@ export class LocalUploads {
       committed: false,
     };
   }
+}
+
+/** For a `catch`: undefined for an upload that somebody else has ended. */
+function unlessOver(error: unknown): undefined {
+  if (!(error instanceof CacheError && error.code === 'NotFound')) throw error;
 }

@@ -9,6 +9,10 @@ export function otherBytes(number: number): CacheError {
   return new CacheError('Conflict', `part ${number} was received with other bytes; start a new upload`);
 }
 
+export function unknownUpload(): CacheError {
+  return new CacheError('NotFound', 'no such upload');
+}
+
 export function uploadOver(): CacheError {
   return new CacheError('NotFound', 'this upload is over; start a new one');
 }

@@ -1,5 +1,5 @@
 /** Rows of uploads and their parts. */
-import type { Database, Sql, Statement } from '../../metadata/index.ts';
+import type { Database, Statement } from '../../metadata/index.ts';
 import type { PartInit } from './part-attempt.ts';
 import type { Part } from './upload-file.ts';
 
@@ -57,10 +57,14 @@ const COLUMNS =
 /** Plans of these are tested. */
 export const UPLOAD_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE id = ?`;
 export const OPEN_UPLOADS_QUERY = `SELECT ${COLUMNS} FROM uploads WHERE state = 'open' ORDER BY expires_at`;
+const FOUND = `${COLUMNS.replaceAll(/\w+/g, 'u.$&')}, p.number, p.start, p.size, p.md5, p.etag, p.name AS part_name`;
+/** An upload, all its parts, and whether a path is there. */
+export const COMPLETION_QUERY = `SELECT ${FOUND}, EXISTS (SELECT 1 FROM paths WHERE hash_part = ?) AS is_known
+  FROM uploads u LEFT JOIN upload_parts p ON p.upload = u.id WHERE u.id = ? ORDER BY p.number`;
+/** An upload and one part. */
+export const PART_QUERY = `SELECT ${FOUND} FROM uploads u LEFT JOIN upload_parts p ON p.upload = u.id AND p.number = ? WHERE u.id = ?`;
 export const PARTS_QUERY =
   'SELECT number, start, size, md5, etag, name FROM upload_parts WHERE upload = ? ORDER BY number';
-const PART_QUERY = 'SELECT number, start, size, md5, etag, name FROM upload_parts WHERE upload = ? AND number = ?';
-
 export function readParts(database: Database, upload: string): Promise<PartRow[]> {
   return database.query<PartRow>(PARTS_QUERY, [upload]);
 }
@@ -68,6 +72,39 @@ export function readParts(database: Database, upload: string): Promise<PartRow[]
 export async function readUpload(database: Database, id: string): Promise<UploadRow | undefined> {
   const rows = await database.query<UploadRow>(UPLOAD_QUERY, [id]);
   return rows[0];
+}
+
+/** An upload with parts of it, as of one moment. */
+export interface FoundUpload {
+  readonly row: UploadRow;
+  readonly parts: readonly PartRow[];
+}
+
+/** One for each part, or one without. */
+export type FoundRow = UploadRow & { readonly part_name: string | null } & (
+    | Omit<PartRow, 'name'>
+    | { readonly number: null }
+  );
+export type CompletionRow = FoundRow & { readonly is_known: boolean | number };
+
+/** Holds for an upload that any server may go on with: only such a one needs a lease. */
+export function openCondition(id: string, uploadId: string): Statement {
+  return [
+    `EXISTS (SELECT 1 FROM uploads WHERE id = ? AND upload_id = ? AND state = 'open' AND name IS NOT NULL)`,
+    id,
+    uploadId,
+  ];
+}
+
+export function foundUpload(rows: readonly FoundRow[]): FoundUpload | undefined {
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  const parts = rows.flatMap((it) => {
+    if (it.number === null) return [];
+    const { number, start, size, md5, etag, part_name: name } = it;
+    return [{ number, start, size, md5, etag, name }];
+  });
+  return { row, parts };
 }
 
 export function openUploads(database: Database): Promise<UploadRow[]> {
@@ -87,34 +124,54 @@ export function partStatements(upload: string, parts: readonly Part[]): Statemen
   ]);
 }
 
-export async function readPart(
+/** An upload, with the part of this number if that is there. */
+export async function readUploadAndPart(
   database: Pick<Database, 'query'>,
-  upload: string,
+  id: string,
   number: number,
-): Promise<PartRow | undefined> {
-  return (await database.query<PartRow>(PART_QUERY, [upload, number]))[0];
+): Promise<FoundUpload | undefined> {
+  return foundUpload(await database.query<FoundRow>(PART_QUERY, [number, id]));
 }
 
 /**
- * Notes where the first attempt that brought a part in has put it; later ones change nothing. The row that counts, or
- * undefined: the upload is over.
+ * Notes where the first attempt that brought a part in has put it, in place of its intent; later ones change nothing. The
+ * row that counts, or undefined: the upload is over.
  */
 export async function claimPart(
-  sql: Sql,
-  upload: string,
-  part: PartInit & { readonly etag: string | undefined; readonly name: string | undefined },
+  database: Pick<Database, 'together'>,
+  { id, storage }: UploadRow,
+  {
+    number,
+    size,
+    md5,
+    etag,
+    name,
+  }: PartInit & { readonly etag: string | undefined; readonly name: string | undefined },
 ): Promise<PartRow | undefined> {
-  // Takes the lock of the row: who ends the upload sees this part, or it is seen here that the upload has ended.
-  const open = await sql.query(`UPDATE uploads SET state = state WHERE id = ? AND state = 'open' RETURNING id`, [
-    upload,
+  const rows = await database.together<FoundRow>([
+    // Takes the lock of the row: who ends the upload sees this part, or it is seen below that the upload has ended.
+    [`UPDATE uploads SET state = state WHERE id = ? AND state = 'open'`, id],
+    [
+      `INSERT INTO upload_parts (upload, number, size, md5, etag, name)
+       SELECT id, ?, ?, ?, ?, ? FROM uploads WHERE id = ? AND state = 'open' ON CONFLICT (upload, number) DO NOTHING`,
+      ...[number, size, md5, etag ?? null, name ?? null, id],
+    ],
+    ...(name === undefined ? [] : [takenStatement(storage, name, id)]),
+    [PART_QUERY, number, id],
   ]);
-  if (open.length === 0) return undefined;
-  await sql.query(
-    `INSERT INTO upload_parts (upload, number, size, md5, etag, name) VALUES (?, ?, ?, ?, ?, ?)
-     ON CONFLICT (upload, number) DO NOTHING`,
-    [upload, part.number, part.size, part.md5, part.etag ?? null, part.name ?? null],
-  );
-  return (await sql.query<PartRow>(PART_QUERY, [upload, part.number]))[0];
+  const found = foundUpload(rows.at(-1) ?? []);
+  return found?.row.state === 'open' ? found.parts[0] : undefined;
+}
+
+/** Ends the intent of a name that a part has taken. */
+function takenStatement(storage: string, name: string, upload: string): Statement {
+  return [
+    `DELETE FROM intents WHERE storage = ? AND name = ?
+     AND EXISTS (SELECT 1 FROM upload_parts p WHERE p.upload = ? AND p.name = intents.name)`,
+    storage,
+    name,
+    upload,
+  ];
 }
 
 /**

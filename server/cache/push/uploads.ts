@@ -10,9 +10,10 @@ import type { IngestInit } from './ingest.ts';
 import { LocalUploads } from './local-uploads.ts';
 import type { PathClaim } from './narinfo-create.ts';
 import { EMPTY_MD5, type PartClaim } from './part-claims.ts';
+import { SharedCompletions } from './shared-completions.ts';
 import { SharedUploads } from './shared-uploads.ts';
-import { otherPath, uploadOver } from './upload-errors.ts';
-import { deleteUploads, openUploads, readUpload, type UploadRow } from './upload-rows.ts';
+import { unknownUpload, uploadOver } from './upload-errors.ts';
+import { deleteUploads, openUploads, readUpload, readUploadAndPart, type UploadRow } from './upload-rows.ts';
 
 /** Open uploads in rows are counted this often. */
 const COUNT_MS = 5_000;
@@ -31,6 +32,7 @@ export class Uploads {
   readonly #init: IngestInit;
   readonly #local: LocalUploads;
   readonly #shared: SharedUploads;
+  readonly #completions: SharedCompletions;
   #counted = 0;
   #countedAt = Number.NEGATIVE_INFINITY;
 
@@ -38,6 +40,7 @@ export class Uploads {
     this.#init = init;
     this.#local = new LocalUploads(init);
     this.#shared = new SharedUploads(init);
+    this.#completions = new SharedCompletions(init);
   }
 
   /** Uploads that are open. */
@@ -127,10 +130,13 @@ export class Uploads {
       throw new CacheError('Invalid', `part ${claim.number} is empty and was announced with bytes: ${DROPPED}`);
     if (claim.size > settings.maxPartBytes)
       throw new CacheError('TooLarge', `a part has at most ${settings.maxPartBytes} bytes`);
-    const row = await this.#row(id, uploadId);
-    if (row.name === null) return this.#local.putPart(id, uploadId, claim, body);
-    if (!this.#init.storages.has(row.storage)) throw uploadOver();
-    return this.#shared.putPart(row, claim, body);
+    const toFile = () => this.#local.putPart(id, uploadId, claim, body);
+    if ((await this.#local.find(id)) !== undefined) return toFile();
+    const found = await readUploadAndPart(this.#init.database, id, claim.number);
+    if (found?.row.upload_id !== uploadId) throw unknownUpload();
+    if (found.row.name === null) return toFile();
+    if (!this.#init.storages.has(found.row.storage)) throw uploadOver();
+    return this.#shared.putPart(found, claim, body);
   }
 
   /**
@@ -138,15 +144,8 @@ export class Uploads {
    * @throws CacheError NotFound, Invalid
    */
   async complete(id: string, uploadId: string, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
-    const row = await this.#row(id, uploadId);
-    if (row.state === 'done') {
-      if (row.hash_part === claim.hashPart) return;
-      throw otherPath();
-    }
-    if (row.name !== null) {
-      if (!this.#init.storages.has(row.storage)) throw uploadOver();
-      return this.#shared.complete(row, parts, claim);
-    }
+    const isLive = (await this.#local.find(id)) !== undefined;
+    if (!isLive && (await this.#completions.complete(id, uploadId, parts, claim))) return;
     await this.#local.complete(id, uploadId, parts, claim).catch(async (error: unknown) => {
       // Another call may have completed it while this one looked for it.
       const now = await readUpload(this.#init.database, id);
@@ -159,7 +158,7 @@ export class Uploads {
     const row = await this.#find(id);
     if (row === undefined || row.upload_id !== uploadId || row.state !== 'open') return;
     if (row.name === null) await this.#local.abort(row);
-    else await this.#shared.abort(row, 'aborted');
+    else await this.#completions.abort(row, 'aborted');
   }
 
   /** Drops uploads that were not completed in time. */
@@ -168,7 +167,7 @@ export class Uploads {
     for (const row of [...(await openUploads(database)), ...(await this.#local.unstored())]) {
       if (row.expires_at > now) continue;
       try {
-        if (row.name !== null) await this.#shared.abort(row, 'expired');
+        if (row.name !== null) await this.#completions.abort(row, 'expired');
         else if (!(await this.#local.expire(row))) continue;
         logger.info({ upload: row.id, storage: row.storage }, 'upload expired');
       } catch (error) {
@@ -188,7 +187,7 @@ export class Uploads {
       const about = { upload: row.id, storage };
       try {
         if (row.name === null) await this.#local.abort(row);
-        else await this.#shared.abort(row, 'aborted');
+        else await this.#completions.abort(row, 'aborted');
         if ((await readUpload(this.#init.database, row.id))?.state === 'open') continue;
         this.#init.logger.info(about, 'gave up an upload in a storage that is being drained');
       } catch (error) {
@@ -200,7 +199,7 @@ export class Uploads {
 
   /** Before a shutdown: waits for completions that run, and keeps the uploads that have no part yet. */
   async idle(): Promise<void> {
-    await Promise.all([this.#local.idle(), this.#shared.idle()]);
+    await Promise.all([this.#local.idle(), this.#completions.idle()]);
   }
 
   /** Of the other servers too; a bound against floods need not be exact. */
@@ -218,7 +217,7 @@ export class Uploads {
 
   async #row(id: string, uploadId: string): Promise<UploadRow> {
     const row = await this.#find(id);
-    if (row === undefined || row.upload_id !== uploadId) throw new CacheError('NotFound', 'no such upload');
+    if (row === undefined || row.upload_id !== uploadId) throw unknownUpload();
     return row;
   }
 }

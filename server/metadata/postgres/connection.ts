@@ -118,20 +118,23 @@ export async function runQuery<Row>(
   return result.rows;
 }
 
-const BEGIN = {
-  disk: 'BEGIN;',
-  process: 'BEGIN;SET LOCAL synchronous_commit TO off;',
-} as const satisfies Record<Durability, string>;
+const LESS_DURABLE: Statement = ['SET LOCAL synchronous_commit TO off'];
 
-/** A whole transaction in one trip. Where it fails, whoever lent the connection rolls back. */
-export async function runScript(
+/**
+ * A whole transaction in one trip, without BEGIN and COMMIT: the statements of one text are one transaction, which is
+ * committed before the last of them is answered (protocol-flow.html, "Multiple Statements in a Simple Query"). The rows of
+ * each.
+ */
+export async function runScript<Row extends pg.QueryResultRow>(
   client: pg.ClientBase,
   statements: readonly Statement[],
   durability: Durability,
-): Promise<void> {
+): Promise<Row[][]> {
+  const all = durability === 'disk' ? statements : [LESS_DURABLE, ...statements];
   // Several statements have several results, whatever the types of the driver say.
-  const results: unknown = await client.query(`${BEGIN[durability]}${literalText(statements)}COMMIT`);
-  mustBeCommitted(Array.isArray(results) ? results.at(-1) : results);
+  const results: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query(literalText(all));
+  const rows = [results].flat().map((result) => result.rows);
+  return rows.slice(all.length - statements.length);
 }
 
 /** Runs `work` between BEGIN and COMMIT. Where it fails, whoever lent the connection rolls back. */

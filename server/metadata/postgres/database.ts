@@ -4,7 +4,7 @@
  * many writes. What fails for a reason that passes is tried again: a connection that was lost, a server that restarts.
  */
 import { createHash } from 'node:crypto';
-import type { ClientBase } from 'pg';
+import type { ClientBase, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
 import type { ChangeListener, Database } from '../database.ts';
 import { DatabaseUnavailableError } from '../errors.ts';
@@ -90,7 +90,7 @@ export class PostgresDatabase implements Database {
   }
 
   #writer(): Writer {
-    const patienceMs = () => (this.#isClosing ? 0 : (this.#init.writePatienceMs ?? WRITE_PATIENCE_MS));
+    const patienceMs = () => this.#writePatienceMs;
     const patience: Patience = {
       get ms() {
         return patienceMs();
@@ -102,11 +102,17 @@ export class PostgresDatabase implements Database {
     };
     return new Writer({
       transaction: (work) => this.#lend((client) => runTransaction(client, work)),
-      script: (statements, durability) => this.#lend((client) => runScript(client, statements, durability)),
+      script: async (statements, durability) => {
+        await this.#lend((client) => runScript(client, statements, durability));
+      },
       maxBatch: BATCH,
       patience,
       ...(this.#init.onCommit && { onCommit: this.#init.onCommit }),
     });
+  }
+
+  get #writePatienceMs(): number {
+    return this.#isClosing ? 0 : (this.#init.writePatienceMs ?? WRITE_PATIENCE_MS);
   }
 
   async #lend<T>(work: (client: ClientBase) => Promise<T>): Promise<T> {
@@ -147,20 +153,45 @@ export class PostgresDatabase implements Database {
     return notes;
   }
 
+  get announcing(): string {
+    return ` RETURNING pg_notify('${this.#channel}', hash_part)`;
+  }
+
   watch(listener: ChangeListener): () => void {
     return this.#listener.add(listener);
   }
 
   /** @throws DatabaseUnavailableError once it was tried for as long as a read may take */
-  async query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
-    const deadline = performance.now() + (this.#init.readPatienceMs ?? READ_PATIENCE_MS);
+  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+    const patienceMs = this.#init.readPatienceMs ?? READ_PATIENCE_MS;
+    return this.#patiently(
+      () => patienceMs,
+      (client) => runQuery<Row>(client, text, values),
+    );
+  }
+
+  /** Not in the queues: there its rows would be those of a transaction that others may undo. */
+  together<Row>(statements: readonly Statement[]): Promise<Row[][]> {
+    return this.#patiently(
+      () => this.#writePatienceMs,
+      async (client) => {
+        const start = performance.now();
+        const rows = await runScript<Row & QueryResultRow>(client, statements, 'disk');
+        this.#init.onCommit?.(performance.now() - start, 1);
+        return rows;
+      },
+    );
+  }
+
+  async #patiently<T>(patienceMs: () => number, work: (client: ClientBase) => Promise<T>): Promise<T> {
+    const since = performance.now();
     const pauses = new Pauses();
     for (;;) {
       try {
-        return await this.#lend((client) => runQuery<Row>(client, text, values));
+        return await this.#lend(work);
       } catch (error) {
         if (!isPassing(error)) throw error;
-        if (performance.now() + pauses.nextMs > deadline) throw unavailable(error);
+        if (performance.now() + pauses.nextMs > since + patienceMs()) throw unavailable(error);
         this.#trouble(error);
         await pauses.pause();
       }

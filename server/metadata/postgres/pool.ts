@@ -78,6 +78,8 @@ export class Pool {
 
 /** Ends whatever transaction a failed statement has left open. Whether the connection can be used again. */
 async function rollBack(client: pg.ClientBase): Promise<boolean> {
+  // As of before the statement: one that failed outside of BEGIN and COMMIT has undone itself.
+  if (client.getTransactionStatus() === 'I') return true;
   return client.query(limited('ROLLBACK', ROLLBACK_MS)).then(
     () => true,
     () => false,

@@ -48,6 +48,18 @@ describe('a database', () => {
     ]);
   });
 
+  it('makes all of several statements or nothing, and says what each has found', async () => {
+    const insert = 'INSERT INTO meta (key, value) VALUES (?, ?) RETURNING value';
+    const count = 'SELECT count(*) AS n FROM meta';
+    assert.deepEqual(await database.together([[insert, 'a', '1'], [count]]), [[{ value: '1' }], [{ n: 1 }]]);
+    const broken = database.together([
+      [insert, 'b', '2'],
+      [insert, 'a', '3'],
+    ]);
+    await assert.rejects(broken, { code: 'SQLITE_CONSTRAINT' });
+    assert.deepEqual(await database.together([[count]]), [[{ n: 1 }]]);
+  });
+
   it('reads while it writes, a thousand times each, and is never locked', async () => {
     const writes = Array.from({ length: 1000 }, (_, index) => put(`k${index}`, 'v'));
     const reads = Array.from({ length: 1000 }, () => database.query('SELECT count(*) FROM meta'));
