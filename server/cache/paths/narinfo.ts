@@ -15,8 +15,8 @@ export interface Narinfo {
   readonly narKey: string;
   /** Whether something of its closure is not here. */
   readonly waits: boolean;
-  /** When its use was noted last. */
-  touchedAt: number;
+  /** The minute in which its use was noted last. */
+  notedIn: number;
 }
 
 export interface NarinfoRow extends PathRow {
@@ -67,5 +67,5 @@ export function renderRow(
   );
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`;
   const { hash_part: hashPart, key: narKey } = row;
-  return { hashPart, storePath, body, etag, narKey, waits: Boolean(row.waits), touchedAt: 0 };
+  return { hashPart, storePath, body, etag, narKey, waits: Boolean(row.waits), notedIn: 0 };
 }

@@ -20,24 +20,19 @@ const MANY_NOTES = MOST_NOTES / 2;
 /** Notes of one statement, which writes of clients may wait for: 20 ms where all is to be read from the disk. */
 const BATCH = 1000;
 /** What stays in memory is noted again after that long. Shorter than what rows are written by, since the two add up. */
-const NOTE_EVERY_MS = 600_000;
+const NOTE_EVERY_MINUTES = 10;
+const MINUTE_MS = 60_000;
 
-/** Something in memory that is used again and again, and when that was noted last. */
-interface Marked {
-  touchedAt?: number;
-}
-
-/** Whether a use of something that stays in memory is to be noted; it is taken for noted from then on. */
-export function isDue(marked: Marked, now = Date.now()): boolean {
-  // A clock that went back must not keep uses from being noted.
-  if (marked.touchedAt !== undefined && Math.abs(now - marked.touchedAt) < NOTE_EVERY_MS) return false;
-  marked.touchedAt = now;
-  return true;
+/** Something in memory that is used again and again, and the minute in which that was noted last; 0: never. */
+export interface Marked {
+  notedIn?: number;
 }
 
 export class Uses {
   readonly #init: UsesInit;
   #hashParts = new Set<string>();
+  /** Minutes since 1970, at the last tick: asking for the time would cost a read more than all the rest. */
+  #minute = 0;
   /** Ids of objects: paths that point at them are used too, and are found when they are written. */
   #objects = new Set<number>();
   #dropped = 0;
@@ -51,6 +46,7 @@ export class Uses {
 
   constructor(init: UsesInit) {
     this.#init = init;
+    this.#lookAtClock();
   }
 
   /** Uses that found no room in memory. */
@@ -59,7 +55,24 @@ export class Uses {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.#flushSoon(), this.#init.settings.useFlushMs).unref();
+    const tick = () => {
+      this.#lookAtClock();
+      this.#flushSoon();
+    };
+    this.#timer = setInterval(tick, this.#init.settings.useFlushMs).unref();
+  }
+
+  #lookAtClock(): void {
+    this.#minute = Math.floor(Date.now() / MINUTE_MS);
+  }
+
+  /** Whether a use of something that stays in memory is to be noted; it is taken for noted from then on. */
+  isDue(marked: Marked): boolean {
+    const { notedIn = 0 } = marked;
+    // A clock that went back must not keep uses from being noted.
+    if (Math.abs(this.#minute - notedIn) < NOTE_EVERY_MINUTES) return false;
+    marked.notedIn = this.#minute;
+    return true;
   }
 
   /** A path is used. @param hashPart a text of its own: no part of a long one, which would stay in memory with it */
@@ -104,6 +117,7 @@ export class Uses {
 
   /** Resolves when all that was used before the call is written. */
   flush(): Promise<void> {
+    this.#lookAtClock();
     const writing = this.#writing.then(() => this.#write());
     this.#writing = writing.catch(() => {});
     return writing;
