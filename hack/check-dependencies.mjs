@@ -15,9 +15,11 @@ const CACHE = floors('server/cache', BELOW_CACHES, [
   { files: ['index', 'caches', 'binary-cache', 'credentials', 'move-objects', 'resolve'] },
   ...[
     'upkeep',
+    'retention',
     'moving',
     'push',
     'paths',
+    'retired',
     'closures',
     'objects',
     'storages',

@@ -19,6 +19,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'registered_keys', key: ['public_key'] },
   { name: 'objects', key: ['id'], counted: 'id' },
   { name: 'paths', key: ['hash_part'] },
+  { name: 'collections', key: ['run'] },
+  { name: 'retired', key: ['hash_part'] },
   { name: 'waiting', key: ['missing', 'path'] },
   { name: 'closing', key: ['hash_part'] },
   { name: 'uploads', key: ['id'] },

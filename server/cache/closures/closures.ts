@@ -13,6 +13,7 @@ import {
   afterPublishQuery,
   closingStatements,
   endedWaitsQuery,
+  inParts,
   isServable,
   PAGE,
   type Referring,
@@ -111,6 +112,12 @@ export class Closures {
     if (found?.unnoticed) await this.#note([path]);
     if (found?.ended) await this.opened(await this.waitsOf(hashPart));
     else if (found?.awaited && !found.waits) await this.opened([hashPart]);
+  }
+
+  /** After the commit that brought paths back which were not looked at since: the same for many. */
+  async restored(paths: readonly Referring[]): Promise<void> {
+    for (const some of inParts(paths)) await this.#note(some, true);
+    await this.opened(paths.map((path) => path.hashPart));
   }
 
   /** Paths that may be servable now: whoever waited for nothing else follows, and so on. */
