@@ -21,6 +21,7 @@ const CACHE = floors('server/cache', BELOW_CACHES, [
     'paths',
     'retired',
     'closures',
+    'use',
     'objects',
     'storages',
     'signing',

@@ -21,6 +21,7 @@ import type { Settings } from './settings.ts';
 import { type Keys, registerKey } from './signing/index.ts';
 import type { Storages } from './storages/index.ts';
 import { Housekeeping, removeLeftovers, Scrub } from './upkeep/index.ts';
+import { Uses } from './use/index.ts';
 import type { Verifier } from './verify/index.ts';
 
 export interface BinaryCacheInit {
@@ -61,6 +62,7 @@ export class BinaryCache {
   readonly intents: Intents;
   readonly leases: Leases;
   readonly closures: Closures;
+  readonly uses: Uses;
   readonly mover: Mover;
   readonly lost: Lost;
   readonly scrub: Scrub;
@@ -101,17 +103,21 @@ export class BinaryCache {
       isLost: (object) => this.lost.report(object),
     });
     this.closures = new Closures(shared);
+    this.uses = new Uses(shared);
     const paths = openPaths({
-      ...{ ...shared, ...objects, closures: this.closures },
+      ...{ ...shared, ...objects, closures: this.closures, uses: this.uses },
       maxNarInfoBytes: () => this.#resolved.limits.maxNarInfoBytes,
     });
-    const pushing = { ...shared, ...objects, ...paths, onPublished: (path: NewPath) => this.#published(path) };
+    const pushing = {
+      ...{ ...shared, ...objects, ...paths, uses: this.uses },
+      onPublished: (path: NewPath) => this.#published(path),
+    };
     const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
     const moving = openMoving({
       ...{ ...shared, ...objects, ...paths, ...push },
       onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures };
+    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures, uses: this.uses };
     this.storages = all.storages;
     this.#unsynced = all.unsynced;
     this.#unproven = all.unproven;
@@ -164,6 +170,7 @@ export class BinaryCache {
     this.objects.collect();
     this.#housekeeping.start();
     this.closures.wake();
+    this.uses.start();
     this.#work.start();
     this.scrub.start();
     this.paths.load(this.#stopping.signal).catch((error: unknown) => {
@@ -252,6 +259,7 @@ export class BinaryCache {
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
       this.closures.stop(),
+      this.uses.stop(),
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),

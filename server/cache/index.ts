@@ -23,4 +23,5 @@ export {
 } from './push/index.ts';
 export { defaultSettings, type Settings } from './settings.ts';
 export { type CheckReport, check, type Finding } from './upkeep/index.ts';
+export { isDue } from './use/index.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

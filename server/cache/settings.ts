@@ -20,6 +20,8 @@ export interface Settings {
   readonly diskReserveBytes: number;
   /** Between two looks for expired uploads and orphans. */
   readonly housekeepingMs: number;
+  /** Uses of paths are written down this often. */
+  readonly useFlushMs: number;
   /** Between two looks at a storage that is ill. */
   readonly storageRetryMs: number;
   /** A storage that reported "full" is avoided this long. */
@@ -66,6 +68,7 @@ export const defaultSettings: Settings = {
   minAwakeMs: 2_000,
   diskReserveBytes: 256 * MIB,
   housekeepingMs: 60_000,
+  useFlushMs: 5_000,
   storageRetryMs: 5_000,
   fullRetryMs: 60_000,
   transientRetryMs: 120_000,

@@ -64,7 +64,9 @@ export function cachixRoutes(services: Services): Route[] {
     handle: async (ctx, file) => {
       const cache = allowed(ctx, 'Read');
       const key = `nar/${file}`;
-      if ((await cache.objects.find(key)) === undefined) throw new CacheError('NotFound', 'not found');
+      const object = await cache.objects.find(key);
+      if (object === undefined) throw new CacheError('NotFound', 'not found');
+      cache.uses.touchNar(object.id);
       sendJson(ctx, `${services.urls.cacheByPath(cache.name, ...arrival(services, ctx))}/${key}`);
     },
   });

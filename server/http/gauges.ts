@@ -128,6 +128,16 @@ export function watchGauges(
       this.inc({ place: 's3-buffer' }, budget.revoked);
     },
   });
+  new Counter({
+    name: 'narwhal_uses_dropped_total',
+    help: 'Uses of paths that found no room in memory while they could not be written down.',
+    labelNames: ['cache'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const cache of caches.list()) this.inc({ cache: cache.name }, cache.uses.dropped);
+    },
+  });
   new Gauge({
     name: 'narwhal_push_bodies',
     help: 'Bodies of pushes that are being received (active), and that wait for their turn (waiting).',

@@ -4,7 +4,7 @@
  * for addresses that need decoding.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Asker, BinaryCache, Narinfo, StoredObject } from '../cache/index.ts';
+import { type Asker, type BinaryCache, isDue, type Narinfo, type StoredObject } from '../cache/index.ts';
 import type { RealisationKey } from '../nix/index.ts';
 import type { Budget } from '../shares/index.ts';
 import {
@@ -167,6 +167,7 @@ export class Reader {
       lookups.misses++;
       return;
     }
+    if (isDue(narinfo)) cache.uses.touch(narinfo.hashPart);
     const cacheControl = cache.isPublic ? `public, ${NARINFO_AGE}` : `private, ${NARINFO_AGE}`;
     if (isKnown(request, narinfo.etag)) {
       response.writeHead(304, ['ETag', narinfo.etag, 'Cache-Control', cacheControl]);
@@ -202,6 +203,7 @@ export class Reader {
       this.#metrics.answered(route, 404);
       return;
     }
+    if (route === 'nar' && isDue(object)) cache.uses.touchNar(object.id);
     const headers = objectHeaders(cache, object, route, contentType);
     if (headers.ETag !== undefined && isKnown(request, headers.ETag)) {
       response.writeHead(304, { ETag: headers.ETag, 'Cache-Control': headers['Cache-Control'] });

@@ -23,6 +23,7 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'retired', key: ['hash_part'] },
   { name: 'waiting', key: ['missing', 'path'] },
   { name: 'closing', key: ['hash_part'] },
+  { name: 'uses', key: ['hash_part'] },
   { name: 'uploads', key: ['id'] },
   { name: 'upload_parts', key: ['upload', 'number'] },
   { name: 'intents', key: ['storage', 'name'] },

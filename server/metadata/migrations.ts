@@ -176,6 +176,22 @@ export const migrations: readonly Migration[] = [
     },
   },
   {
+    name: '0007-uses',
+    async up(knex) {
+      // When a path was last used, to the hour. No foreign key: each row that comes would lock one of `paths`. Those of
+      // paths that are gone are removed now and then.
+      await knex.schema.createTable('uses', (table) => {
+        table.text('hash_part').primary();
+        table.bigInteger('used_at').notNullable();
+      });
+      // Nobody has written down what was used before: an upgrade must not make a cache look unused.
+      await knex('meta')
+        .insert({ key: 'uses_since', value: String(Date.now()) })
+        .onConflict('key')
+        .ignore();
+    },
+  },
+  {
     name: '0008-retention',
     async up(knex) {
       await knex.schema.alterTable('paths', (table) => {

@@ -4,14 +4,16 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { SqliteDatabase, type Statement } from '../../server/metadata/index.ts';
+import { usesSince } from '../../server/cache/use/index.ts';
+import { type Database, SqliteDatabase, type Statement } from '../../server/metadata/index.ts';
 import { runCli } from '../support/cli.ts';
 import { makePath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
-import { type CacheOnPostgres, cacheOnPostgres } from '../support/postgres-cache.ts';
+import { type CacheOnPostgres, cacheOnPostgres, openSchema } from '../support/postgres-cache.ts';
 import { completeUpload, createUpload, isServed, pushByCachix, pushByPut, sendPart } from '../support/push.ts';
 import type { RunResult } from '../support/run.ts';
 import { TestServer } from '../support/server.ts';
+import { useRows } from '../support/uses.ts';
 
 const MAIN = fileURLToPath(new URL('../../server/main.ts', import.meta.url));
 
@@ -48,6 +50,14 @@ describe('copy-database', () => {
     await writeFile(next(), cache.manifest);
   }
 
+  async function usesIn(database: Database): Promise<{ rows: Map<string, number>; since: number }> {
+    try {
+      return { rows: await useRows(database), since: await usesSince(database) };
+    } finally {
+      await database.close();
+    }
+  }
+
   async function fill(count: number): Promise<void> {
     const database = await SqliteDatabase.open({ file: path.join(server.data, 'main', 'db.sqlite') });
     const rows = Array.from({ length: count }, (_, index): Statement[] => {
@@ -76,14 +86,18 @@ describe('copy-database', () => {
     const [put, cachix, begun] = [makePath(), makePath(), makePath()];
     await pushByPut(server, put);
     await pushByCachix(server, cachix);
+    assert.ok(await isServed(server, put));
     const upload = await createUpload(server);
     const half = Math.ceil(begun.file.length / 2);
     const first = await sendPart(upload, 1, begun.file.subarray(0, half));
     const key = await server.publicKey();
     await server.stop();
+    const uses = await usesIn(await SqliteDatabase.open({ file: path.join(server.data, 'main', 'db.sqlite') }));
+    assert.deepEqual([...uses.rows.keys()], [put.hashPart]);
     await writeNext();
     const { code, stdout, stderr } = await copy();
     assert.equal(code, 0, stderr);
+    assert.deepEqual(await usesIn(await openSchema(url)), uses);
     const folder = path.join(server.data, 'main');
     const lines = stdout.split('\n');
     assert.match(lines[0] ?? '', /^main: \d+ rows copied to schema main of database \S+ at \S+ and compared$/);

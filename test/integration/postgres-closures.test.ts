@@ -13,6 +13,7 @@ import { makePath, type TestPath } from '../support/nars.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
 import { until } from '../support/server.ts';
+import { usesOf } from '../support/uses.ts';
 
 /** One of the servers, which can be stopped right before the COMMIT of a publish. */
 class Server {
@@ -27,7 +28,7 @@ class Server {
     this.closures = closuresOf(database);
     this.paths = new Paths({
       ...{ database: this.#stoppable(), closures: this.closures, keys: () => keys },
-      ...{ cacheBytes: 2 ** 20, look: async () => {} },
+      ...{ uses: usesOf(database), cacheBytes: 2 ** 20, look: async () => {} },
     });
     this.closures.start((hashParts) => this.paths.forget(hashParts));
   }

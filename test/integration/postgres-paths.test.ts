@@ -14,6 +14,7 @@ import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
 import { until } from '../support/server.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
+import { usesOf } from '../support/uses.ts';
 
 const facts = (path: TestPath) => ({
   compression: 'zstd',
@@ -100,11 +101,8 @@ describe('paths of servers that share a database', () => {
       database,
     });
     const paths = new Paths({
-      database,
-      closures: closuresOf(database),
-      keys: () => keys,
-      cacheBytes: 2 ** 20,
-      look: nobodyLooks,
+      ...{ database, closures: closuresOf(database), uses: usesOf(database), keys: () => keys },
+      ...{ cacheBytes: 2 ** 20, look: nobodyLooks },
     });
     await paths.load(stopping.signal);
     return paths;

@@ -17,6 +17,7 @@ import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths/paths.ts';
 import { type NewPath, publishStatements } from '../../server/cache/paths/publish.ts';
 import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/push/upload-rows.ts';
 import { ORPHANS_QUERY } from '../../server/cache/upkeep/housekeeping.ts';
+import { LAST_USE, USE_JOIN, USES_QUERY, useStatement } from '../../server/cache/use/rows.ts';
 import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
 import { numbered, quoteValue } from '../../server/metadata/postgres/text.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -37,6 +38,7 @@ const FILL = [
      CASE WHEN id % 5000 <> 3 THEN 1 END FROM objects`,
   `INSERT INTO waiting (missing, path, since)
    SELECT lpad((object_id / 40 * 2 + i)::text, 32, 'm'), hash_part, 1700000000000 + object_id FROM paths, generate_series(1, 2) AS i WHERE object_id % 20 = 1`,
+  `INSERT INTO uses (hash_part, used_at) SELECT hash_part, 1700000000000 + object_id FROM paths WHERE object_id % 2 = 0`,
   `INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at)
    SELECT md5(i::text), md5(i::text), 'zstd', 'disk', CASE WHEN i % 100 = 0 THEN 'open' ELSE 'done' END, i, i
    FROM generate_series(1, ${UPLOADS}) AS i`,
@@ -99,6 +101,24 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
   ['a page of all waits', () => [WAITS_QUERY, 'a', 'b']],
   ['the search for unchecked paths', () => [UNCHECKED_QUERY]],
   ['the count of what waits', () => [REPORT_QUERY]],
+  [
+    'the note of 2000 uses',
+    (database) =>
+      useStatement(database, {
+        hashParts: hashes.slice(0, 1000),
+        objects: Array.from({ length: 1000 }, (_, index) => index),
+        now: Date.now(),
+      }),
+  ],
+  ['the search for uses of paths that are gone', () => [USES_QUERY, 'a']],
+  [
+    'a page of paths with their last uses',
+    () => [
+      `SELECT p.hash_part, ${LAST_USE} AS last_use FROM paths p ${USE_JOIN}
+       WHERE p.hash_part > ? ORDER BY p.hash_part LIMIT 2000`,
+      'a',
+    ],
+  ],
 ];
 
 describe('with a million paths in PostgreSQL', () => {

@@ -15,11 +15,12 @@ import {
   lockFolder,
   openPostgres,
   SqliteDatabase,
+  type Statement,
   sumUp,
 } from '../../metadata/index.ts';
 import { CacheError } from '../errors.ts';
 import { naming } from '../naming.ts';
-import { CACHE_ID, COPYING, claimSchema, readMeta } from './meta.ts';
+import { CACHE_ID, COPYING, claimSchema, readMeta, USES_SINCE } from './meta.ts';
 import { mayBegin } from './open.ts';
 import { resolveTarget } from './target.ts';
 
@@ -137,14 +138,18 @@ async function begin(to: Database, id: string, schema: string): Promise<void> {
   });
 }
 
-/** The cache's id is there already; the rest are facts about its keys. */
+/** The cache's id is there already; the rest are facts about its keys, and since when its uses are known. */
 async function copyMeta(from: Database, to: Database): Promise<void> {
   const rows = await from.query<{ key: string; value: string }>('SELECT key, value FROM meta');
-  await to.script(
-    rows.map(({ key, value }) => [
-      'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING',
-      key,
-      value,
-    ]),
-  );
+  await to.script([
+    // The new schema has the time of its own making.
+    ['DELETE FROM meta WHERE key = ?', USES_SINCE],
+    ...rows.map(
+      ({ key, value }): Statement => [
+        'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING',
+        key,
+        value,
+      ],
+    ),
+  ]);
 }

@@ -5,6 +5,8 @@ import { CacheError } from '../errors.ts';
 
 /** Key of the cache's UUID. */
 export const CACHE_ID = 'cache_id';
+/** Since when uses of paths are written down; milliseconds since 1970. */
+export const USES_SINCE = 'uses_since';
 
 export async function readMeta(database: Database, key: string): Promise<string | undefined> {
   const rows = await database.query<{ value: string }>('SELECT value FROM meta WHERE key = ?', [key]);

@@ -23,6 +23,8 @@ export interface StoredObject {
   readonly size: number;
   /** Of a NAR. */
   readonly file_hash: string | null;
+  /** When its use was noted last; absent: never, since it is in memory. */
+  touchedAt?: number;
 }
 
 /** A row to be: bytes that are durable in a storage and not yet visible. */

@@ -7,7 +7,7 @@ import { Realisations } from './realisations.ts';
 
 export interface PathsRoomInit
   extends Omit<LostInit, 'paths'>,
-    Required<Pick<PathsInit, 'keys' | 'maxNarInfoBytes' | 'closures'>> {
+    Required<Pick<PathsInit, 'keys' | 'maxNarInfoBytes' | 'closures' | 'uses'>> {
   readonly settings: Settings;
   readonly unsynced: Unsynced;
   readonly unproven: Unproven;
@@ -15,14 +15,14 @@ export interface PathsRoomInit
 
 /** Nothing is read yet. */
 export function openPaths(init: PathsRoomInit): { paths: Paths; lost: Lost; realisations: Realisations } {
-  const { database, closures, objects, unsynced, unproven, keys, settings, maxNarInfoBytes } = init;
+  const { database, closures, uses, objects, unsynced, unproven, keys, settings, maxNarInfoBytes } = init;
   const look = async (key: string) => {
     const object = await objects.find(key);
     if (object !== undefined) await objects.isThere(object);
   };
   const syncOf = (key: string) => unsynced.of(key) ?? unproven.of(key);
   const paths = new Paths({
-    ...{ database, closures, keys, maxNarInfoBytes, look, syncOf },
+    ...{ database, closures, uses, keys, maxNarInfoBytes, look, syncOf },
     enforcesClosures: () => settings.enforcesClosures,
     cacheBytes: settings.narinfoCacheBytes,
   });

@@ -3,44 +3,33 @@
  * memory, database. Where this process is the only writer, the set of all hash parts answers misses; where servers
  * share the database, a miss is one indexed query, remembered for a second, and what the others change is heard.
  */
-import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { type Database, isConstraint, type Statement } from '../../metadata/index.ts';
-import { fingerprint, parseHash, parseStorePath, renderNarInfo, STORE_DIR } from '../../nix/index.ts';
+import { fingerprint, parseHash, parseStorePath, STORE_DIR } from '../../nix/index.ts';
 import { crashPoint } from '../../storage/index.ts';
 import { type Closures, WAITS } from '../closures/index.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { IS_LOST } from '../objects/index.ts';
 import type { Keys } from '../signing/index.ts';
-import { keyNameOf, knownKeyOf, roomForOthers, type Weighed, weighSignatures } from '../signing/index.ts';
+import { knownKeyOf, roomForOthers, type Weighed, weighSignatures } from '../signing/index.ts';
+import type { Uses } from '../use/index.ts';
 import { AllPaths } from './all-paths.ts';
 import { PathCount } from './count.ts';
+import { type Narinfo, type NarinfoRow, renderRow, type Signed } from './narinfo.ts';
 import {
   insertPath,
   type NarSource,
   type NewPath,
-  type PathRow,
   type Published,
   type PublishOutcome,
   publishStatements,
-  splitWords,
   storeNar,
 } from './publish.ts';
 import { RecentMisses } from './recent-misses.ts';
 
 export type { NarFacts } from '../objects/index.ts';
+export type { Narinfo } from './narinfo.ts';
 export type { NarSource, NewPath, PublishOutcome } from './publish.ts';
-
-/** A rendered, signed narinfo. */
-export interface Narinfo {
-  readonly storePath: string;
-  readonly body: Buffer;
-  readonly etag: string;
-  /** Key of the object that holds the NAR. */
-  readonly narKey: string;
-  /** Whether something of its closure is not here. */
-  readonly waits: boolean;
-}
 
 /**
  * Who asks. Readers are to get a path only with its closure; pushers are told what is published, so that nobody uploads
@@ -48,18 +37,11 @@ export interface Narinfo {
  */
 export type Asker = 'reader' | 'pusher';
 
-interface NarinfoRow extends PathRow {
-  key: string;
-  size: number;
-  compression: string;
-  file_hash: string;
-  waits: boolean | number;
-}
-
 export interface PathsInit {
   readonly database: Database;
   readonly keys: () => Keys;
   readonly closures: Closures;
+  readonly uses: Uses;
   /** Whether readers get only what has its closure here. Default: yes. */
   readonly enforcesClosures?: () => boolean;
   readonly cacheBytes: number;
@@ -190,14 +172,22 @@ export class Paths {
     return this.#all?.loaded ? this.#all.has(hashPart) : (await this.find(hashPart, 'pusher')) !== undefined;
   }
 
-  /** Those of `hashParts` that are not published, in their order and spelling. */
+  /** Those of `hashParts` that are not published, in their order and spelling. The others are used. */
   async missing(hashParts: readonly string[]): Promise<string[]> {
-    const all = this.#all;
-    if (all?.loaded) return hashParts.filter((hashPart) => !all.has(hashPart));
+    const { uses } = this.#init;
+    const present = this.#all?.loaded ? this.#all : await this.#present(hashParts);
+    const missing: string[] = [];
+    for (const hashPart of hashParts) {
+      if (present.has(hashPart)) uses.touch(hashPart);
+      else missing.push(hashPart);
+    }
+    return missing;
+  }
+
+  async #present(hashParts: readonly string[]): Promise<ReadonlySet<string>> {
     const { database } = this.#init;
     const rows = await database.query<{ hash_part: string }>(presentQuery(database), [database.list(hashParts)]);
-    const present = new Set(rows.map((row) => row.hash_part));
-    return hashParts.filter((hashPart) => !present.has(hashPart));
+    return new Set(rows.map((row) => row.hash_part));
   }
 
   /**
@@ -219,6 +209,8 @@ export class Paths {
       throw error;
     });
     if (outcome.kind === 'published') this.#all?.add(path.hashPart);
+    // It was here, and somebody wants it to be.
+    else if (outcome.kind !== 'no-nar') this.#init.uses.touch(path.hashPart);
     this.#forget(path.hashPart);
     if (outcome.kind === 'published') await this.#init.closures.published(path);
     await this.show(healed);
@@ -241,11 +233,7 @@ export class Paths {
   }
 
   /** Which signatures a path keeps. */
-  #weigh(
-    path: Pick<NewPath, 'hashPart' | 'name' | 'references' | 'narHash' | 'narSize'>,
-    stored: readonly string[],
-    offered: readonly string[],
-  ): Weighed {
+  #weigh(path: Signed, stored: readonly string[], offered: readonly string[]): Weighed {
     const { keys, maxNarInfoBytes = () => DEFAULT_NARINFO_BYTES } = this.#init;
     const { references } = path;
     const referencesBytes = references.reduce((sum, reference) => sum + reference.length + 1, 0);
@@ -363,40 +351,7 @@ export class Paths {
   }
 
   #render(row: NarinfoRow): Narinfo {
-    const { path: storePath } = parseStorePath(`${STORE_DIR}/${row.hash_part}-${row.name}`);
-    const narHash = parseHash(row.nar_hash);
-    const references = splitWords(row.refs);
-    const known = {
-      ...{ hashPart: row.hash_part, name: row.name, references },
-      narHash: row.nar_hash,
-      narSize: row.nar_size,
-    };
     // A row may hold more than there is room for now.
-    const stored = this.#weigh(known, splitWords(row.signatures), []).kept;
-    // A key that was added after the path was published signs it here, so that rotation needs no rewrite of rows.
-    const names = new Set(stored.map(keyNameOf));
-    const text = fingerprint({ storePath, narHash, narSize: row.nar_size, references });
-    const added = this.#init
-      .keys()
-      .signers.filter((key) => !names.has(key.name))
-      .map((key) => key.sign(text));
-    const body = Buffer.from(
-      renderNarInfo({
-        storePath,
-        url: row.key,
-        compression: row.compression as 'zstd',
-        fileHash: parseHash(row.file_hash),
-        fileSize: row.size,
-        narHash,
-        narSize: row.nar_size,
-        references,
-        deriver: row.deriver ?? undefined,
-        signatures: [...stored, ...added],
-        ca: row.ca ?? undefined,
-      }),
-      'latin1',
-    );
-    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`;
-    return { storePath, body, etag, narKey: row.key, waits: Boolean(row.waits) };
+    return renderRow(row, this.#init.keys().signers, (path, stored) => this.#weigh(path, stored, []).kept);
   }
 }

@@ -7,6 +7,7 @@ import type { NewPath, Paths } from '../paths/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Keys } from '../signing/index.ts';
 import type { Storages } from '../storages/index.ts';
+import type { Uses } from '../use/index.ts';
 import type { Verifier } from '../verify/index.ts';
 
 export interface IngestInit {
@@ -15,6 +16,7 @@ export interface IngestInit {
   readonly objects: Objects;
   readonly unsynced: Unsynced;
   readonly paths: Paths;
+  readonly uses: Uses;
   readonly verifier: Verifier;
   readonly keys: () => Keys;
   readonly intents: Intents;

@@ -62,7 +62,10 @@ export class Nars {
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
     const known = await this.#init.objects.findAgain(key);
-    if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) return;
+    if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) {
+      this.#init.uses.touchNar(known.id);
+      return;
+    }
     const { facts, size } = await this.#receive(body, declaredBytes, {
       form: { suffix },
       key: () => key,
@@ -103,7 +106,7 @@ export class Nars {
       check: (facts: NarFacts) => void;
     },
   ): Promise<{ facts: NarFacts; size: number }> {
-    const { settings, objects } = this.#init;
+    const { settings } = this.#init;
     const { incoming, verdict } = await receiveNar(this.#init, body, {
       form: rules.form,
       declaredBytes,
@@ -116,11 +119,19 @@ export class Nars {
       const isNew = await this.#store(incoming, key, facts);
       if (isNew) this.#recent.set(key, { ...facts, key, size: incoming.size });
       crashPoint('after-nar-row');
-      if (!isNew) objects.collect();
+      if (!isNew) await this.#foundAgain(key);
       return { facts, size: incoming.size };
     } finally {
       await incoming.close();
     }
+  }
+
+  /** A NAR was here already: its paths are used, and the bytes that came go. */
+  async #foundAgain(key: string): Promise<void> {
+    const { objects, uses } = this.#init;
+    objects.collect();
+    const object = await objects.find(key);
+    if (object !== undefined) uses.touchNar(object.id);
   }
 
   /**
@@ -178,9 +189,12 @@ export class Nars {
 
   /** Legacy Cachix upload, second half: the claims of a path whose NAR came before. @throws CacheError Invalid */
   async publishClaim(claim: PathClaim): Promise<void> {
-    const { keys, paths } = this.#init;
+    const { keys, paths, uses } = this.#init;
     // An earlier push of the path stays, whatever this one claims.
-    if (await paths.isPublished(claim.hashPart)) return;
+    if (await paths.isPublished(claim.hashPart)) {
+      uses.touch(claim.hashPart);
+      return;
+    }
     const file = claim.fileHash.slice('sha256:'.length);
     const nar = await this.#find(`${NAR_QUERY} WHERE o.key IN (?, ?) AND o.state = 'verified'`, [
       `nar/${file}.nar.zst`,

@@ -27,12 +27,14 @@ export function signedPath(init: IngestInit, claim: PathClaim, facts: NarFacts):
 
 /** The narinfo of a path that need not be pushed again: its NAR is there. */
 export async function servedAlready(
-  { paths, objects }: Pick<IngestInit, 'paths' | 'objects'>,
+  { paths, objects, uses }: Pick<IngestInit, 'paths' | 'objects' | 'uses'>,
   hashPart: string,
 ): Promise<Narinfo | undefined> {
   const narinfo = await paths.find(hashPart, 'pusher');
   const object = narinfo && (await objects.find(narinfo.narKey));
-  return object !== undefined && (await objects.isThere(object)) ? narinfo : undefined;
+  if (object === undefined || !(await objects.isThere(object))) return undefined;
+  uses.touch(hashPart);
+  return narinfo;
 }
 
 /** Publishes, with `also` in the same transaction. Where another push was faster its path stays. */

@@ -12,6 +12,7 @@ import { adopt, dropStatement, type Intents, tombstoneOrphan } from '../objects/
 import type { Uploads } from '../push/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Storages } from '../storages/index.ts';
+import type { Uses } from '../use/index.ts';
 import { markSettled, removeOldLeftovers } from './leftovers.ts';
 
 export interface HousekeepingInit {
@@ -22,6 +23,7 @@ export interface HousekeepingInit {
   readonly uploads: Uploads;
   readonly intents: Intents;
   readonly closures: Closures;
+  readonly uses: Uses;
   readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
@@ -79,11 +81,12 @@ export class Housekeeping {
   }
 
   async #run(): Promise<void> {
-    const { uploads, storages, database, objects, unsynced, intents, settings, logger } = this.#init;
+    const { uploads, storages, database, objects, unsynced, intents, uses, settings, logger } = this.#init;
     await uploads.expire();
     await this.#dropOrphans();
     objects.collect();
     await intents.sweep();
+    await uses.sweep();
     const isTimeForOld = Date.now() - this.#oldAt > OLD_MS;
     if (isTimeForOld) this.#oldAt = Date.now();
     for (const storage of storages.list()) {

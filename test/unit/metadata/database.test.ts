@@ -11,6 +11,7 @@ describe('a database', () => {
   beforeEach(async () => {
     folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-db-'));
     database = await SqliteDatabase.open({ file: file() });
+    await database.script([['DELETE FROM meta']]);
   });
   afterEach(async () => {
     await database.close();

@@ -9,6 +9,7 @@ import { Keys } from '../../../../server/cache/signing/keys.ts';
 import { type ChangeListener, type Database, SqliteDatabase } from '../../../../server/metadata/index.ts';
 import { closuresOf } from '../../../support/closures.ts';
 import { makePath } from '../../../support/nars.ts';
+import { usesOf } from '../../../support/uses.ts';
 
 /** A database of which a test decides when it answers, and what is heard of it. */
 class SlowDatabase {
@@ -74,6 +75,7 @@ describe('paths of a shared database', () => {
     slow = new SlowDatabase(sqlite);
     paths = new Paths({
       ...{ database: slow.database, closures: closuresOf(slow.database), keys: () => keys },
+      uses: usesOf(slow.database),
       ...{ cacheBytes: 2 ** 20, look: async () => {} },
     });
     await paths.load(new AbortController().signal);
