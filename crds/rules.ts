@@ -211,11 +211,16 @@ export const binaryCacheRules: readonly RuleSet[] = [
     },
   ]),
   rulesAt<TokenSpec>('spec.tokens[]', [oneSource]),
-  rulesAt<{ days?: number; maxSize?: string | number }>('spec.retention', [
+  rulesAt<{ days?: number; maxSize?: string | number; highPercent: number; lowPercent: number }>('spec.retention', [
     {
       cel: 'has(self.days) || has(self.maxSize)',
       message: 'needs days or maxSize; without retention everything is kept',
       broken: (retention) => (retention.days === undefined && retention.maxSize === undefined ? [] : undefined),
+    },
+    {
+      cel: 'self.lowPercent <= self.highPercent',
+      message: 'lowPercent is above highPercent: paths go from the high mark down to the low one',
+      broken: ({ lowPercent, highPercent }) => (lowPercent > highPercent ? ['lowPercent'] : undefined),
     },
   ]),
   rulesAt<UpstreamSpec>('spec.upstreams[]', [

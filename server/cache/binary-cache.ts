@@ -17,6 +17,7 @@ import { type Intents, type Objects, openObjects, type Unproven, type Unsynced }
 import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
+import { Retention } from './retention/index.ts';
 import type { Settings } from './settings.ts';
 import { type Keys, registerKey } from './signing/index.ts';
 import type { Storages } from './storages/index.ts';
@@ -63,6 +64,7 @@ export class BinaryCache {
   readonly leases: Leases;
   readonly closures: Closures;
   readonly uses: Uses;
+  readonly retention: Retention;
   readonly mover: Mover;
   readonly lost: Lost;
   readonly scrub: Scrub;
@@ -131,7 +133,8 @@ export class BinaryCache {
     this.mover = all.mover;
     this.#work = all.work;
     this.scrub = new Scrub(all);
-    this.#housekeeping = new Housekeeping(all);
+    this.retention = new Retention({ ...all, pinned: nothingPinned });
+    this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
   }
 
   /**
@@ -259,6 +262,7 @@ export class BinaryCache {
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
       this.closures.stop(),
+      this.retention.stop(),
       this.uses.stop(),
       this.#work.stop(),
       this.scrub.stop(),
@@ -272,6 +276,8 @@ export class BinaryCache {
     await this.#opened.close();
   }
 }
+
+async function* nothingPinned(): AsyncGenerator<string[]> {}
 
 /** What a stop waits at least for work in the background. */
 const LAST_WORK_MS = 2000;

@@ -17,7 +17,7 @@ import type { S3Config, StrategyName } from '../storage/index.ts';
 import type { ResolvedToken } from './access/index.ts';
 import { type ReadSecret, secretReader, signingKeyValue } from './access/index.ts';
 import { type DatabaseTarget, resolveTarget } from './database/index.ts';
-import { defaultSettings, type Settings } from './settings.ts';
+import { defaultSettings, type RetentionSettings, type Settings } from './settings.ts';
 import type { ResolvedSigning, RootSecret } from './signing/index.ts';
 import type { ResolvedStorage } from './storages/index.ts';
 
@@ -157,7 +157,7 @@ function isMissing(error: unknown): error is SecretError {
   return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
-function settingsOf({ closures, limits, scrub }: Manifest['spec'], overrides: Partial<Settings>): Settings {
+function settingsOf({ closures, limits, scrub, retention }: Manifest['spec'], overrides: Partial<Settings>): Settings {
   return {
     ...defaultSettings,
     enforcesClosures: closures === 'Enforce',
@@ -173,10 +173,26 @@ function settingsOf({ closures, limits, scrub }: Manifest['spec'], overrides: Pa
     diskReserveBytes: parseQuantity(limits.diskReserve),
     // 0 is no limit: a drain that never ends is ReadOnly.
     moveBytesPerSecond: limits.moveRate === undefined ? undefined : parseQuantity(limits.moveRate) || undefined,
+    ...(retention !== undefined && { retention: retentionOf(retention) }),
     ...(scrub !== undefined && {
       scrubEveryMs: parseDuration(scrub.every),
       scrubBytesPerSecond: parseQuantity(scrub.rate) || undefined,
     }),
     ...overrides,
+  };
+}
+
+function retentionOf(spec: NonNullable<Manifest['spec']['retention']>): RetentionSettings {
+  const { days, maxSize, keepPins, minAgeSeconds, graceSeconds, everySeconds, highPercent, lowPercent } = spec;
+  return {
+    ...defaultSettings.retention,
+    unusedMs: days === undefined ? undefined : days * 24 * 3600_000,
+    maxBytes: maxSize === undefined ? undefined : parseQuantity(maxSize),
+    keepPins,
+    minAgeMs: minAgeSeconds * 1000,
+    graceMs: graceSeconds * 1000,
+    everyMs: everySeconds * 1000,
+    high: highPercent / 100,
+    low: lowPercent / 100,
   };
 }

@@ -32,6 +32,11 @@ export function answerToStranger(request: IncomingMessage, path: string, isApi: 
   return strangerAnswer({ method, path, isApi, hasCredential: credentialOf(headers.authorization) !== undefined });
 }
 
+/** Whether what a request asks for is asked for by somebody who may push. */
+export function mayWrite(cache: Guarded, { headers }: IncomingMessage): boolean {
+  return authorize(cache, credentialOf(headers.authorization), 'Write').allowed;
+}
+
 /** Lets a request of the API or a write through, or throws what it is answered with. @throws CacheError Unauthorized */
 export function demand(
   cache: BinaryCache | undefined,

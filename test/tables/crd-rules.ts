@@ -313,6 +313,14 @@ const parts: readonly RuleExamples[] = [
     breaks('spec.retention', 'a retention by nothing', { retention: {} }),
   ),
   cacheRule(
+    'spec.retention',
+    'lowPercent is above highPercent: paths go from the high mark down to the low one',
+    keeps('water marks that are one', { retention: { maxSize: '1Ti', highPercent: 80, lowPercent: 80 } }),
+    breaks('spec.retention.lowPercent', 'water marks the wrong way round', {
+      retention: { maxSize: '1Ti', highPercent: 80, lowPercent: 81 },
+    }),
+  ),
+  cacheRule(
     'spec.upstreams[]',
     'mode Proxy needs publicKeys: nothing is taken over unverified',
     keeps('an upstream to proxy', { upstreams: [{ url: 'https://a.b', mode: 'Proxy', publicKeys: [key] }] }),

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
 import type { Paths } from '../paths/index.ts';
-import type { Settings } from '../settings.ts';
+import type { RetentionSettings, Settings } from '../settings.ts';
 import type { Uses } from '../use/index.ts';
 import { beginCollection, type CollectionRow, endCollection, noteCollection } from './collections.ts';
 import type { PathGraph } from './graph.ts';
@@ -15,32 +15,16 @@ import { loadGraph } from './load.ts';
 import { type Plan, type Policy, planRetention } from './plan.ts';
 import { countDoomed, doom, sweep } from './sweep.ts';
 
-/** Hash parts that stay whatever their age: pins, deployments. */
-export type Keep = () => AsyncIterable<string>;
+/** Hash parts that stay whatever their age, by pages. */
+export type Keep = () => AsyncIterable<readonly string[]>;
 
 export interface CollectInit {
   readonly database: Database;
   readonly paths: Pick<Paths, 'remove' | 'count'>;
   readonly uses: Pick<Uses, 'flush'>;
-  readonly keeps: readonly Keep[];
+  readonly pinned: Keep;
   readonly settings: Pick<Settings, 'retention'>;
   readonly logger: Logger;
-}
-
-/** What the manifest wants to be removed. */
-export interface RetentionSettings {
-  readonly unusedMs: number | undefined;
-  readonly maxBytes: number | undefined;
-  readonly keepPins: boolean;
-  readonly minAgeMs: number;
-  /** Bytes of retired paths stay so long. */
-  readonly graceMs: number;
-  readonly everyMs: number;
-  /** Parts of `maxBytes`. */
-  readonly high: number;
-  readonly low: number;
-  /** What roots needed stays so much longer than they. */
-  readonly rootsFirstMs: number;
 }
 
 /** A collection that would remove more than this part of all bytes waits until a person has confirmed it. */
@@ -53,10 +37,10 @@ export function policyOf({ unusedMs, maxBytes, minAgeMs, high, low }: RetentionS
 
 /** What would go now. Nothing is changed. @throws AbortError */
 export async function planNow(init: CollectInit, signal: AbortSignal): Promise<{ graph: PathGraph; plan: Plan }> {
-  const { database, paths, uses, keeps, settings } = init;
+  const { database, paths, uses, pinned, settings } = init;
   await uses.flush();
   const kept: string[] = [];
-  if (settings.retention.keepPins) for (const keep of keeps) for await (const hashPart of keep()) kept.push(hashPart);
+  if (settings.retention.keepPins) for await (const page of pinned()) kept.push(...page);
   const graph = await loadGraph(database, paths.count, signal);
   return { graph, plan: planRetention(graph, policyOf(settings.retention), kept, Date.now()) };
 }
@@ -67,7 +51,7 @@ export async function collect(
   { isConfirmed, doubt }: { readonly isConfirmed: boolean; readonly doubt: string | undefined },
   signal: AbortSignal,
 ): Promise<void> {
-  const { database, paths, logger } = init;
+  const { database, logger } = init;
   const begunAt = Date.now();
   const run = await beginCollection(database, begunAt);
   try {

@@ -65,7 +65,12 @@ function numbersOf(row: CollectionRow): CollectionRow {
 export async function noteCollection(
   database: Database,
   run: number,
-  { paths, bytes, removedPaths, removedBytes }: { paths: number; bytes: number; removedPaths: number; removedBytes: number },
+  {
+    paths,
+    bytes,
+    removedPaths,
+    removedBytes,
+  }: { paths: number; bytes: number; removedPaths: number; removedBytes: number },
 ): Promise<void> {
   await database.script([
     [

@@ -43,7 +43,12 @@ async function forget(database: Database, sql: Sql, hashParts: readonly string[]
      RETURNING hash_part, object_id`,
     [database.list(hashParts), before],
   );
-  await sql.run([orphanStatement(database, rows.map((row) => row.object_id))]);
+  await sql.run([
+    orphanStatement(
+      database,
+      rows.map((row) => row.object_id),
+    ),
+  ]);
   const listings = await sql.query<{ id: number; key: string }>(
     `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}
        AND NOT EXISTS (SELECT 1 FROM paths p WHERE objects.key = p.hash_part || '.ls')`,

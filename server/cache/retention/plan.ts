@@ -45,8 +45,7 @@ export function planRetention(graph: PathGraph, policy: Policy, kept: Iterable<s
   for (let it = 0; it < size; it++)
     if (graph.has(it) && graph.publishedAt(it) >= young) mark(graph, fates, it, PROTECTED);
   const unused = policy.unusedMs === undefined ? 0 : (now - policy.unusedMs) / 1000;
-  for (let it = 0; it < size; it++)
-    if (graph.has(it) && graph.usedAt(it) >= unused) mark(graph, fates, it, STAYS);
+  for (let it = 0; it < size; it++) if (graph.has(it) && graph.usedAt(it) >= unused) mark(graph, fates, it, STAYS);
 
   const { order, referrers } = referrersFirst(graph);
   const files = new Files(graph);
@@ -109,8 +108,7 @@ function referrersFirst(graph: PathGraph): { order: Int32Array; referrers: Int32
       left[to] = (left[to] ?? 0) - 1;
       if (left[to] === 0 && graph.has(to)) order[end++] = to;
     }
-  if (end < order.length)
-    for (let it = 0; it < size; it++) if (graph.has(it) && (left[it] ?? 0) > 0) order[end++] = it;
+  if (end < order.length) for (let it = 0; it < size; it++) if (graph.has(it) && (left[it] ?? 0) > 0) order[end++] = it;
   return { order, referrers };
 }
 

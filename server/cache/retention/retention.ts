@@ -2,8 +2,8 @@
  * When collections run: by schedule, after a death, or because somebody asks. Of several servers one does it, by a lease.
  */
 import type { Logger } from 'pino';
-import { CacheError } from '../errors.ts';
 import type { Leases } from '../database/index.ts';
+import { CacheError } from '../errors.ts';
 import { ClockWatch } from './clock.ts';
 import { type CollectInit, collect, finish, planNow } from './collect.ts';
 import { type CollectionRow, endCollection, lastCollections, runningCollection } from './collections.ts';
@@ -21,7 +21,11 @@ const JITTER = 0.1;
 
 export interface DryRun extends Pick<Plan, 'bytes' | 'freedBytes'> {
   readonly paths: number;
-  readonly victims: readonly { readonly hashPart: string; readonly reason: Plan['reasons'][number]; readonly size: number }[];
+  readonly victims: readonly {
+    readonly hashPart: string;
+    readonly reason: Plan['reasons'][number];
+    readonly size: number;
+  }[];
 }
 
 export class Retention {
@@ -86,7 +90,8 @@ export class Retention {
 
   async #withLease(work: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const lease = await this.#init.leases.acquire('collection');
-    if (lease === undefined) throw new CacheError('Conflict', 'a collection of this cache runs now; try again when it is over');
+    if (lease === undefined)
+      throw new CacheError('Conflict', 'a collection of this cache runs now; try again when it is over');
     try {
       await work(AbortSignal.any([lease.signal, this.#stopping.signal, signal]));
     } finally {
@@ -95,7 +100,7 @@ export class Retention {
   }
 
   async #run(): Promise<void> {
-    const { database, leases, settings } = this.#init;
+    const { leases, settings } = this.#init;
     const lease = await leases.acquire('collection');
     if (lease === undefined) return;
     const signal = AbortSignal.any([lease.signal, this.#stopping.signal]);

@@ -85,7 +85,12 @@ function sweepBatch({ database, run, begunAt }: SweepInit, batch: readonly Doome
       `SELECT hash_part FROM uses WHERE ${database.isOneOf('hash_part')} AND used_at > CAST(? AS bigint)`,
       [list, begunAt],
     );
-    await markNeeded(database, sql, used.map((row) => row.hash_part), run);
+    await markNeeded(
+      database,
+      sql,
+      used.map((row) => row.hash_part),
+      run,
+    );
     const retired = await retire(database, sql, {
       hashParts: batch.map((it) => it.hash_part),
       reason: (hashPart) => reasons.get(hashPart) ?? 'unused',

@@ -42,18 +42,20 @@ export async function retire(database: Database, sql: Sql, retiring: Retiring): 
     [database.list(hashParts), ...(run === undefined ? [] : [run])],
   );
   await sql.run(
-    rows.map((row): Statement => [
-      `INSERT INTO retired (${COLUMNS}, used_at, retired_at, reason, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    rows.map(
+      (row): Statement => [
+        `INSERT INTO retired (${COLUMNS}, used_at, retired_at, reason, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (hash_part) DO UPDATE SET name = excluded.name, object_id = excluded.object_id, refs = excluded.refs,
          deriver = excluded.deriver, ca = excluded.ca, signatures = excluded.signatures,
          published_at = excluded.published_at, used_at = excluded.used_at, retired_at = excluded.retired_at,
          reason = excluded.reason, actor = excluded.actor`,
-      ...valuesOf(row),
-      usedAt.get(row.hash_part) ?? row.published_at,
-      now,
-      reason(row.hash_part),
-      actor ?? null,
-    ]),
+        ...valuesOf(row),
+        usedAt.get(row.hash_part) ?? row.published_at,
+        now,
+        reason(row.hash_part),
+        actor ?? null,
+      ],
+    ),
   );
   return rows.map((row) => row.hash_part);
 }
@@ -63,6 +65,19 @@ const valuesOf = (row: Row) =>
 
 /** Most paths of one statement. */
 const PAGE = 500;
+
+/** Whether any of `hashParts` is retired; its plan is tested. */
+export async function areRetired(
+  database: Pick<Database, 'query' | 'isOneOf' | 'list'>,
+  hashParts: readonly string[],
+): Promise<boolean> {
+  if ((await database.query('SELECT 1 FROM retired LIMIT 1')).length === 0) return false;
+  return (await database.query(retiredQuery(database), [database.list(hashParts)])).length > 0;
+}
+
+export function retiredQuery(database: Pick<Database, 'isOneOf'>): string {
+  return `SELECT 1 FROM retired WHERE ${database.isOneOf('hash_part')} LIMIT 1`;
+}
 
 /**
  * Publishes retired paths again, with all of their closure that is retired: those whose NAR is still there. Those that are

@@ -10,6 +10,7 @@ import type { Leases } from '../database/index.ts';
 import type { Objects, Unsynced } from '../objects/index.ts';
 import { adopt, dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
 import type { Uploads } from '../push/index.ts';
+import type { Retention } from '../retention/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Storages } from '../storages/index.ts';
 import type { Uses } from '../use/index.ts';
@@ -24,6 +25,7 @@ export interface HousekeepingInit {
   readonly intents: Intents;
   readonly closures: Closures;
   readonly uses: Uses;
+  readonly retention: Retention;
   readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
@@ -71,6 +73,7 @@ export class Housekeeping {
     const { database, storages, leases } = this.#init;
     if (database.isShared) await storages.recount();
     this.#init.closures.wake();
+    this.#init.retention.wake();
     const lease = await leases.acquire('housekeeping');
     if (lease === undefined) return;
     try {

@@ -55,7 +55,13 @@ describe('a plan of retention', () => {
   });
 
   it('leaves pins, what is young, and what either needs', () => {
-    const paths = [path({ to: [1], isPinned: true }), path(), path({ to: [3], published: 0.5, used: 0.5 }), path(), path()];
+    const paths = [
+      path({ to: [1], isPinned: true }),
+      path(),
+      path({ to: [3], published: 0.5, used: 0.5 }),
+      path(),
+      path(),
+    ];
     assert.deepEqual(run(paths, { unusedMs: 0 }).gone, [4]);
     assert.deepEqual(run(paths, { highBytes: 0 }).gone, [4]);
   });
@@ -86,43 +92,51 @@ describe('a plan of retention', () => {
       isPinned: fc.integer({ min: 0, max: 9 }).map((it) => it === 0),
     });
     fc.assert(
-      fc.property(fc.array(one, { maxLength: 10 }), fc.option(fc.nat(60)), fc.option(fc.nat(100)), (drawn, days, high) => {
-        // Later ones refer to earlier ones, and to what is not there.
-        const paths = drawn.map((it, index) => ({ ...it, to: [...new Set(it.to)].filter((to) => to < index || to > 9) }));
-        const policy = {
-          unusedMs: days === null ? undefined : days * DAY,
-          highBytes: high ?? undefined,
-          lowBytes: high === null ? undefined : high / 2,
-        };
-        const { gone, victims, roots, bytes, freedBytes } = run(paths, policy);
-        const closure = (index: number, seen = new Set<number>()): Set<number> => {
-          if (index < paths.length && !seen.has(index)) {
-            seen.add(index);
-            for (const to of paths[index]?.to ?? []) closure(to, seen);
+      fc.property(
+        fc.array(one, { maxLength: 10 }),
+        fc.option(fc.nat(60)),
+        fc.option(fc.nat(100)),
+        (drawn, days, high) => {
+          // Later ones refer to earlier ones, and to what is not there.
+          const paths = drawn.map((it, index) => ({
+            ...it,
+            to: [...new Set(it.to)].filter((to) => to < index || to > 9),
+          }));
+          const policy = {
+            unusedMs: days === null ? undefined : days * DAY,
+            highBytes: high ?? undefined,
+            lowBytes: high === null ? undefined : high / 2,
+          };
+          const { gone, victims, roots, bytes, freedBytes } = run(paths, policy);
+          const closure = (index: number, seen = new Set<number>()): Set<number> => {
+            if (index < paths.length && !seen.has(index)) {
+              seen.add(index);
+              for (const to of paths[index]?.to ?? []) closure(to, seen);
+            }
+            return seen;
+          };
+          const closureOf = (is: (it: Path) => boolean) =>
+            new Set(paths.flatMap((it, index) => (is(it) ? [...closure(index)] : [])));
+          const safe = closureOf((it) => it.isPinned || it.published <= 1);
+          const used = closureOf((it) => days === null || Math.min(it.published, it.used) <= days);
+          const stay = paths.flatMap((_, index) => (gone.includes(index) ? [] : [index]));
+          for (const index of stay) for (const to of paths[index]?.to ?? []) assert.ok(!gone.includes(to));
+          for (const index of gone) assert.ok(!safe.has(index));
+          for (const index of stay) assert.ok(safe.has(index) || used.has(index));
+          const sum = (list: readonly number[]) => new Set(list.map((it) => paths[it]?.object)).size * 10;
+          assert.equal(bytes, sum(paths.map((_, index) => index)));
+          assert.equal(freedBytes, bytes - sum(stay));
+          if (high === null) for (const index of gone) assert.ok(!used.has(index));
+          else if (sum(stay) > high) for (const index of stay) assert.ok(safe.has(index));
+          // Referrers before what they refer to; those without any at the beginning.
+          const referrersOf = (index: number) => paths.flatMap((it, from) => (it.to.includes(index) ? [from] : []));
+          for (const [at, index] of gone.entries()) {
+            assert.equal(at < roots, referrersOf(index).length === 0);
+            for (const from of referrersOf(index)) assert.ok(gone.indexOf(from) < at);
           }
-          return seen;
-        };
-        const closureOf = (is: (it: Path) => boolean) =>
-          new Set(paths.flatMap((it, index) => (is(it) ? [...closure(index)] : [])));
-        const safe = closureOf((it) => it.isPinned || it.published <= 1);
-        const used = closureOf((it) => days === null || Math.min(it.published, it.used) <= days);
-        const stay = paths.flatMap((_, index) => (gone.includes(index) ? [] : [index]));
-        for (const index of stay) for (const to of paths[index]?.to ?? []) assert.ok(!gone.includes(to));
-        for (const index of gone) assert.ok(!safe.has(index));
-        for (const index of stay) assert.ok(safe.has(index) || used.has(index));
-        const sum = (list: readonly number[]) => new Set(list.map((it) => paths[it]?.object)).size * 10;
-        assert.equal(bytes, sum(paths.map((_, index) => index)));
-        assert.equal(freedBytes, bytes - sum(stay));
-        if (high === null) for (const index of gone) assert.ok(!used.has(index));
-        else if (sum(stay) > high) for (const index of stay) assert.ok(safe.has(index));
-        // Referrers before what they refer to; those without any at the beginning.
-        const referrersOf = (index: number) => paths.flatMap((it, from) => (it.to.includes(index) ? [from] : []));
-        for (const [at, index] of gone.entries()) {
-          assert.equal(at < roots, referrersOf(index).length === 0);
-          for (const from of referrersOf(index)) assert.ok(gone.indexOf(from) < at);
-        }
-        assert.equal(victims.length, gone.length);
-      }),
+          assert.equal(victims.length, gone.length);
+        },
+      ),
       { numRuns: 300 },
     );
   });
