@@ -14,12 +14,12 @@ export interface RetentionSettings {
   /** Parts of `maxBytes`: above the first, paths go until the second. */
   readonly high: number;
   readonly low: number;
-  /** What roots needed stays so much longer than they: whoever has just read the narinfo of one gets its closure. */
-  readonly rootsFirstMs: number;
 }
 
 export interface Settings {
   readonly retention: RetentionSettings;
+  /** What a retired path needed stays so much longer: whoever has just read its narinfo gets its closure. */
+  readonly rootsFirstMs: number;
   /** Whether readers get a path only when all that it refers to is here. */
   readonly enforcesClosures: boolean;
   /** An upload that is not completed by then is dropped. */
@@ -83,8 +83,8 @@ export const defaultSettings: Settings = {
     everyMs: 3600_000,
     high: 1,
     low: 0.9,
-    rootsFirstMs: 10 * 60_000,
   },
+  rootsFirstMs: 10 * 60_000,
   enforcesClosures: true,
   uploadExpiryMs: 24 * 3600_000,
   orphanRetentionMs: 24 * 3600_000,

@@ -38,6 +38,7 @@ const FLAGS = [
   'database-timeout',
   'database-wait',
   'move-grace',
+  'roots-first',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',

@@ -23,7 +23,7 @@ export interface CollectInit {
   readonly paths: Pick<Paths, 'remove' | 'count'>;
   readonly uses: Pick<Uses, 'flush'>;
   readonly pinned: Keep;
-  readonly settings: Pick<Settings, 'retention'>;
+  readonly settings: Pick<Settings, 'retention' | 'rootsFirstMs'>;
   readonly logger: Logger;
 }
 
@@ -88,7 +88,7 @@ export async function finish(
   await uses.flush();
   let gone = await sweep(sweepInit, 'roots');
   if ((await countDoomed(database, 'all')) > 0) {
-    await sleep(settings.retention.rootsFirstMs, undefined, { signal, ref: false });
+    await sleep(settings.rootsFirstMs, undefined, { signal, ref: false });
     await uses.flush();
     gone += await sweep(sweepInit, 'all');
   }

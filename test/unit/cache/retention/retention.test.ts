@@ -23,16 +23,20 @@ describe('retention of a cache', () => {
   const verifier = new Verifier();
   after(() => verifier.stop());
 
-  async function open(retention: Partial<RetentionSettings> = {}, housekeepingMs = 3600_000): Promise<void> {
+  async function open(
+    { rootsFirstMs = 10, ...retention }: Partial<RetentionSettings> & { rootsFirstMs?: number } = {},
+    housekeepingMs = 3600_000,
+  ): Promise<void> {
     caches = await openCaches({
       data: folder,
       manifest: cacheManifest('main', 'storages:\n  - {name: disk, local: {}}\n'),
       verifier,
       settings: {
         housekeepingMs,
+        rootsFirstMs,
         retention: {
           ...defaultSettings.retention,
-          ...{ unusedMs: 30 * DAY, minAgeMs: DAY, graceMs: 0, rootsFirstMs: 10, everyMs: 3600_000 },
+          ...{ unusedMs: 30 * DAY, minAgeMs: DAY, graceMs: 0, everyMs: 3600_000 },
           ...retention,
         },
       },
