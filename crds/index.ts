@@ -74,11 +74,13 @@ export {
 } from './secret-value.ts';
 export type {
   CacheStatus,
+  CollectionStatus,
   ConfigFile,
   ScrubStatus,
   ServerStatus,
   StoragePhase,
   StorageStatus,
+  UsageStatus,
   WaitingStatus,
 } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';

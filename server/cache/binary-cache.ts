@@ -133,7 +133,10 @@ export class BinaryCache {
     this.mover = all.mover;
     this.#work = all.work;
     this.scrub = new Scrub(all);
-    this.retention = new Retention({ ...all, pinned: nothingPinned });
+    this.retention = new Retention({
+      ...{ ...all, pinned: nothingPinned, isAlone: init.inspecting && !database.isShared },
+      onEnded: (run) => metrics.collected(name, run),
+    });
     this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
   }
 

@@ -29,6 +29,11 @@ export class ClockWatch {
       await writeMeta(this.#database, DOUBT, text);
     }
     await writeMeta(this.#database, KEY, String(now));
+    return this.known();
+  }
+
+  /** What was found wrong with it, and nobody has said that it is not. */
+  async known(): Promise<string | undefined> {
     return (await readMeta(this.#database, DOUBT)) || undefined;
   }
 

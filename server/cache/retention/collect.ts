@@ -9,7 +9,14 @@ import { crashPoint } from '../../storage/index.ts';
 import type { Paths } from '../paths/index.ts';
 import type { RetentionSettings, Settings } from '../settings.ts';
 import type { Uses } from '../use/index.ts';
-import { beginCollection, type CollectionRow, endCollection, noteCollection } from './collections.ts';
+import {
+  beginCollection,
+  type CollectionRow,
+  type Ending,
+  endCollection,
+  noteCollection,
+  retiredSince,
+} from './collections.ts';
 import type { PathGraph } from './graph.ts';
 import { loadGraph } from './load.ts';
 import { type Plan, type Policy, planRetention } from './plan.ts';
@@ -25,6 +32,10 @@ export interface CollectInit {
   readonly pinned: Keep;
   readonly settings: Pick<Settings, 'retention' | 'rootsFirstMs'>;
   readonly logger: Logger;
+  /** Nobody reads meanwhile: the cache was opened by a command alone. */
+  readonly isAlone: boolean;
+  /** A collection is over, or is held. */
+  readonly onEnded: (run: { result: Ending['state']; milliseconds: number; paths: number; bytes: number }) => void;
 }
 
 /** A collection that would remove more than this part of all bytes waits until a person has confirmed it. */
@@ -33,6 +44,12 @@ const MOST_REMOVED = 0.5;
 export function policyOf({ unusedMs, maxBytes, minAgeMs, high, low }: RetentionSettings): Policy {
   const part = (of: number) => (maxBytes === undefined ? undefined : maxBytes * of);
   return { unusedMs, highBytes: part(high), lowBytes: part(low), minAgeMs };
+}
+
+/** Why a person should look at a plan before it is done; undefined: nothing is strange. */
+export function whyHeld({ victims, bytes, freedBytes }: Plan, doubt: string | undefined): string | undefined {
+  if (victims.length === 0) return undefined;
+  return freedBytes > bytes * MOST_REMOVED ? `it would remove ${freedBytes} of ${bytes} bytes` : doubt;
 }
 
 /** What would go now. Nothing is changed. @throws AbortError */
@@ -45,15 +62,23 @@ export async function planNow(init: CollectInit, signal: AbortSignal): Promise<{
   return { graph, plan: planRetention(graph, policyOf(settings.retention), kept, Date.now()) };
 }
 
-/** @param doubt why a person should look at it first. @throws AbortError: another server, or a restart, goes on with it */
+export interface CollectOptions {
+  readonly isConfirmed: boolean;
+  /** Why a person should look at it first. */
+  readonly doubt: string | undefined;
+  readonly onBegun?: (run: number) => void;
+}
+
+/** @throws AbortError: another server, or a restart, goes on with it */
 export async function collect(
   init: CollectInit,
-  { isConfirmed, doubt }: { readonly isConfirmed: boolean; readonly doubt: string | undefined },
+  { isConfirmed, doubt, onBegun }: CollectOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { database, logger } = init;
   const begunAt = Date.now();
   const run = await beginCollection(database, begunAt);
+  onBegun?.(run);
   try {
     await database.settled(signal);
     const { graph, plan } = await planNow(init, signal);
@@ -61,37 +86,44 @@ export async function collect(
     await noteCollection(database, run, {
       ...{ paths: graph.paths, bytes, removedPaths: victims.length, removedBytes: freedBytes },
     });
-    const isLarge = freedBytes > bytes * MOST_REMOVED;
-    const why = isLarge ? `it would remove ${freedBytes} of ${bytes} bytes` : doubt;
-    if (victims.length > 0 && why !== undefined && !isConfirmed) {
+    const why = whyHeld(plan, doubt);
+    if (why !== undefined && !isConfirmed) {
       logger.warn({ run, paths: victims.length, bytes: freedBytes, why }, 'a collection waits to be confirmed');
-      await endCollection(database, run, 'held', why, Date.now());
+      await end(init, { run, begun_at: begunAt }, { state: 'held', text: why });
       return;
     }
     await doom(database, graph, plan, signal);
   } catch (error) {
-    if (!signal.aborted) await endCollection(database, run, 'failed', String(error), Date.now());
+    if (!signal.aborted) await end(init, { run, begun_at: begunAt }, { state: 'failed', text: String(error) });
     throw error;
   }
   crashPoint('after-doom');
   await finish(init, { run, begun_at: begunAt }, signal);
 }
 
+type Begun = Pick<CollectionRow, 'run' | 'begun_at'>;
+
+/** Ends a collection, and tells of it. */
+export async function end({ database, onEnded }: CollectInit, { run, begun_at }: Begun, ending: Ending): Promise<void> {
+  const now = Date.now();
+  await endCollection(database, run, ending, now);
+  const { paths, bytes } = ending.state === 'done' ? ending : { paths: 0, bytes: 0 };
+  onEnded({ result: ending.state, milliseconds: Math.max(0, now - begun_at), paths, bytes });
+}
+
 /** Goes on with a collection that has chosen what to remove. @throws AbortError */
-export async function finish(
-  init: CollectInit,
-  { run, begun_at: begunAt }: Pick<CollectionRow, 'run' | 'begun_at'>,
-  signal: AbortSignal,
-): Promise<void> {
-  const { database, paths, uses, settings, logger } = init;
+export async function finish(init: CollectInit, begun: Begun, signal: AbortSignal): Promise<void> {
+  const { database, paths, uses, settings, isAlone, logger } = init;
+  const { run, begun_at: begunAt } = begun;
   const sweepInit = { database, paths, run, begunAt, signal };
   await uses.flush();
-  let gone = await sweep(sweepInit, 'roots');
+  await sweep(sweepInit, 'roots');
   if ((await countDoomed(database, 'all')) > 0) {
-    await sleep(settings.rootsFirstMs, undefined, { signal, ref: false });
+    if (!isAlone) await sleep(settings.rootsFirstMs, undefined, { signal, ref: false });
     await uses.flush();
-    gone += await sweep(sweepInit, 'all');
+    await sweep(sweepInit, 'all');
   }
-  await endCollection(database, run, 'done', undefined, Date.now());
-  if (gone > 0) logger.info({ run, paths: gone }, 'a collection has retired paths');
+  const gone = await retiredSince(database, begunAt);
+  await end(init, begun, { state: 'done', ...gone });
+  if (gone.paths > 0) logger.info({ run, ...gone }, 'a collection has retired paths');
 }

@@ -54,6 +54,19 @@ export async function lastCollections(database: Pick<Database, 'query'>, limit =
   return rows.map(numbersOf);
 }
 
+export async function collectionOf(database: Pick<Database, 'query'>, run: number): Promise<CollectionRow | undefined> {
+  const rows = await database.query<CollectionRow>('SELECT * FROM collections WHERE run = CAST(? AS bigint)', [run]);
+  return rows[0] && numbersOf(rows[0]);
+}
+
+/** The newest that has chosen what goes: one that only marks says nothing yet, and may end as the one before it. */
+export async function newestCollection(database: Pick<Database, 'query'>): Promise<CollectionRow | undefined> {
+  const rows = await database.query<CollectionRow>(
+    `SELECT * FROM collections WHERE state <> 'running' OR removed_paths > 0 ORDER BY run DESC LIMIT 1`,
+  );
+  return rows[0] && numbersOf(rows[0]);
+}
+
 /** PostgreSQL's driver may give 64-bit numbers as texts. */
 function numbersOf(row: CollectionRow): CollectionRow {
   const { run, begun_at, ended_at, paths, bytes, removed_paths, removed_bytes } = row;
@@ -61,6 +74,22 @@ function numbersOf(row: CollectionRow): CollectionRow {
   const asNumbers = Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, Number(value)]));
   return { ...row, ...asNumbers, ended_at: ended_at === null ? null : Number(ended_at) };
 }
+
+/** What a collection has retired, and bytes that nothing else holds: less than it chose where a push needed some of it. */
+export async function retiredSince(
+  database: Pick<Database, 'query'>,
+  begunAt: number,
+): Promise<{ paths: number; bytes: number }> {
+  const [row] = await database.query<{ paths: number; bytes: number }>(RETIRED_SINCE_QUERY, [begunAt, begunAt]);
+  return { paths: Number(row?.paths ?? 0), bytes: Number(row?.bytes ?? 0) };
+}
+
+/** Its plan is tested. */
+export const RETIRED_SINCE_QUERY = `SELECT
+  (SELECT count(*) FROM retired WHERE retired_at >= ? AND reason <> 'deleted') AS paths,
+  (SELECT sum(o.size) FROM objects o
+    WHERE o.id IN (SELECT object_id FROM retired WHERE retired_at >= ? AND reason <> 'deleted')
+      AND NOT EXISTS (SELECT 1 FROM paths p WHERE p.object_id = o.id)) AS bytes`;
 
 export async function noteCollection(
   database: Database,
@@ -80,16 +109,28 @@ export async function noteCollection(
   ]);
 }
 
+/** How one is over. */
+export type Ending =
+  /** With what it has really retired. */
+  | { readonly state: 'done'; readonly paths: number; readonly bytes: number }
+  | { readonly state: 'held' | 'failed'; readonly text: string };
+
 /** Ends it: nobody needs to write its number any more. */
-export async function endCollection(
-  database: Database,
-  run: number,
-  state: Exclude<CollectionState, 'running'>,
-  text: string | undefined,
-  now: number,
-): Promise<void> {
+export async function endCollection(database: Database, run: number, ending: Ending, now: number): Promise<void> {
+  const isDone = ending.state === 'done';
   await database.script([
-    ['UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ?', state, text ?? null, now, run],
+    [
+      'UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ?',
+      ...[ending.state, isDone ? null : ending.text, now, run],
+    ],
+    ...(isDone
+      ? [
+          [
+            'UPDATE collections SET removed_paths = ?, removed_bytes = ? WHERE run = ?',
+            ...[ending.paths, ending.bytes, run],
+          ] as const,
+        ]
+      : []),
     ['UPDATE collection SET is_active = 0 WHERE run = CAST(? AS bigint)', run],
     ['DELETE FROM doomed'],
   ]);

@@ -1,2 +1,3 @@
 export type { CollectionRow, CollectionState } from './collections.ts';
-export { type DryRun, Retention } from './retention.ts';
+export type { Taken } from './listing.ts';
+export { type CollectionReport, type DryRun, Retention, statusOf } from './retention.ts';

@@ -188,13 +188,15 @@ describe('retention of a cache', () => {
     const [old, young] = [refer('old'), refer('young')];
     await push(old, young);
     await age(40, old);
-    const { paths, victims, freedBytes } = await cache.retention.dryRun(NEVER);
-    assert.equal(paths, 2);
+    const plan = await cache.retention.dryRun(NEVER);
+    assert.equal(plan.paths, 2);
+    const taken = await gathered(plan.list());
     assert.deepEqual(
-      victims.map(({ hashPart, reason }) => [hashPart, reason]),
-      [[old.hashPart, 'unused']],
+      taken.map(({ basename, reason, size }) => [basename, reason, size]),
+      [[`${old.hashPart}-old`, 'unused', old.file.length]],
     );
-    assert.equal(freedBytes, old.file.length);
+    assert.deepEqual([plan.removedPaths, plan.removedBytes], [1, old.file.length]);
+    assert.match(plan.held ?? '', /^it would remove \d+ of \d+ bytes$/);
     assert.deepEqual(await served(old, young), [true, true]);
     assert.deepEqual(await cache.retention.report(), []);
   });
