@@ -39,6 +39,8 @@ export interface CacheStatus {
   readonly lostObjects: number | null;
   /** Paths that readers do not get because something of their closure is not here; null: the database does not answer. */
   readonly waiting: WaitingStatus | null;
+  /** Names that are pinned; null: the database does not answer. */
+  readonly pins: PinsStatus | null;
   /** The looks at all objects, where the manifest asks for them. */
   readonly scrubs: readonly ScrubStatus[];
   readonly storages: readonly StorageStatus[];
@@ -49,6 +51,14 @@ export interface WaitingStatus {
   readonly paths: number;
   /** Since when the one that waits longest does. */
   readonly since: string | null;
+}
+
+export interface PinsStatus {
+  readonly names: number;
+  /** Pins of the manifest whose path is not published here. */
+  readonly missing: number;
+  /** The first few of them, by name. */
+  readonly firstMissing: readonly { readonly name: string; readonly storePath: string }[];
 }
 
 /** One look at all objects. */

@@ -15,6 +15,7 @@ import type { CacheMetrics } from './metrics.ts';
 import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
 import { type Intents, type Objects, openObjects, type Unproven, type Unsynced } from './objects/index.ts';
 import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
+import { Pins } from './pins/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
 import type { Settings } from './settings.ts';
@@ -59,6 +60,7 @@ export class BinaryCache {
   readonly nars: Nars;
   readonly realisations: Realisations;
   readonly uploads: Uploads;
+  readonly pins: Pins;
   readonly intents: Intents;
   readonly leases: Leases;
   readonly closures: Closures;
@@ -113,11 +115,15 @@ export class BinaryCache {
       onPublished: (path: NewPath) => this.#published(path),
     };
     const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
+    this.pins = new Pins(shared);
     const moving = openMoving({
       ...{ ...shared, ...objects, ...paths, ...push },
       onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures, uses: this.uses };
+    const all = {
+      ...{ ...shared, ...objects, ...paths, ...push, ...moving },
+      ...{ pins: this.pins, closures: this.closures, uses: this.uses },
+    };
     this.storages = all.storages;
     this.#unsynced = all.unsynced;
     this.#unproven = all.unproven;
@@ -155,6 +161,8 @@ export class BinaryCache {
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
       if (!init.inspecting) await credentials.forgetOthers();
+      // Before the first request: a name of the manifest is taken.
+      if (!init.inspecting) await cache.pins.use(resolved.pins);
       cache.#start();
       return cache;
     } catch (error) {
@@ -226,6 +234,8 @@ export class BinaryCache {
       await credentials.forgetOthers();
       this.#work.wake();
       this.scrub.wake();
+      // Not waited for: while a database is away, other caches take over what is theirs.
+      void this.pins.use(resolved.pins);
     };
   }
 
@@ -263,6 +273,7 @@ export class BinaryCache {
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),
+      this.pins.idle(),
       this.#unsynced.idle(),
       this.objects.idle(),
       this.intents.idle(),

@@ -185,6 +185,7 @@ export function reportOf(
         uploads: 0,
         lostObjects: more.lostObjects ?? 0,
         waiting: more.waiting ?? { paths: 0, since: null },
+        pins: null,
         scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },
