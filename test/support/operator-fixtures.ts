@@ -166,6 +166,7 @@ export function reportOf(
     readonly publicKeys?: readonly string[];
     readonly lostObjects?: number;
     readonly waiting?: WaitingStatus;
+    readonly pins?: ServerStatus['caches'][number]['pins'];
     readonly storages?: readonly StorageStatus[];
   } = {},
 ): ServerStatus {
@@ -185,7 +186,7 @@ export function reportOf(
         uploads: 0,
         lostObjects: more.lostObjects ?? 0,
         waiting: more.waiting ?? { paths: 0, since: null },
-        pins: null,
+        pins: more.pins ?? null,
         scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },
