@@ -23,7 +23,7 @@ interface Asking {
   readonly isAdmin: boolean;
 }
 
-interface PinDoor {
+export interface PinDoor {
   /** Label in metrics and logs. */
   readonly name: string;
   readonly method: 'GET' | 'POST' | 'DELETE';
