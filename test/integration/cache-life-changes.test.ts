@@ -147,7 +147,7 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       const body = JSON.stringify({ name: 'here', storePath: coming.storePath });
       const pinned = await fetch(`${cache.api()}/pin`, { method: 'POST', headers: await cache.auth(), body });
       assert.equal(pinned.status, 409);
-      await reload({});
+      await reload({ priority: 35 });
       await until('nothing is pinned', async () => (await cache.server()).caches[0]?.pins?.names === 0);
       assert.deepEqual(await cache.life(), before);
     });
