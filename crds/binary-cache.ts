@@ -10,6 +10,7 @@ import {
   tokenSecretRef,
 } from './fields.ts';
 import { limits } from './limits.ts';
+import { mostPins, pin } from './pin.ts';
 import { autoscaling, httpRoute, ingress, monitoring, networkPolicy, podTemplate } from './pod.ts';
 import { retention } from './retention.ts';
 import type { Of, Schema } from './schema.ts';
@@ -241,6 +242,14 @@ export const binaryCacheSpec = {
       description:
         'Who may do what. A token with neither `sha256` nor `secretRef` is generated once and written to a file (in a cluster: a Secret).',
       items: token,
+    },
+    pins: {
+      type: 'array',
+      maxItems: mostPins,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description: 'Paths that stay, whoever uses them. Clients pin others with `cachix pin`.',
+      items: pin,
     },
     retention,
     quota: {

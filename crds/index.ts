@@ -49,6 +49,7 @@ export {
 export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
 export { formatPath, type Path, without } from './path.ts';
+export { isPinName, mostKept, type PinSpec } from './pin.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
 export { redirectHost, redirectTrouble } from './redirects.ts';
 export {
@@ -76,6 +77,7 @@ export type {
   CacheStatus,
   CollectionStatus,
   ConfigFile,
+  PinsStatus,
   ScrubStatus,
   ServerStatus,
   StoragePhase,

@@ -211,6 +211,13 @@ export const binaryCacheRules: readonly RuleSet[] = [
     },
   ]),
   rulesAt<TokenSpec>('spec.tokens[]', [oneSource]),
+  rulesAt<{ days?: number; revisions?: number }>('spec.pins[].keep', [
+    {
+      cel: 'has(self.days) != has(self.revisions)',
+      message: 'needs exactly one of days and revisions; without keep all revisions stay',
+      broken: ({ days, revisions }) => ((days === undefined) === (revisions === undefined) ? [] : undefined),
+    },
+  ]),
   rulesAt<{ days?: number; maxSize?: string | number; highPercent: number; lowPercent: number }>('spec.retention', [
     {
       cel: 'has(self.days) || has(self.maxSize)',

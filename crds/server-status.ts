@@ -39,6 +39,8 @@ export interface CacheStatus {
   readonly lostObjects: number | null;
   /** Paths that readers do not get because something of their closure is not here; null: the database does not answer. */
   readonly waiting: WaitingStatus | null;
+  /** Names that are pinned; null: the database does not answer. */
+  readonly pins: PinsStatus | null;
   /** What is stored, and the last run of the garbage collection; null: the database does not answer. */
   readonly usage: UsageStatus | null;
   /** The looks at all objects, where the manifest asks for them. */
@@ -80,6 +82,14 @@ export interface CollectionStatus {
   /** Of these, what goes, would go, or has gone. */
   readonly removedPaths: number;
   readonly removedBytes: number;
+}
+
+export interface PinsStatus {
+  readonly names: number;
+  /** Pins of the manifest whose path is not published here. */
+  readonly missing: number;
+  /** The first few of them, by name. */
+  readonly firstMissing: readonly { readonly name: string; readonly storePath: string }[];
 }
 
 /** One look at all objects. */

@@ -15,6 +15,7 @@ import type { CacheMetrics } from './metrics.ts';
 import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
 import { type Intents, type Objects, openObjects, type Unproven, type Unsynced } from './objects/index.ts';
 import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
+import { Pins } from './pins/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
 import { Retention } from './retention/index.ts';
@@ -60,6 +61,7 @@ export class BinaryCache {
   readonly nars: Nars;
   readonly realisations: Realisations;
   readonly uploads: Uploads;
+  readonly pins: Pins;
   readonly intents: Intents;
   readonly leases: Leases;
   readonly closures: Closures;
@@ -115,11 +117,15 @@ export class BinaryCache {
       onPublished: (path: NewPath) => this.#published(path),
     };
     const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
+    this.pins = new Pins({ ...shared, revive: (hashParts) => this.paths.revive(hashParts) });
     const moving = openMoving({
       ...{ ...shared, ...objects, ...paths, ...push },
       onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures, uses: this.uses };
+    const all = {
+      ...{ ...shared, ...objects, ...paths, ...push, ...moving },
+      ...{ pins: this.pins, closures: this.closures, uses: this.uses },
+    };
     this.storages = all.storages;
     this.#unsynced = all.unsynced;
     this.#unproven = all.unproven;
@@ -134,7 +140,7 @@ export class BinaryCache {
     this.#work = all.work;
     this.scrub = new Scrub(all);
     this.retention = new Retention({
-      ...{ ...all, pinned: nothingPinned, isAlone: init.inspecting && !database.isShared },
+      ...{ ...all, pinned: () => this.pins.pinnedHashParts(), isAlone: init.inspecting && !database.isShared },
       onEnded: (run) => metrics.collected(name, run),
     });
     this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
@@ -161,6 +167,8 @@ export class BinaryCache {
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
       if (!init.inspecting) await credentials.forgetOthers();
+      // Before the first request: a name of the manifest is taken.
+      if (!init.inspecting) await cache.pins.use(resolved.pins);
       cache.#start();
       return cache;
     } catch (error) {
@@ -232,6 +240,8 @@ export class BinaryCache {
       await credentials.forgetOthers();
       this.#work.wake();
       this.scrub.wake();
+      // Not waited for: while a database is away, other caches take over what is theirs.
+      void this.pins.use(resolved.pins);
     };
   }
 
@@ -270,6 +280,7 @@ export class BinaryCache {
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),
+      this.pins.idle(),
       this.#unsynced.idle(),
       this.objects.idle(),
       this.intents.idle(),
@@ -279,8 +290,6 @@ export class BinaryCache {
     await this.#opened.close();
   }
 }
-
-async function* nothingPinned(): AsyncGenerator<string[]> {}
 
 /** What a stop waits at least for work in the background. */
 const LAST_WORK_MS = 2000;

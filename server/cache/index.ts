@@ -11,6 +11,7 @@ export { lineOf } from './moving/index.ts';
 export type { Body, StoredObject } from './objects/index.ts';
 export type { Asker, Narinfo } from './paths/index.ts';
 export { wordsOfLost } from './paths/index.ts';
+export { type Keep, type Pin, parseName, parsePin, type Revision, storePathOf } from './pins/index.ts';
 export {
   decodeBody,
   MAX_PARTS,

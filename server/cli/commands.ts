@@ -10,6 +10,7 @@ import { copyDatabaseCommand, migrateCommand } from './database.ts';
 import { dataOption, fileOption, PRIVATE_UMASK, secretsOption, storagesOption, umaskOption } from './flags.ts';
 import { gatewayCommand } from './gateway.ts';
 import { moveCommand } from './move.ts';
+import { pinCommand } from './pin.ts';
 import { createProgram, runProgram } from './program.ts';
 import { serveCommand } from './serve.ts';
 import { size } from './values.ts';
@@ -25,6 +26,7 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(migrateCommand(env));
   program.addCommand(copyDatabaseCommand(env));
   program.addCommand(moveCommand(env));
+  program.addCommand(pinCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];

@@ -158,7 +158,8 @@ export function allowed(ctx: Context, needed: Permission): BinaryCache {
   return cache;
 }
 
-function cacheOf(ctx: Context): BinaryCache {
+/** @throws CacheError NotFound */
+export function cacheOf(ctx: Context): BinaryCache {
   const { cache } = ctx.state.target;
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
   return cache;

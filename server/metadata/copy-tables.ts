@@ -28,6 +28,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'upload_parts', key: ['upload', 'number'] },
   { name: 'intents', key: ['storage', 'name'] },
   { name: 'scrubs', key: ['depth'] },
+  { name: 'pins', key: ['name'] },
+  { name: 'pin_revisions', key: ['name', 'revision'] },
 ];
 
 const PAGE = 2000;

@@ -153,6 +153,34 @@ export const migrations: readonly Migration[] = [
     },
   },
   {
+    name: '0005-pins',
+    async up(knex) {
+      // One row a name: whoever changes what is pinned under it locks this row first.
+      await knex.schema.createTable('pins', (table) => {
+        table.text('name').primary();
+        // The number of the newest revision.
+        table.integer('revision').notNullable();
+      });
+      await knex.schema.createTable('pin_revisions', (table) => {
+        table.text('name').notNullable().references('pins.name').onDelete('CASCADE');
+        table.integer('revision').notNullable();
+        // No reference to a path: what a manifest pins may be pushed later.
+        table.text('hash_part').notNullable().index();
+        table.text('path_name').notNullable();
+        // A JSON array of files inside the path.
+        table.text('artifacts').notNullable();
+        // Null: nobody has said; else Days, Revisions or Forever, and how many.
+        table.text('keep');
+        table.integer('keep_count');
+        table.bigInteger('created_at').notNullable();
+        // Name of the token; null: the manifest, or somebody at the machine.
+        table.text('token');
+        table.text('origin').notNullable();
+        table.primary(['name', 'revision']);
+      });
+    },
+  },
+  {
     name: '0006-closures',
     async up(knex) {
       await knex.schema.alterTable('paths', (table) => {

@@ -168,6 +168,7 @@ export function reportOf(
     readonly lostObjects?: number;
     readonly waiting?: WaitingStatus;
     readonly usage?: UsageStatus;
+    readonly pins?: ServerStatus['caches'][number]['pins'];
     readonly storages?: readonly StorageStatus[];
   } = {},
 ): ServerStatus {
@@ -188,6 +189,7 @@ export function reportOf(
         lostObjects: more.lostObjects ?? 0,
         waiting: more.waiting ?? { paths: 0, since: null },
         usage: more.usage ?? null,
+        pins: more.pins ?? null,
         scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },

@@ -1,7 +1,7 @@
 /** For every rule of crds/rules.ts, objects that keep it and objects that break it: for a process and an API server alike. */
 import type { Kind } from '../../crds/index.ts';
 import { disk, type Manifest, manifestOf, type Value } from '../support/manifests.ts';
-import { hash, key, postgres, s3, shared, split, token } from './crd-specs.ts';
+import { hash, key, pin, postgres, s3, shared, split, token } from './crd-specs.ts';
 
 export interface RuleExample {
   readonly title: string;
@@ -304,6 +304,14 @@ const parts: readonly RuleExamples[] = [
     breaks('spec.tokens[0].secretRef', 'a token with hash and Secret', {
       tokens: [token({ sha256: hash, secretRef: { name: 'x' } })],
     }),
+  ),
+  cacheRule(
+    'spec.pins[].keep',
+    'needs exactly one of days and revisions; without keep all revisions stay',
+    keeps('a pin kept for days', { pins: [pin({ keep: { days: 1 } })] }),
+    keeps('a pin kept for revisions', { pins: [pin({ keep: { revisions: 1 } })] }),
+    breaks('spec.pins[0].keep', 'a pin kept for nothing', { pins: [pin({ keep: {} })] }),
+    breaks('spec.pins[0].keep', 'a pin kept for both', { pins: [pin({ keep: { days: 1, revisions: 1 } })] }),
   ),
   cacheRule(
     'spec.retention',

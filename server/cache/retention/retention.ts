@@ -172,8 +172,7 @@ export class Retention {
     for (const deadline = performance.now() + PATIENCE_MS; ; ) {
       const lease = await leases.acquire('collection');
       if (lease !== undefined) return lease;
-      if (performance.now() > deadline || (await runningCollection(database)) !== undefined)
-        throw conflict();
+      if (performance.now() > deadline || (await runningCollection(database)) !== undefined) throw conflict();
       await sleep(RETRY_MS, undefined, { signal: this.#stopping.signal });
     }
   }

@@ -1,6 +1,6 @@
 /**
- * What must happen now and then: expired uploads go, NARs that never got a narinfo go, what interrupted writes left behind
- * goes. Of several servers on one database one does it, by a lease.
+ * What must happen now and then: expired uploads and revisions of pins go, NARs that never got a narinfo go, what
+ * interrupted writes left behind goes. Of several servers on one database one does it, by a lease.
  */
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
@@ -9,6 +9,7 @@ import type { Closures } from '../closures/index.ts';
 import type { Leases } from '../database/index.ts';
 import type { Objects, Unsynced } from '../objects/index.ts';
 import { adopt, dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
+import type { Pins } from '../pins/index.ts';
 import type { Uploads } from '../push/index.ts';
 import type { Retention } from '../retention/index.ts';
 import type { Settings } from '../settings.ts';
@@ -22,6 +23,7 @@ export interface HousekeepingInit {
   readonly objects: Objects;
   readonly unsynced: Unsynced;
   readonly uploads: Uploads;
+  readonly pins: Pins;
   readonly intents: Intents;
   readonly closures: Closures;
   readonly uses: Uses;
@@ -70,9 +72,10 @@ export class Housekeeping {
 
   /** One round. */
   async run(): Promise<void> {
-    const { database, storages, leases } = this.#init;
+    const { database, storages, pins, leases } = this.#init;
     if (database.isShared) await storages.recount();
     this.#init.closures.wake();
+    await pins.settle();
     this.#init.retention.wake();
     const lease = await leases.acquire('housekeeping');
     if (lease === undefined) return;
@@ -84,8 +87,9 @@ export class Housekeeping {
   }
 
   async #run(): Promise<void> {
-    const { uploads, storages, database, objects, unsynced, intents, uses, settings, logger } = this.#init;
+    const { uploads, storages, database, objects, unsynced, pins, intents, uses, settings, logger } = this.#init;
     await uploads.expire();
+    await pins.dropExpired();
     await this.#dropOrphans();
     objects.collect();
     await intents.sweep();

@@ -7,6 +7,7 @@ import { type BinaryCache, CacheError, type Caches, Verifier } from '../../../..
 import { defaultSettings, type RetentionSettings } from '../../../../server/cache/settings.ts';
 import { makePath, type TestPath } from '../../../support/nars.ts';
 import { openCaches } from '../../../support/open-caches.ts';
+import { gathered } from '../../../support/pins.ts';
 import { cacheManifest, until } from '../../../support/server.ts';
 
 const DAY = 24 * 3600_000;
@@ -185,7 +186,8 @@ describe('retention of a cache', () => {
   });
 
   it('says what it would do, and does not', async () => {
-    const [old, young] = [refer('old'), refer('young')];
+    const old = makePath({ name: 'old', contents: Buffer.alloc(3000, 'x'), compression: 'none' });
+    const young = refer('young');
     await push(old, young);
     await age(40, old);
     const plan = await cache.retention.dryRun(NEVER);
@@ -201,6 +203,96 @@ describe('retention of a cache', () => {
     assert.deepEqual(await cache.retention.report(), []);
   });
 
+  it('tells what it has taken, the largest first, while the grace lasts', async () => {
+    await caches.close();
+    await open({ graceMs: 3600_000 });
+    const lib = makePath({ name: 'lib', contents: Buffer.alloc(100_000, 'x'), compression: 'none' });
+    const [old, young] = [refer('old', lib), refer('young')];
+    await push(lib, old, young);
+    await age(40, lib, old);
+    const run = await cache.retention.begin(true);
+    await until('it is over', async () => (await cache.retention.find(run.run))?.endedAt != null);
+    const { state, removedPaths, removedBytes, leftPaths } = (await cache.retention.find(run.run)) ?? {};
+    assert.deepEqual([state, removedPaths, leftPaths], ['done', 2, 0]);
+    assert.equal(removedBytes, lib.file.length + old.file.length);
+    const taken = await gathered(cache.retention.retired(run.run));
+    assert.deepEqual(
+      taken.map(({ basename, size }) => [basename, size]),
+      [lib, old].map((it) => [`${it.hashPart}-${it.name}`, it.file.length]),
+    );
+    assert.ok(Math.abs((taken[0]?.usedAt ?? 0) - (Date.now() - 40 * DAY)) < DAY);
+    const { lastGC, retiredPaths } = await cache.retention.status();
+    assert.deepEqual([lastGC?.run, lastGC?.state, retiredPaths], [run.run, 'done', 2]);
+    assert.deepEqual(await gathered(cache.retention.retired(run.run + 1)), []);
+  });
+
+  it('takes no pinned path, unless pins are to count as any other', async () => {
+    const lib = refer('lib');
+    const [pinned, other] = [refer('pinned', lib), refer('other')];
+    await push(lib, pinned, other);
+    await age(40, lib, pinned, other);
+    await cache.pins.pin(
+      { name: 'a', path: { hashPart: pinned.hashPart, name: pinned.name }, artifacts: [], keep: null },
+      null,
+    );
+    await collect();
+    assert.deepEqual(await served(lib, pinned, other), [true, true, false]);
+    await caches.close();
+    await open({ keepPins: false });
+    await collect();
+    assert.deepEqual(await served(lib, pinned), [false, false]);
+  });
+
+  it('a pin of a retired path brings it back with its closure', async () => {
+    await caches.close();
+    await open({ graceMs: 3600_000 });
+    const lib = refer('lib');
+    const old = refer('old', lib);
+    await push(lib, old);
+    await age(40, lib, old);
+    await collect();
+    const pin = { name: 'a', path: { hashPart: old.hashPart, name: old.name }, artifacts: [], keep: null };
+    await cache.pins.pin(pin, null);
+    assert.deepEqual(await served(old, lib), [true, true]);
+    await age(40, lib, old);
+    await collect();
+    assert.deepEqual(await served(old, lib), [true, true]);
+  });
+
+  it('a pin that comes while a collection is under way holds what is not gone yet', async () => {
+    await caches.close();
+    await open({ rootsFirstMs: 3600_000 });
+    const [a, b] = [refer('a'), refer('b')];
+    const roots = [refer('c', a), refer('d', b)];
+    await push(a, b, ...roots);
+    await age(40, a, b, ...roots);
+    await cache.retention.begin(true);
+    await until('it waits', async () => !(await served(...roots)).includes(true));
+    await cache.pins.pin({ name: 'a', path: { hashPart: a.hashPart, name: 'a' }, artifacts: [], keep: null }, null);
+    await caches.close();
+    await open();
+    await until('the collection is over', async () => {
+      cache.retention.wake();
+      return (await cache.retention.report(1))[0]?.state === 'done';
+    });
+    assert.deepEqual(await served(a, b), [true, false]);
+    assert.equal((await cache.retention.report(1))[0]?.removed_paths, 3);
+  });
+
+  it('one that only marks says nothing of what the one before it found', async () => {
+    const [a, b] = [refer('a'), refer('b')];
+    await push(a, b);
+    await age(40, a, b);
+    await collect(false);
+    await cache.database.script([
+      [
+        `INSERT INTO collections (run, begun_at, state, paths, bytes, removed_paths, removed_bytes)
+        VALUES (99, 0, 'running', 0, 0, 0, 0)`,
+      ],
+    ]);
+    assert.equal((await cache.retention.status()).lastGC?.state, 'held');
+  });
+
   it('one at a time', async () => {
     await caches.close();
     await open({ rootsFirstMs: 3600_000 });
@@ -208,10 +300,9 @@ describe('retention of a cache', () => {
     const old = refer('old', lib);
     await push(lib, old);
     await age(40, lib, old);
-    const first = cache.retention.collect(true, NEVER).catch(() => undefined);
+    await cache.retention.begin(true);
     await until('it waits', async () => !(await served(old))[0]);
-    await assert.rejects(collect(), (error: unknown) => error instanceof CacheError && error.code === 'Conflict');
-    await caches.close();
-    await first;
+    for (const again of [() => collect(), () => cache.retention.begin(false)])
+      await assert.rejects(again(), (error: unknown) => error instanceof CacheError && error.code === 'Conflict');
   });
 });

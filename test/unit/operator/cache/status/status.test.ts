@@ -331,9 +331,13 @@ describe('sizes for people', () => {
 });
 
 describe('what a pod answers', () => {
-  const cache = cacheOf();
+  const storePath = `/nix/store/${'0'.repeat(32)}-x`;
+  const cache = cacheOf({ pins: [{ name: 'a', storePath }] });
   const well = wellOf(cache);
-  const good = reportOf(cache, 'a'.repeat(64), { storages: [storageReport('disk', { capacityBytes: 7, objects: 1 })] });
+  const good = reportOf(cache, configHash(cache, well.inputs), {
+    storages: [storageReport('disk', { capacityBytes: 7, objects: 1 })],
+    pins: { names: 1, missing: 1, firstMissing: [{ name: 'a', storePath }] },
+  });
 
   it('is taken as it is where it is the answer of a server, of a newer one too', () => {
     assert.ok(isServerStatus(good));
