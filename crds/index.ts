@@ -52,6 +52,7 @@ export { formatPath, type Path, without } from './path.ts';
 export { isPinName, mostKept, type PinSpec } from './pin.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
 export { redirectHost, redirectTrouble } from './redirects.ts';
+export { roundBytes } from './round-bytes.ts';
 export {
   connectionKeys,
   hasConnection,

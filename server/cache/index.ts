@@ -22,6 +22,7 @@ export {
   signPart,
   verifyPart,
 } from './push/index.ts';
+export { type CollectionReport, statusOf as collectionStatus, type Taken } from './retention/index.ts';
 export { defaultSettings, type Settings } from './settings.ts';
 export { type CheckReport, check, type Finding } from './upkeep/index.ts';
 export { isDue } from './use/index.ts';

@@ -3,15 +3,17 @@ import { realpath } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { parseName } from '../cache/index.ts';
 import type { RevisionView } from '../http/index.ts';
-import { dataOption, fileOption, secretsOption, storagesOption } from './flags.ts';
-import { callPins, type PinCallerFlags } from './pin-caller.ts';
+import { askingFlags, type CallerFlags, callCache } from './caller.ts';
+import { printTable } from './table.ts';
 import { wholeNumber } from './values.ts';
 
-interface ListFlags extends PinCallerFlags {
+type PinFlags = CallerFlags & { readonly cache: string };
+
+interface ListFlags extends PinFlags {
   readonly json: boolean;
 }
 
-interface AddFlags extends PinCallerFlags {
+interface AddFlags extends PinFlags {
   readonly keepDays?: number;
   readonly keepRevisions?: number;
   readonly keepForever?: true;
@@ -19,10 +21,6 @@ interface AddFlags extends PinCallerFlags {
 }
 
 type Named = RevisionView & { readonly name: string };
-
-const HELP = `
-The server that has the data folder is asked by its socket, another one with --server and a token in the variable
-NARWHAL_TOKEN or in a file. Where none runs, -f names the manifests and the database is opened.`;
 
 export function pinCommand(env: NodeJS.ProcessEnv): Command {
   const command = (words: string, description: string) => asking(new Command(words).description(description), env);
@@ -32,7 +30,7 @@ export function pinCommand(env: NodeJS.ProcessEnv): Command {
       command('list', 'the newest revision of each name')
         .addOption(jsonOption())
         .action(async (flags: ListFlags) => {
-          const pins = (await callPins(flags, { method: 'GET', path: '/pin' }, env)) as {
+          const pins = (await callCache(flags, { method: 'GET', path: '/pin' }, env)) as {
             name: string;
             lastRevision: RevisionView;
           }[];
@@ -45,7 +43,7 @@ export function pinCommand(env: NodeJS.ProcessEnv): Command {
         .argument('<name>')
         .addOption(jsonOption())
         .action(async (name: string, flags: ListFlags) => {
-          const revisions = (await callPins(
+          const revisions = (await callCache(
             flags,
             { method: 'GET', path: `/pin/${parseName(name)}` },
             env,
@@ -65,28 +63,20 @@ export function pinCommand(env: NodeJS.ProcessEnv): Command {
         .action(async (name: string, path: string, flags: AddFlags) => {
           const storePath = await realpath(path).catch(() => path);
           const body = { name, storePath, artifacts: flags.artifact ?? [], keep: keepOf(flags) };
-          await callPins(flags, { method: 'POST', path: '/pin', body }, env);
+          await callCache(flags, { method: 'POST', path: '/pin', body }, env);
         }),
     )
     .addCommand(
       command('remove', 'forget a name with all its revisions')
         .argument('<name>')
-        .action(async (name: string, flags: PinCallerFlags) => {
-          await callPins(flags, { method: 'DELETE', path: `/pin/${parseName(name)}` }, env);
+        .action(async (name: string, flags: PinFlags) => {
+          await callCache(flags, { method: 'DELETE', path: `/pin/${parseName(name)}` }, env);
         }),
     );
 }
 
 function asking(command: Command, env: NodeJS.ProcessEnv): Command {
-  return command
-    .requiredOption('--cache <name>', 'the cache')
-    .addOption(dataOption(env))
-    .addOption(new Option('--server <url>', 'API URL of a server elsewhere').env('NARWHAL_SERVER'))
-    .addOption(new Option('--token-file <file>', 'file with the token for --server'))
-    .addOption(fileOption().makeOptionMandatory(false))
-    .addOption(secretsOption())
-    .addOption(storagesOption())
-    .addHelpText('after', HELP);
+  return askingFlags(command.requiredOption('--cache <name>', 'the cache'), env);
 }
 
 function jsonOption(): Option {
@@ -118,15 +108,10 @@ const COLUMNS: readonly (readonly [title: string, of: (pin: Named) => string])[]
 ];
 
 function printRows(pins: readonly Named[]): void {
-  const rows = [COLUMNS.map(([title]) => title), ...pins.map((pin) => COLUMNS.map(([, of]) => of(pin)))];
-  const widths = COLUMNS.map((_, index) => Math.max(...rows.map((row) => row[index]?.length ?? 0)));
-  for (const row of rows)
-    console.log(
-      row
-        .map((cell, index) => cell.padEnd(widths[index] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
+  printTable(
+    COLUMNS.map(([title]) => title),
+    pins.map((pin) => COLUMNS.map(([, of]) => of(pin))),
+  );
 }
 
 function printJson(value: unknown): void {

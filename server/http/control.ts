@@ -10,7 +10,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import { type BinaryCache, type Caches, check } from '../cache/index.ts';
 import type { CheckAnswer, CheckRequest } from './control-client.ts';
-import { answerPins } from './control-pins.ts';
+import { answerDoors } from './control-doors.ts';
 
 export interface ControlInit {
   readonly caches: Caches;
@@ -60,7 +60,7 @@ export class ControlServer {
       const reason = error instanceof Error ? error.message : String(error);
       logger.warn(
         { socket: this.#file, reason },
-        '"narwhal-server check" and "pin" cannot ask this server while it runs',
+        '"narwhal-server check", "gc" and "pin" cannot ask this server while it runs',
       );
     }
   }
@@ -90,10 +90,10 @@ export class ControlServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (await answerPins(this.#init.caches, request, response)) return;
+    if (await answerDoors(this.#init.caches, request, response)) return;
     const url = new URL(request.url ?? '/', 'http://control');
     if (request.method !== 'POST' || url.pathname !== '/check') {
-      response.writeHead(404).end('not found: POST /check, and what there is of pins\n');
+      response.writeHead(404).end('not found: POST /check, GET /caches, and the doors of pins and gc\n');
       return;
     }
     const gone = new AbortController();

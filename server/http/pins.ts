@@ -1,47 +1,21 @@
-/**
- * The doors of pins, below `/api/v1/cache/<cache>`: one table for clients, who need a token, and for commands on the same
- * machine, who come by the control socket. `POST` is what `cachix pin` sends.
- */
-import { type BinaryCache, type Permission, parseName, parsePin, type Revision, storePathOf } from '../cache/index.ts';
-import { demand, demandToken } from './access.ts';
-import { plainLimits, readJson } from './body.ts';
-import { cacheOf } from './cachix.ts';
-import type { Services } from './context.ts';
-import { type Pages, sendJsonList } from './json-list.ts';
-import type { Route } from './routes.ts';
+/** The doors of pins. `POST` is what `cachix pin` sends. */
+import { parseName, parsePin, type Revision, storePathOf } from '../cache/index.ts';
+import type { Door } from './door.ts';
+import type { DoorAnswer } from './door-answer.ts';
 
 /** A hundred artifacts of the longest paths, with quotes. */
-export const PIN_JSON_BYTES = 512 * 1024;
-
-interface Asking {
-  /** The end of the path, where the door has one. */
-  readonly name: string;
-  readonly body: () => Promise<unknown>;
-  /** Name of the token; null: somebody at the machine. */
-  readonly token: string | null;
-  /** Whether names of tokens are shown. */
-  readonly isAdmin: boolean;
-}
-
-export interface PinDoor {
-  /** Label in metrics and logs. */
-  readonly name: string;
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  readonly pattern: RegExp;
-  readonly needs: Permission;
-  /** What is listed; undefined: an empty answer. @throws CacheError */
-  readonly answer: (cache: BinaryCache, asking: Asking) => Promise<Pages | undefined>;
-}
+const PIN_JSON_BYTES = 512 * 1024;
 
 const ALL = /^\/pin$/;
 const ONE = /^\/pin\/(.+)$/;
 
-export const pinDoors: readonly PinDoor[] = [
+export const pinDoors: readonly Door[] = [
   {
     name: 'pin',
     method: 'POST',
     pattern: ALL,
     needs: 'Write',
+    bodyBytes: PIN_JSON_BYTES,
     answer: async (cache, { body, token }) => {
       await cache.pins.pin(parsePin(await body()), token);
       return undefined;
@@ -75,27 +49,6 @@ export const pinDoors: readonly PinDoor[] = [
   },
 ];
 
-export function pinRoutes(services: Services): Route[] {
-  const { small } = plainLimits(services);
-  return pinDoors.map(({ name, method, pattern, needs, answer }) => ({
-    name,
-    method,
-    pattern,
-    handle: async (ctx, pin = '') => {
-      const { req, res } = ctx;
-      const cache = cacheOf(ctx);
-      const { token = null, permission } = (needs === 'Read' ? demandToken : demand)(cache, req, needs);
-      const body = () => readJson(req, res, { ...small, maxBytes: PIN_JSON_BYTES });
-      const pages = await answer(cache, { name: pin, body, token, isAdmin: permission === 'Admin' });
-      if (pages === undefined) ctx.body = '';
-      else {
-        ctx.respond = false;
-        await sendJsonList(req, res, pages, services.timeouts.idleResponseMs);
-      }
-    },
-  }));
-}
-
 /** A revision as `lastRevision` of Cachix has it, and what we know beside. */
 export interface RevisionView {
   readonly revision: number;
@@ -124,6 +77,10 @@ function shown(revision: Revision, isAdmin: boolean): RevisionView {
   };
 }
 
-async function* each<T>(pages: AsyncIterable<readonly T[]>, view: (item: T) => unknown): AsyncGenerator<unknown[]> {
+function each<T>(pages: AsyncIterable<readonly T[]>, view: (item: T) => unknown): DoorAnswer {
+  return { list: viewed(pages, view) };
+}
+
+async function* viewed<T>(pages: AsyncIterable<readonly T[]>, view: (item: T) => unknown): AsyncGenerator<unknown[]> {
   for await (const page of pages) yield page.map(view);
 }

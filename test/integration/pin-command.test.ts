@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { type Call, type CallerFlags, callCache } from '../../server/cli/caller.ts';
 import { pinCommand } from '../../server/cli/pin.ts';
-import { callPins, type PinCall, type PinCallerFlags } from '../../server/cli/pin-caller.ts';
 import { runCli } from '../support/cli.ts';
 import { makePath, type TestPath } from '../support/nars.ts';
 import { pushByPut } from '../support/push.ts';
@@ -32,11 +32,11 @@ describe('narwhal-server pin', () => {
   }
 
   /** Asks as the commands do. */
-  function call(flags: Partial<PinCallerFlags>, call: PinCall, env: Record<string, string> = {}): Promise<unknown> {
-    return callPins({ cache: 'main', data: server.data, ...flags }, call, env);
+  function call(flags: Partial<CallerFlags>, call: Call, env: Record<string, string> = {}): Promise<unknown> {
+    return callCache({ cache: 'main', data: server.data, ...flags }, call, env);
   }
   const LIST = { method: 'GET', path: '/pin' } as const;
-  const add = (name: string, storePath: string): PinCall => ({
+  const add = (name: string, storePath: string): Call => ({
     method: 'POST',
     path: '/pin',
     body: { name, storePath },
@@ -44,7 +44,7 @@ describe('narwhal-server pin', () => {
 
   interface Way {
     readonly title: string;
-    readonly flags: () => Partial<PinCallerFlags>;
+    readonly flags: () => Partial<CallerFlags>;
     readonly words: () => readonly string[];
     readonly env: () => Promise<Record<string, string>>;
   }
@@ -111,7 +111,7 @@ describe('narwhal-server pin', () => {
       });
 
       it('says in a line what is refused', async () => {
-        const rows: readonly (readonly [PinCall, RegExp])[] = [
+        const rows: readonly (readonly [Call, RegExp])[] = [
           [{ method: 'GET', path: '/pin/nobody' }, /^no such pin$/],
           [{ method: 'DELETE', path: '/pin/nobody' }, /^no such pin$/],
           [add('', first.storePath), /^name: expected 1 to 200 characters/],
@@ -149,7 +149,7 @@ describe('narwhal-server pin', () => {
 
   it('says in a line why nobody can be asked', async () => {
     const token = { NARWHAL_TOKEN: 'nwl_x' };
-    const rows: readonly (readonly [Partial<PinCallerFlags>, Record<string, string>, RegExp])[] = [
+    const rows: readonly (readonly [Partial<CallerFlags>, Record<string, string>, RegExp])[] = [
       [{ server: server.url }, {}, /^--server needs a token: in the variable NARWHAL_TOKEN/],
       [{ server: server.url }, { NARWHAL_TOKEN: 'a\nb' }, /^--server needs a token/],
       [{ server: server.url }, token, /^cache main: this token is not known here$/],

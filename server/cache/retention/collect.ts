@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { roundBytes } from '../../../crds/index.ts';
 import type { Database } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
 import type { Paths } from '../paths/index.ts';
@@ -49,7 +50,9 @@ export function policyOf({ unusedMs, maxBytes, minAgeMs, high, low }: RetentionS
 /** Why a person should look at a plan before it is done; undefined: nothing is strange. */
 export function whyHeld({ victims, bytes, freedBytes }: Plan, doubt: string | undefined): string | undefined {
   if (victims.length === 0) return undefined;
-  return freedBytes > bytes * MOST_REMOVED ? `it would remove ${freedBytes} of ${bytes} bytes` : doubt;
+  return freedBytes > bytes * MOST_REMOVED
+    ? `it would remove ${roundBytes(freedBytes)}B of ${roundBytes(bytes)}B`
+    : doubt;
 }
 
 /** What would go now. Nothing is changed. @throws AbortError */

@@ -164,7 +164,7 @@ describe('retention of a cache', () => {
     await age(40, a, b);
     const row = await collect(false);
     assert.equal(row?.state, 'held');
-    assert.match(row?.text ?? '', /would remove \d+ of \d+ bytes/);
+    assert.match(row?.text ?? '', /would remove \S+ of \S+B$/);
     assert.deepEqual(await served(a, b), [true, true]);
     assert.equal((await collect())?.state, 'done');
     assert.deepEqual(await served(a, b), [false, false]);
@@ -198,7 +198,7 @@ describe('retention of a cache', () => {
       [[`${old.hashPart}-old`, 'unused', old.file.length]],
     );
     assert.deepEqual([plan.removedPaths, plan.removedBytes], [1, old.file.length]);
-    assert.match(plan.held ?? '', /^it would remove \d+ of \d+ bytes$/);
+    assert.match(plan.held ?? '', /^it would remove \S+B of \S+B$/);
     assert.deepEqual(await served(old, young), [true, true]);
     assert.deepEqual(await cache.retention.report(), []);
   });

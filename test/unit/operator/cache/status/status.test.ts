@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { binaryCacheStatus } from '../../../../../crds/binary-cache-status.ts';
-import { parseQuantity, type ServerStatus } from '../../../../../crds/index.ts';
+import { parseQuantity, roundBytes, type ServerStatus } from '../../../../../crds/index.ts';
 import { validate } from '../../../../../crds/validate.ts';
 import { configHash } from '../../../../../operator/cache/desired/config.ts';
 import { isServerStatus } from '../../../../../operator/cache/observe/servers.ts';
-import { roundBytes } from '../../../../../operator/cache/status/sizes.ts';
 import { differsInSubstance, overdueStatus, status } from '../../../../../operator/cache/status/status.ts';
 import type { Cache } from '../../../../../operator/cache/types.ts';
 import type { Value } from '../../../../support/manifests.ts';
