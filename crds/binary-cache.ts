@@ -10,7 +10,9 @@ import {
   tokenSecretRef,
 } from './fields.ts';
 import { limits } from './limits.ts';
+import { mostPins, pin } from './pin.ts';
 import { autoscaling, httpRoute, ingress, monitoring, networkPolicy, podTemplate } from './pod.ts';
+import { retention } from './retention.ts';
 import type { Of, Schema } from './schema.ts';
 import { scrub } from './scrub.ts';
 import { storage } from './storage.ts';
@@ -241,24 +243,15 @@ export const binaryCacheSpec = {
         'Who may do what. A token with neither `sha256` nor `secretRef` is generated once and written to a file (in a cluster: a Secret).',
       items: token,
     },
-    retention: {
-      type: 'object',
-      description: 'What is removed by itself. Absent: nothing.',
-      properties: {
-        days: {
-          type: 'integer',
-          format: 'int32',
-          minimum: 1,
-          maximum: 36500,
-          description: 'Paths that nobody used for so many days are removed.',
-        },
-        maxSize: {
-          ...bytes,
-          description: 'Above this size the paths that were not used for the longest time are removed.',
-        },
-        keepPins: { type: 'boolean', default: true, description: 'Pinned paths stay whatever their age.' },
-      },
+    pins: {
+      type: 'array',
+      maxItems: mostPins,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['name'],
+      description: 'Paths that stay, whoever uses them. Clients pin others with `cachix pin`.',
+      items: pin,
     },
+    retention,
     quota: {
       type: 'object',
       description: 'Bound on what is stored. Absent: none.',

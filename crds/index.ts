@@ -49,8 +49,10 @@ export {
 export type { Metadata } from './metadata.ts';
 export type { ManifestError, Origin } from './origin.ts';
 export { formatPath, type Path, without } from './path.ts';
+export { isPinName, mostKept, type PinSpec } from './pin.ts';
 export { parseQuantity, QuantityError } from './quantity.ts';
 export { redirectHost, redirectTrouble } from './redirects.ts';
+export { roundBytes } from './round-bytes.ts';
 export {
   connectionKeys,
   hasConnection,
@@ -74,11 +76,14 @@ export {
 } from './secret-value.ts';
 export type {
   CacheStatus,
+  CollectionStatus,
   ConfigFile,
+  PinsStatus,
   ScrubStatus,
   ServerStatus,
   StoragePhase,
   StorageStatus,
+  UsageStatus,
   WaitingStatus,
 } from './server-status.ts';
 export type { LocalSpec, S3Spec, StorageSpec } from './storage.ts';

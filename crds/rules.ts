@@ -211,11 +211,23 @@ export const binaryCacheRules: readonly RuleSet[] = [
     },
   ]),
   rulesAt<TokenSpec>('spec.tokens[]', [oneSource]),
-  rulesAt<{ days?: number; maxSize?: string | number }>('spec.retention', [
+  rulesAt<{ days?: number; revisions?: number }>('spec.pins[].keep', [
+    {
+      cel: 'has(self.days) != has(self.revisions)',
+      message: 'needs exactly one of days and revisions; without keep all revisions stay',
+      broken: ({ days, revisions }) => ((days === undefined) === (revisions === undefined) ? [] : undefined),
+    },
+  ]),
+  rulesAt<{ days?: number; maxSize?: string | number; highPercent: number; lowPercent: number }>('spec.retention', [
     {
       cel: 'has(self.days) || has(self.maxSize)',
       message: 'needs days or maxSize; without retention everything is kept',
       broken: (retention) => (retention.days === undefined && retention.maxSize === undefined ? [] : undefined),
+    },
+    {
+      cel: 'self.lowPercent <= self.highPercent',
+      message: 'lowPercent is above highPercent: paths go from the high mark down to the low one',
+      broken: ({ lowPercent, highPercent }) => (lowPercent > highPercent ? ['lowPercent'] : undefined),
     },
   ]),
   rulesAt<UpstreamSpec>('spec.upstreams[]', [

@@ -39,6 +39,10 @@ export interface CacheStatus {
   readonly lostObjects: number | null;
   /** Paths that readers do not get because something of their closure is not here; null: the database does not answer. */
   readonly waiting: WaitingStatus | null;
+  /** Names that are pinned; null: the database does not answer. */
+  readonly pins: PinsStatus | null;
+  /** What is stored, and the last run of the garbage collection; null: the database does not answer. */
+  readonly usage: UsageStatus | null;
   /** The looks at all objects, where the manifest asks for them. */
   readonly scrubs: readonly ScrubStatus[];
   readonly storages: readonly StorageStatus[];
@@ -49,6 +53,43 @@ export interface WaitingStatus {
   readonly paths: number;
   /** Since when the one that waits longest does. */
   readonly since: string | null;
+}
+
+export interface UsageStatus {
+  /** Of all objects in all storages: those of retired paths too, and logs. */
+  readonly bytes: number;
+  /** Store paths that are published. */
+  readonly paths: number;
+  /** Unpublished paths whose grace is not over; 100 000 where there may be more. */
+  readonly retiredPaths: number;
+  /** The newest that has chosen what goes; null: there was none. */
+  readonly lastGC: CollectionStatus | null;
+}
+
+/** One run of the garbage collection. */
+export interface CollectionStatus {
+  readonly run: number;
+  readonly begunAt: string;
+  /** Null: it is under way. */
+  readonly endedAt: string | null;
+  /** `held`: somebody has to confirm it before anything is removed. */
+  readonly state: 'running' | 'held' | 'done' | 'failed';
+  /** Why it is held, or has failed. */
+  readonly message: string | null;
+  /** Published when it began. */
+  readonly paths: number;
+  readonly bytes: number;
+  /** Of these, what goes, would go, or has gone. */
+  readonly removedPaths: number;
+  readonly removedBytes: number;
+}
+
+export interface PinsStatus {
+  readonly names: number;
+  /** Pins of the manifest whose path is not published here. */
+  readonly missing: number;
+  /** The first few of them, by name. */
+  readonly firstMissing: readonly { readonly name: string; readonly storePath: string }[];
 }
 
 /** One look at all objects. */

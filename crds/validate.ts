@@ -140,6 +140,7 @@ function textProblem(schema: Schema, text: string): string | undefined {
   }
   // Kubernetes counts characters, not UTF-16 units.
   const length = [...text].length;
+  if (!text.isWellFormed()) return 'must be text of whole characters, but has half of one';
   if (length === 0 && (schema.minLength ?? 0) > 0) return 'must not be empty: remove the field where nothing is meant';
   if (length < (schema.minLength ?? 0))
     return `must have at least ${plural(schema.minLength ?? 0, 'character', 'characters')}`;

@@ -22,6 +22,8 @@ export const TOKEN_FOLLOWS_REDIRECTS = 'TokenFollowsRedirects';
 export const OBJECTS_LOST = 'ObjectsLost';
 /** Something has waited for a day for what it refers to. Only there while it is so. */
 export const CLOSURES_COMPLETE = 'ClosuresComplete';
+/** Every path that the manifest pins is here. Only there when it pins any. */
+export const PINS_PRESENT = 'PinsPresent';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -97,3 +99,5 @@ export const MOVING = 'Moving';
 export const REFERENCES_MISSING = 'ReferencesMissing';
 /** Bytes of objects are gone, cut short or changed. */
 export const BYTES_MISSING = 'BytesMissing';
+/** A path that the manifest pins is not here. */
+export const PIN_MISSING = 'PinMissing';

@@ -15,8 +15,10 @@ import type { CacheMetrics } from './metrics.ts';
 import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
 import { type Intents, type Objects, openObjects, type Unproven, type Unsynced } from './objects/index.ts';
 import { type Lost, type NewPath, openPaths, type Paths, type Realisations } from './paths/index.ts';
+import { Pins } from './pins/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
+import { Retention } from './retention/index.ts';
 import type { Settings } from './settings.ts';
 import { type Keys, registerKey } from './signing/index.ts';
 import type { Storages } from './storages/index.ts';
@@ -59,10 +61,12 @@ export class BinaryCache {
   readonly nars: Nars;
   readonly realisations: Realisations;
   readonly uploads: Uploads;
+  readonly pins: Pins;
   readonly intents: Intents;
   readonly leases: Leases;
   readonly closures: Closures;
   readonly uses: Uses;
+  readonly retention: Retention;
   readonly mover: Mover;
   readonly lost: Lost;
   readonly scrub: Scrub;
@@ -113,11 +117,15 @@ export class BinaryCache {
       onPublished: (path: NewPath) => this.#published(path),
     };
     const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
+    this.pins = new Pins({ ...shared, revive: (hashParts) => this.paths.revive(hashParts) });
     const moving = openMoving({
       ...{ ...shared, ...objects, ...paths, ...push },
       onMoved: (storage, bytes) => metrics.moved(name, storage, bytes),
     });
-    const all = { ...shared, ...objects, ...paths, ...push, ...moving, closures: this.closures, uses: this.uses };
+    const all = {
+      ...{ ...shared, ...objects, ...paths, ...push, ...moving },
+      ...{ pins: this.pins, closures: this.closures, uses: this.uses },
+    };
     this.storages = all.storages;
     this.#unsynced = all.unsynced;
     this.#unproven = all.unproven;
@@ -131,7 +139,11 @@ export class BinaryCache {
     this.mover = all.mover;
     this.#work = all.work;
     this.scrub = new Scrub(all);
-    this.#housekeeping = new Housekeeping(all);
+    this.retention = new Retention({
+      ...{ ...all, pinned: () => this.pins.pinnedHashParts(), isAlone: init.inspecting && !database.isShared },
+      onEnded: (run) => metrics.collected(name, run),
+    });
+    this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
   }
 
   /**
@@ -155,6 +167,8 @@ export class BinaryCache {
       if (!init.inspecting) await cache.intents.inherit();
       await cache.uploads.resume();
       if (!init.inspecting) await credentials.forgetOthers();
+      // Before the first request: a name of the manifest is taken.
+      if (!init.inspecting) await cache.pins.use(resolved.pins);
       cache.#start();
       return cache;
     } catch (error) {
@@ -226,6 +240,8 @@ export class BinaryCache {
       await credentials.forgetOthers();
       this.#work.wake();
       this.scrub.wake();
+      // Not waited for: while a database is away, other caches take over what is theirs.
+      void this.pins.use(resolved.pins);
     };
   }
 
@@ -259,10 +275,12 @@ export class BinaryCache {
     const work = Promise.allSettled([
       this.#housekeeping.stop(),
       this.closures.stop(),
+      this.retention.stop(),
       this.uses.stop(),
       this.#work.stop(),
       this.scrub.stop(),
       this.uploads.idle(),
+      this.pins.idle(),
       this.#unsynced.idle(),
       this.objects.idle(),
       this.intents.idle(),

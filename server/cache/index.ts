@@ -11,6 +11,7 @@ export { lineOf } from './moving/index.ts';
 export type { Body, StoredObject } from './objects/index.ts';
 export type { Asker, Narinfo } from './paths/index.ts';
 export { wordsOfLost } from './paths/index.ts';
+export { type Keep, type Pin, parseName, parsePin, type Revision, storePathOf } from './pins/index.ts';
 export {
   decodeBody,
   MAX_PARTS,
@@ -21,6 +22,7 @@ export {
   signPart,
   verifyPart,
 } from './push/index.ts';
+export { type CollectionReport, statusOf as collectionStatus, type Taken } from './retention/index.ts';
 export { defaultSettings, type Settings } from './settings.ts';
 export { type CheckReport, check, type Finding } from './upkeep/index.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

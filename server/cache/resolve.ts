@@ -3,6 +3,7 @@ import path from 'node:path';
 import {
   type Documents,
   type BinaryCache as Manifest,
+  type PinSpec,
   parseDuration,
   parseQuantity,
   rootKeyValue,
@@ -12,12 +13,13 @@ import {
   tokenValue,
   wordValue,
 } from '../../crds/index.ts';
-import type { Compression } from '../nix/index.ts';
+import { type Compression, parseStorePath } from '../nix/index.ts';
 import type { S3Config, StrategyName } from '../storage/index.ts';
 import type { ResolvedToken } from './access/index.ts';
 import { type ReadSecret, secretReader, signingKeyValue } from './access/index.ts';
 import { type DatabaseTarget, resolveTarget } from './database/index.ts';
-import { defaultSettings, type Settings } from './settings.ts';
+import type { Keep, Pin } from './pins/index.ts';
+import { defaultSettings, type RetentionSettings, type Settings } from './settings.ts';
 import type { ResolvedSigning, RootSecret } from './signing/index.ts';
 import type { ResolvedStorage } from './storages/index.ts';
 
@@ -32,6 +34,7 @@ export interface ResolvedCache {
   readonly strategy: StrategyName;
   readonly storages: readonly ResolvedStorage[];
   readonly tokens: readonly ResolvedToken[];
+  readonly pins: readonly Pin[];
   readonly signing: ResolvedSigning;
   readonly rootSecret: RootSecret;
   /** Where the manifest names keys of the cache, as `signing.secretRefs main-signing/key`. */
@@ -114,6 +117,12 @@ export function resolveCache(
       ...(token.sha256 !== undefined && { sha256: token.sha256 }),
       ...(token.secretRef !== undefined && { secret: secret(token.secretRef, tokenValue) }),
     })),
+    pins: (spec.pins ?? []).map(({ name, storePath, keep }) => ({
+      name,
+      path: parseStorePath(storePath),
+      artifacts: [],
+      keep: keepOf(keep),
+    })),
     signing: {
       mode: spec.signing.mode,
       secretKeys: (spec.signing.secretRefs ?? []).map((ref) => ownKey('signing.secretRefs', ref, signingKeyValue)),
@@ -130,6 +139,11 @@ export function resolveCache(
       maxRegisteredKeys: spec.limits.maxRegisteredKeys,
     },
   };
+}
+
+function keepOf(keep: PinSpec['keep']): Keep {
+  if (keep?.days !== undefined) return { tag: 'Days', contents: keep.days };
+  return keep?.revisions === undefined ? null : { tag: 'Revisions', contents: keep.revisions };
 }
 
 function s3Config(s3: S3Spec, secret: ReadSecret): S3Config {
@@ -157,7 +171,7 @@ function isMissing(error: unknown): error is SecretError {
   return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
-function settingsOf({ closures, limits, scrub }: Manifest['spec'], overrides: Partial<Settings>): Settings {
+function settingsOf({ closures, limits, scrub, retention }: Manifest['spec'], overrides: Partial<Settings>): Settings {
   return {
     ...defaultSettings,
     enforcesClosures: closures === 'Enforce',
@@ -173,10 +187,26 @@ function settingsOf({ closures, limits, scrub }: Manifest['spec'], overrides: Pa
     diskReserveBytes: parseQuantity(limits.diskReserve),
     // 0 is no limit: a drain that never ends is ReadOnly.
     moveBytesPerSecond: limits.moveRate === undefined ? undefined : parseQuantity(limits.moveRate) || undefined,
+    ...(retention !== undefined && { retention: retentionOf(retention) }),
     ...(scrub !== undefined && {
       scrubEveryMs: parseDuration(scrub.every),
       scrubBytesPerSecond: parseQuantity(scrub.rate) || undefined,
     }),
     ...overrides,
+  };
+}
+
+function retentionOf(spec: NonNullable<Manifest['spec']['retention']>): RetentionSettings {
+  const { days, maxSize, keepPins, minAgeSeconds, graceSeconds, everySeconds, highPercent, lowPercent } = spec;
+  return {
+    ...defaultSettings.retention,
+    unusedMs: days === undefined ? undefined : days * 24 * 3600_000,
+    maxBytes: maxSize === undefined ? undefined : parseQuantity(maxSize),
+    keepPins,
+    minAgeMs: minAgeSeconds * 1000,
+    graceMs: graceSeconds * 1000,
+    everyMs: everySeconds * 1000,
+    high: highPercent / 100,
+    low: lowPercent / 100,
   };
 }

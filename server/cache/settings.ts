@@ -1,5 +1,25 @@
 /** Every bound and timer of a cache, named. The manifest's `spec.limits` sets them; tests shorten them. */
+/** What is removed by itself. */
+export interface RetentionSettings {
+  /** Paths that nobody used for so long; undefined: age is no reason. */
+  readonly unusedMs: number | undefined;
+  /** What is published; undefined: size is no reason. */
+  readonly maxBytes: number | undefined;
+  readonly keepPins: boolean;
+  /** Younger paths stay. */
+  readonly minAgeMs: number;
+  /** Bytes of retired paths stay so long. */
+  readonly graceMs: number;
+  readonly everyMs: number;
+  /** Parts of `maxBytes`: above the first, paths go until the second. */
+  readonly high: number;
+  readonly low: number;
+}
+
 export interface Settings {
+  readonly retention: RetentionSettings;
+  /** What a retired path needed stays so much longer: whoever has just read its narinfo gets its closure. */
+  readonly rootsFirstMs: number;
   /** Whether readers get a path only when all that it refers to is here. */
   readonly enforcesClosures: boolean;
   /** An upload that is not completed by then is dropped. */
@@ -54,6 +74,17 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 
 export const defaultSettings: Settings = {
+  retention: {
+    unusedMs: undefined,
+    maxBytes: undefined,
+    keepPins: true,
+    minAgeMs: 24 * 3600_000,
+    graceMs: 24 * 3600_000,
+    everyMs: 3600_000,
+    high: 1,
+    low: 0.9,
+  },
+  rootsFirstMs: 10 * 60_000,
   enforcesClosures: true,
   uploadExpiryMs: 24 * 3600_000,
   orphanRetentionMs: 24 * 3600_000,

@@ -9,7 +9,9 @@ import { runCheck } from './check.ts';
 import { copyDatabaseCommand, migrateCommand } from './database.ts';
 import { dataOption, fileOption, PRIVATE_UMASK, secretsOption, storagesOption, umaskOption } from './flags.ts';
 import { gatewayCommand } from './gateway.ts';
+import { gcCommand } from './gc.ts';
 import { moveCommand } from './move.ts';
+import { pinCommand } from './pin.ts';
 import { createProgram, runProgram } from './program.ts';
 import { serveCommand } from './serve.ts';
 import { size } from './values.ts';
@@ -25,6 +27,8 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(migrateCommand(env));
   program.addCommand(copyDatabaseCommand(env));
   program.addCommand(moveCommand(env));
+  program.addCommand(gcCommand(env));
+  program.addCommand(pinCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];

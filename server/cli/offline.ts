@@ -36,7 +36,7 @@ export async function withCaches(options: OfflineOptions, work: (cache: BinaryCa
     version,
     verifier,
     logger,
-    metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
+    metrics: { published() {}, committed() {}, moved() {}, collected() {}, s3Request() {} },
     budget: new ByteBudget(BUFFER_BYTES),
     settings: options.settings ?? {},
     graceMs: 0,

@@ -47,6 +47,7 @@ interface ServeFlags {
   databaseTimeout: number;
   databaseWait: number;
   moveGrace: number;
+  rootsFirst: number;
   narinfoCacheSize: number;
   verifyThreads?: number;
   maxVerifications?: number;
@@ -205,6 +206,14 @@ export function serveCommand(env: NodeJS.ProcessEnv): Command {
       ),
     )
     .addOption(
+      seconds(
+        '--roots-first <seconds>',
+        'for which paths stay that a removed one needed, for clients that have just asked for it',
+        'NARWHAL_ROOTS_FIRST',
+        600,
+      ),
+    )
+    .addOption(
       new Option('--narinfo-cache-size <bytes>', 'memory for rendered narinfos of each cache')
         .env('NARWHAL_NARINFO_CACHE_SIZE')
         .argParser(wholeNumber)
@@ -316,6 +325,7 @@ function serveOptions(flags: ServeFlags): ServeOptions {
       databaseTimeoutMs: flags.databaseTimeout * 1000,
       databaseWaitMs: flags.databaseWait * 1000,
       moveGraceMs: flags.moveGrace * 1000,
+      rootsFirstMs: flags.rootsFirst * 1000,
       objectsGid: flags.objectsGroup,
       narinfoCacheBytes: flags.narinfoCacheSize,
     },

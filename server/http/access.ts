@@ -32,15 +32,42 @@ export function answerToStranger(request: IncomingMessage, path: string, isApi: 
   return strangerAnswer({ method, path, isApi, hasCredential: credentialOf(headers.authorization) !== undefined });
 }
 
+/** Whether what a request asks for is asked for by somebody who may push. */
+export function mayWrite(cache: Guarded, { headers }: IncomingMessage): boolean {
+  return authorize(cache, credentialOf(headers.authorization), 'Write').allowed;
+}
+
 /** Lets a request of the API or a write through, or throws what it is answered with. @throws CacheError Unauthorized */
 export function demand(
   cache: BinaryCache | undefined,
   request: IncomingMessage,
   needed: Permission,
 ): Extract<Access, { allowed: true }> {
-  const access = authorize(cache ?? NO_CACHE, credentialOf(request.headers.authorization), needed);
+  return admit(cache, cache ?? NO_CACHE, request, needed);
+}
+
+/**
+ * The same for what lists things of a cache: that needs a token also where everybody may read, and who has none hears what
+ * strangers of a private cache hear. @throws CacheError Unauthorized
+ */
+export function demandToken(
+  cache: BinaryCache | undefined,
+  request: IncomingMessage,
+  needed: Permission,
+): Extract<Access, { allowed: true }> {
+  return admit(cache, { isPublic: false, tokens: (cache ?? NO_CACHE).tokens }, request, needed);
+}
+
+/** @param guarded by what the cache is guarded here */
+function admit(
+  cache: BinaryCache | undefined,
+  guarded: Guarded,
+  { headers }: IncomingMessage,
+  needed: Permission,
+): Extract<Access, { allowed: true }> {
+  const access = authorize(guarded, credentialOf(headers.authorization), needed);
   if (access.allowed) return access;
-  if (cache === undefined || (!cache.isPublic && access.why !== 'refused'))
+  if (cache === undefined || (!guarded.isPublic && access.why !== 'refused'))
     throw new CacheError('Unauthorized', NO_ACCESS.text);
   throw new CacheError('Unauthorized', `cache ${cache.name}: ${access.text}`);
 }

@@ -158,11 +158,13 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
 
 async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
   // Side by side: where the database is away each waits for it as long as may be.
-  const [trouble, counts, scrubs, waiting, storages] = await Promise.all([
+  const [trouble, counts, pins, scrubs, waiting, retention, storages] = await Promise.all([
     databaseTrouble(cache),
     soon(cache.lost.counts()),
+    soon(cache.pins.report()),
     soon(cache.scrub.report()),
     soon(cache.closures.report()),
+    soon(cache.retention.status()),
     cache.storageReport(),
   ]);
   return {
@@ -175,6 +177,11 @@ async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
     uploads: cache.uploads.active,
     lostObjects: counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0),
     waiting: waiting === undefined ? null : { paths: waiting.paths, since: waiting.since?.toISOString() ?? null },
+    pins: pins ?? null,
+    usage:
+      retention === undefined
+        ? null
+        : { bytes: storages.reduce((sum, it) => sum + it.usedBytes, 0), paths: cache.paths.count, ...retention },
     scrubs: scrubs ?? [],
     storages,
   };

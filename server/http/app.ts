@@ -7,6 +7,8 @@ import { answerToStranger, isStranger } from './access.ts';
 import { closeBody } from './body.ts';
 import { cachixRoutes, userRoutes } from './cachix.ts';
 import type { Context, Services, State } from './context.ts';
+import { doorRoutes } from './door.ts';
+import { doors } from './doors.ts';
 import { answerOf } from './errors.ts';
 import type { Front } from './front.ts';
 import { nixRoutes } from './nix.ts';
@@ -54,7 +56,7 @@ function answer(services: Services): Koa.Middleware<State> {
 /** Finds the cache and the route by the decoded path inside it. */
 function route(services: Services, front: Front): Koa.Middleware<State> {
   const nix = nixRoutes(services);
-  const inCache = [...cachixRoutes(services), ...uploadRoutes(services), ...nix];
+  const inCache = [...cachixRoutes(services), ...uploadRoutes(services), ...doorRoutes(services, doors), ...nix];
   const user = userRoutes(services);
   return async (ctx) => {
     const path = decodePath(rawPath(ctx.req.url ?? '/'));

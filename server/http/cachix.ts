@@ -4,7 +4,7 @@
  */
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
-import { demand } from './access.ts';
+import { demand, mayWrite } from './access.ts';
 import { bodyOf, declaredBytes, plainLimits, readJson, readWhole } from './body.ts';
 import { arrival, type Context, type Services } from './context.ts';
 import { HashList } from './hash-list.ts';
@@ -53,7 +53,10 @@ export function cachixRoutes(services: Services): Route[] {
         maxBytes: maxQueryHashes * BULK_BYTES_PER_HASH,
         look: (piece) => list.write(piece),
       });
-      sendJson(ctx, await cache.paths.missing(list.end()));
+      const missing = await cache.paths.missing(list.end());
+      // Who may push is about to push what is missing: what was retired need not be sent again.
+      const revived = new Set(mayWrite(cache, ctx.req) ? await cache.paths.revive(missing) : []);
+      sendJson(ctx, revived.size === 0 ? missing : missing.filter((hashPart) => !revived.has(hashPart)));
     },
   });
 
@@ -155,7 +158,8 @@ export function allowed(ctx: Context, needed: Permission): BinaryCache {
   return cache;
 }
 
-function cacheOf(ctx: Context): BinaryCache {
+/** @throws CacheError NotFound */
+export function cacheOf(ctx: Context): BinaryCache {
   const { cache } = ctx.state.target;
   if (cache === undefined) throw new CacheError('NotFound', 'no such cache');
   return cache;

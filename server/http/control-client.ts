@@ -22,6 +22,21 @@ export type CheckAnswer =
 /** Nobody listens: there is no socket, or only that of a server that died, or its path is too long for any. */
 const NOBODY: ReadonlySet<unknown> = new Set(['ENOENT', 'ECONNREFUSED', 'EINVAL']);
 
+/** The answer of the server behind a socket; undefined: no server runs. @throws Error of the system */
+export async function askSocket(
+  socketPath: string,
+  { method, path, body }: { readonly method: string; readonly path: string; readonly body?: string | undefined },
+): Promise<IncomingMessage | undefined> {
+  try {
+    return await new Promise((resolve, reject) => {
+      request({ socketPath, path, method }, resolve).once('error', reject).end(body);
+    });
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && NOBODY.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
 /** The answers of the server behind a socket, as they come; undefined: no server runs. @throws Error of the system */
 export async function askForCheck(
   file: string,
@@ -33,18 +48,8 @@ export async function askForCheck(
     ...(repair && { repair: '' }),
     ...(bytesPerSecond !== undefined && { rate: String(bytesPerSecond) }),
   });
-  try {
-    return linesOf(await post(file, `/check?${query}`));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && NOBODY.has(error.code)) return undefined;
-    throw error;
-  }
-}
-
-function post(socketPath: string, path: string): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    request({ socketPath, path, method: 'POST' }, resolve).once('error', reject).end();
-  });
+  const answer = await askSocket(file, { method: 'POST', path: `/check?${query}` });
+  return answer && linesOf(answer);
 }
 
 /** The server is the one whose files these are: its lines are believed. */

@@ -10,6 +10,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import { type BinaryCache, type Caches, check } from '../cache/index.ts';
 import type { CheckAnswer, CheckRequest } from './control-client.ts';
+import { answerDoors } from './control-doors.ts';
 
 export interface ControlInit {
   readonly caches: Caches;
@@ -21,7 +22,7 @@ export interface ControlInit {
 /** `sun_path` of the systems that we know has at least so many bytes, its end included. */
 const MOST_PATH_BYTES = 103;
 const PROGRESS_MS = 200;
-/** A request has no body that is wanted, and a URL of a few names. */
+/** A request has a URL of a few names, and a small body if any. */
 const HEADERS_MS = 5_000;
 
 /** Where the socket of a data folder is. */
@@ -57,7 +58,10 @@ export class ControlServer {
       await this.#bind();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      logger.warn({ socket: this.#file, reason }, '"narwhal-server check" cannot ask this server while it runs');
+      logger.warn(
+        { socket: this.#file, reason },
+        '"narwhal-server check", "gc" and "pin" cannot ask this server while it runs',
+      );
     }
   }
 
@@ -86,9 +90,10 @@ export class ControlServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (await answerDoors(this.#init.caches, request, response)) return;
     const url = new URL(request.url ?? '/', 'http://control');
     if (request.method !== 'POST' || url.pathname !== '/check') {
-      response.writeHead(404).end('not found: POST /check\n');
+      response.writeHead(404).end('not found: POST /check, GET /caches, and the doors of pins and gc\n');
       return;
     }
     const gone = new AbortController();

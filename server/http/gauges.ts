@@ -215,6 +215,34 @@ export function watchGauges(
       }
     },
   });
+  new Gauge({
+    name: 'narwhal_retired_paths',
+    help: 'Unpublished paths whose bytes are kept until their grace is over; 100000 where there may be more.',
+    labelNames: ['cache'],
+    registers: [registry],
+    async collect() {
+      this.reset();
+      for (const cache of caches.list()) {
+        const retention = await soon(cache.retention.status());
+        if (retention !== undefined) this.set({ cache: cache.name }, retention.retiredPaths);
+      }
+    },
+  });
+  new Gauge({
+    name: 'narwhal_collection_result',
+    help: 'How the newest collection of the cache ended, whichever server did it: 1 for its result.',
+    labelNames: ['cache', 'result'],
+    registers: [registry],
+    async collect() {
+      this.reset();
+      for (const cache of caches.list()) {
+        const last = (await soon(cache.retention.status()))?.lastGC;
+        if (last == null || last.state === 'running') continue;
+        for (const result of ['done', 'held', 'failed'])
+          this.set({ cache: cache.name, result }, result === last.state ? 1 : 0);
+      }
+    },
+  });
   const scrubbed = (name: string, help: string, read: (scrub: ScrubStatus) => number | undefined) =>
     new Gauge({
       name,

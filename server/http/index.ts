@@ -1,10 +1,15 @@
 export { type AdminInit, AdminServer, redirectTroubles } from './admin.ts';
 export type { Services } from './context.ts';
 export { ControlServer, controlSocket } from './control.ts';
-export { askForCheck } from './control-client.ts';
+export { askForCheck, askSocket } from './control-client.ts';
+export { type Door, findDoor } from './door.ts';
+export type { DoorAnswer } from './door-answer.ts';
+export { doors } from './doors.ts';
 export { watchGauges } from './gauges.ts';
+export type { PlanView, TakenView } from './gc.ts';
 export { Metrics } from './metrics.ts';
 export type { PaceLimits } from './pace.ts';
+export type { RevisionView } from './pins.ts';
 export { Reader } from './read.ts';
 export { type CacheListen, HttpServer } from './server.ts';
 export { Urls } from './urls.ts';

@@ -29,6 +29,10 @@ export class Metrics implements CacheMetrics {
   readonly #verifications: Histogram;
   readonly #movedObjects: Counter<'cache' | 'storage'>;
   readonly #movedBytes: Counter<'cache' | 'storage'>;
+  readonly #collections: Counter<'cache' | 'result'>;
+  readonly #collectedPaths: Counter<'cache'>;
+  readonly #collectedBytes: Counter<'cache'>;
+  readonly #collectionSeconds: Histogram<'cache'>;
   readonly #s3Requests: Counter<'cache' | 'storage' | 'operation' | 'status'>;
   readonly #s3Seconds: Histogram<'cache' | 'storage' | 'operation'>;
 
@@ -129,6 +133,31 @@ export class Metrics implements CacheMetrics {
       labelNames: ['cache', 'storage'],
       registers,
     });
+    this.#collections = new Counter({
+      name: 'narwhal_collections_total',
+      help: 'Collections that this server has ended, by result: done, held (they wait to be confirmed), failed.',
+      labelNames: ['cache', 'result'],
+      registers,
+    });
+    this.#collectedPaths = new Counter({
+      name: 'narwhal_collection_removed_paths_total',
+      help: 'Paths that those collections have retired.',
+      labelNames: ['cache'],
+      registers,
+    });
+    this.#collectedBytes = new Counter({
+      name: 'narwhal_collection_removed_bytes_total',
+      help: 'Bytes of their NARs, which go when the grace is over.',
+      labelNames: ['cache'],
+      registers,
+    });
+    this.#collectionSeconds = new Histogram({
+      name: 'narwhal_collection_seconds',
+      help: 'Time from the beginning of a collection to its end, with what clients get between roots and the rest.',
+      labelNames: ['cache'],
+      buckets: [0.1, 1, 10, 60, 300, 660, 1200, 3600],
+      registers,
+    });
     this.#s3Requests = new Counter({
       name: 'narwhal_s3_requests_total',
       help: 'Requests to S3 by operation and status, retries included; status 0: no answer.',
@@ -169,6 +198,21 @@ export class Metrics implements CacheMetrics {
   moved(cache: string, storage: string, bytes: number): void {
     this.#movedObjects.inc({ cache, storage });
     this.#movedBytes.inc({ cache, storage }, bytes);
+  }
+
+  collected(
+    cache: string,
+    {
+      result,
+      milliseconds,
+      paths,
+      bytes,
+    }: { result: 'held' | 'done' | 'failed'; milliseconds: number; paths: number; bytes: number },
+  ): void {
+    this.#collections.inc({ cache, result });
+    this.#collectedPaths.inc({ cache }, paths);
+    this.#collectedBytes.inc({ cache }, bytes);
+    this.#collectionSeconds.observe({ cache }, milliseconds / 1000);
   }
 
   committed(cache: string, milliseconds: number, writes: number): void {

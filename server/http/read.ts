@@ -16,7 +16,7 @@ import {
   sendText,
   type TrustedProxies,
 } from '../wire/index.ts';
-import { readAccess } from './access.ts';
+import { mayWrite, readAccess } from './access.ts';
 import { answerOf } from './errors.ts';
 import { internalPlace, sendsFiles } from './hand-over.ts';
 import type { Lookups, Metrics } from './metrics.ts';
@@ -75,11 +75,13 @@ export class Reader {
     if (cache === undefined) return;
     const { memory, database } = this.#metrics.narinfos;
     const known = cache.paths.peek(hashPart, asker);
-    if (known !== undefined) {
+    // Who may push, and asks where it pushes, gets back what is retired.
+    const mayRevive = asker === 'pusher' && known === 'missing' && mayWrite(cache, request);
+    if (known !== undefined && !mayRevive) {
       this.#answerNarinfo(cache, known, memory, request, response);
       return;
     }
-    cache.paths.find(hashPart, asker).then(
+    findFor(cache, hashPart, asker, request).then(
       (found) => this.#answerNarinfo(cache, found ?? 'missing', database, request, response),
       (error: unknown) => this.fail(error, 'narinfo', request, response),
     );
@@ -300,6 +302,18 @@ function objectHeaders(
     ...(route === 'nar' && { ETag: `"${object.key.slice('nar/'.length)}"` }),
     'X-Content-Type-Options': 'nosniff',
   };
+}
+
+async function findFor(
+  cache: BinaryCache,
+  hashPart: string,
+  asker: Asker,
+  request: IncomingMessage,
+): Promise<Narinfo | undefined> {
+  const found = await cache.paths.find(hashPart, asker);
+  if (found !== undefined || asker !== 'pusher' || !mayWrite(cache, request)) return found;
+  const revived = await cache.paths.revive([hashPart]);
+  return revived.length > 0 ? cache.paths.find(hashPart, asker) : undefined;
 }
 
 /** Whether the client has these bytes: `If-None-Match` is a list, and a proxy may have marked the tag as weak. */

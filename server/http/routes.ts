@@ -11,7 +11,7 @@ export interface Route {
   /** Label in metrics and logs. */
   readonly name: string;
   /** GET stands for HEAD too; undefined: any. */
-  readonly method: 'GET' | 'POST' | 'PUT' | undefined;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE' | undefined;
   readonly pattern: RegExp;
   readonly handle: Handler;
 }

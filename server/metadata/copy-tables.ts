@@ -19,6 +19,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'registered_keys', key: ['public_key'] },
   { name: 'objects', key: ['id'], counted: 'id' },
   { name: 'paths', key: ['hash_part'] },
+  { name: 'collections', key: ['run'] },
+  { name: 'retired', key: ['hash_part'] },
   { name: 'waiting', key: ['missing', 'path'] },
   { name: 'closing', key: ['hash_part'] },
   { name: 'uses', key: ['hash_part'] },
@@ -26,6 +28,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'upload_parts', key: ['upload', 'number'] },
   { name: 'intents', key: ['storage', 'name'] },
   { name: 'scrubs', key: ['depth'] },
+  { name: 'pins', key: ['name'] },
+  { name: 'pin_revisions', key: ['name', 'revision'] },
 ];
 
 const PAGE = 2000;

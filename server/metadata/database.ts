@@ -37,6 +37,8 @@ export interface Database extends Pick<Sql, 'query'> {
   readonly announcing: string;
   /** Listens to the changes of other servers until the function that it returns is called. */
   watch(listener: ChangeListener): () => void;
+  /** Resolves once all transactions that write and had begun before are over. @throws AbortError */
+  settled(signal: AbortSignal): Promise<void>;
   /** One look at whether it answers, without patience. @throws DatabaseError Damaged, where that was noticed */
   ping(): Promise<void>;
   /** What is free where it writes; undefined where that is not ours to know. */

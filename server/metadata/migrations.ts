@@ -153,6 +153,34 @@ export const migrations: readonly Migration[] = [
     },
   },
   {
+    name: '0005-pins',
+    async up(knex) {
+      // One row a name: whoever changes what is pinned under it locks this row first.
+      await knex.schema.createTable('pins', (table) => {
+        table.text('name').primary();
+        // The number of the newest revision.
+        table.integer('revision').notNullable();
+      });
+      await knex.schema.createTable('pin_revisions', (table) => {
+        table.text('name').notNullable().references('pins.name').onDelete('CASCADE');
+        table.integer('revision').notNullable();
+        // No reference to a path: what a manifest pins may be pushed later.
+        table.text('hash_part').notNullable().index();
+        table.text('path_name').notNullable();
+        // A JSON array of files inside the path.
+        table.text('artifacts').notNullable();
+        // Null: nobody has said; else Days, Revisions or Forever, and how many.
+        table.text('keep');
+        table.integer('keep_count');
+        table.bigInteger('created_at').notNullable();
+        // Name of the token; null: the manifest, or somebody at the machine.
+        table.text('token');
+        table.text('origin').notNullable();
+        table.primary(['name', 'revision']);
+      });
+    },
+  },
+  {
     name: '0006-closures',
     async up(knex) {
       await knex.schema.alterTable('paths', (table) => {
@@ -189,6 +217,60 @@ export const migrations: readonly Migration[] = [
         .insert({ key: 'uses_since', value: String(Date.now()) })
         .onConflict('key')
         .ignore();
+    },
+  },
+  {
+    name: '0008-retention',
+    async up(knex) {
+      await knex.schema.alterTable('paths', (table) => {
+        // The last collection that was told, while it was under way, that something new needs the path.
+        table.bigInteger('needed').notNullable().defaultTo(0);
+      });
+      // One row: the number of the last collection, and whether it is under way.
+      await knex.schema.createTable('collection', (table) => {
+        table.integer('id').primary();
+        table.bigInteger('run').notNullable();
+        table.integer('is_active').notNullable();
+      });
+      await knex.raw('INSERT INTO collection (id, run, is_active) VALUES (1, 0, 0)');
+      // Each collection: by schedule, or because somebody asked.
+      await knex.schema.createTable('collections', (table) => {
+        table.bigInteger('run').primary();
+        table.bigInteger('begun_at').notNullable();
+        // Null: it is under way, or waits for somebody to confirm it.
+        table.bigInteger('ended_at');
+        // `running`, `held`, `done` or `failed`.
+        table.text('state').notNullable();
+        // Why it is held, or has failed.
+        table.text('text');
+        table.integer('paths').notNullable();
+        table.bigInteger('bytes').notNullable();
+        table.integer('removed_paths').notNullable();
+        table.bigInteger('removed_bytes').notNullable();
+      });
+      // Unpublished paths whose bytes stay for a while: whoever holds the narinfo gets the NAR, and who needs one brings it back.
+      await knex.schema.createTable('retired', (table) => {
+        table.text('hash_part').primary();
+        table.text('name').notNullable();
+        table.integer('object_id').notNullable().references('objects.id').onDelete('CASCADE').index();
+        table.text('refs').notNullable();
+        table.text('deriver');
+        table.text('ca');
+        table.text('signatures').notNullable();
+        table.bigInteger('published_at').notNullable();
+        table.bigInteger('used_at').notNullable();
+        table.bigInteger('retired_at').notNullable().index();
+        // `unused`, `maxSize` or `deleted`.
+        table.text('reason').notNullable();
+        // Name of the token of who deleted it.
+        table.text('actor');
+      });
+      // Paths that a collection is about to take, in the order in which they go; a server that dies goes on here.
+      await knex.schema.createTable('doomed', (table) => {
+        table.integer('turn').primary();
+        table.text('hash_part').notNullable();
+        table.text('reason').notNullable();
+      });
     },
   },
 ];

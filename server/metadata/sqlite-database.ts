@@ -102,6 +102,9 @@ export class SqliteDatabase implements Database {
     return () => {};
   }
 
+  /** Writes have an order here: what begins now sees all that began before. */
+  async settled(): Promise<void> {}
+
   async ping(): Promise<void> {
     const damaged = [this.#connection, ...this.#readers].find((it) => it.damage !== undefined);
     if (damaged?.damage !== undefined) throw damaged.damage;

@@ -1,12 +1,9 @@
 /** A set of hash parts in memory: 21 bytes for each slot of a table whose size is a power of two. */
 
 import { randomInt } from 'node:crypto';
+import { mixWords, readHashPart, WORDS } from './hash-words.ts';
 
-const WORDS = 5;
 const EMPTY = 0;
-/** nix32 has 32 characters of 5 bits: 160 bits, five 32-bit words. */
-const DIGITS = new Int8Array(128).fill(-1);
-for (const [value, digit] of [...'0123456789abcdfghijklmnpqrsvwxyz'].entries()) DIGITS[digit.charCodeAt(0)] = value;
 
 export class HashSet {
   #slots: number;
@@ -29,14 +26,14 @@ export class HashSet {
 
   /** Whether `hashPart` is in the set; text that is no hash part is not. */
   has(hashPart: string): boolean {
-    return hashPart.length === 32 && this.#read(hashPart, 0) && this.#taken[this.#find()] !== EMPTY;
+    return hashPart.length === 32 && readHashPart(hashPart, 0, this.#probe) && this.#taken[this.#find()] !== EMPTY;
   }
 
   /** Adds the hash part that begins at `offset` of `text`: pages of hashes arrive as one long string. */
   add(text: string, offset = 0): void {
     // Before the probe is read: growing uses it too.
     if (this.#size * 3 > this.#slots * 2) this.#grow();
-    if (!this.#read(text, offset)) return;
+    if (!readHashPart(text, offset, this.#probe)) return;
     const slot = this.#find();
     if (this.#taken[slot] !== EMPTY) return;
     this.#taken[slot] = 1;
@@ -46,7 +43,7 @@ export class HashSet {
 
   /** Removes a hash part; fine for one that is not there. */
   remove(hashPart: string): void {
-    if (hashPart.length !== 32 || !this.#read(hashPart, 0)) return;
+    if (hashPart.length !== 32 || !readHashPart(hashPart, 0, this.#probe)) return;
     let hole = this.#find();
     if (this.#taken[hole] === EMPTY) return;
     const mask = this.#slots - 1;
@@ -61,40 +58,9 @@ export class HashSet {
     this.#size--;
   }
 
-  /** Reads 32 digits into the probe; false when they are not nix32. */
-  #read(text: string, offset: number): boolean {
-    if (text.length < offset + 32) return false;
-    // Words of 30 bits would be simpler, but 6 digits of 5 bits fill 30 of 32: pack 160 bits into five words exactly.
-    let bits = 0;
-    let held = 0;
-    let word = 0;
-    for (let i = offset; i < offset + 32; i++) {
-      const digit = DIGITS[text.charCodeAt(i)] ?? -1;
-      if (digit < 0) return false;
-      const room = 32 - held;
-      if (room > 5) {
-        bits = (bits << 5) | digit;
-        held += 5;
-      } else {
-        this.#probe[word++] = (bits << room) | (digit >>> (5 - room));
-        held = 5 - room;
-        bits = digit & ((1 << held) - 1);
-      }
-    }
-    return true;
-  }
-
   /** The slot where the search for the probe's key begins. */
   #home(): number {
-    const [a, b, c, d, e] = [this.#probe[0], this.#probe[1], this.#probe[2], this.#probe[3], this.#probe[4]];
-    // Store paths may be named at will: all words count, and a seed that nobody knows decides where they lead.
-    let mixed = this.#seed;
-    mixed = Math.imul(mixed ^ (a ?? 0), 0x9e3779b1);
-    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ (b ?? 0), 0x85ebca6b);
-    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (c ?? 0), 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ (d ?? 0), 0x27d4eb2f);
-    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ (e ?? 0), 0x165667b1);
-    return (mixed ^ (mixed >>> 16)) & (this.#slots - 1);
+    return mixWords(this.#probe, this.#seed) & (this.#slots - 1);
   }
 
   /** The slot of the probe's key, or the empty one where it would go. */

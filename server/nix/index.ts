@@ -5,6 +5,7 @@ export * from './content-address.ts';
 export * from './debug-info.ts';
 export * from './errors.ts';
 export * from './hash.ts';
+export * from './hash-index.ts';
 export * from './hash-set.ts';
 export * from './json.ts';
 export * from './listing.ts';

@@ -33,6 +33,12 @@ export const CRASH_POINTS = [
   'after-copy',
   /** Its row names the new one; the old bytes have a tombstone. */
   'after-switch',
+  /** A collection has chosen what goes; nothing of it has gone. */
+  'after-doom',
+  /** A part of it is retired. */
+  'after-sweep',
+  /** The rows of some retired paths are gone; their NARs are orphans. */
+  'after-expire',
   /** A new storage: its marker has a draft only. */
   'before-marker',
   /** A new storage has its marker and no row. */

@@ -26,8 +26,10 @@ export const NO_ACCESS: Answer = {
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST']);
 const CACHE_INFO = /^(?:\/push)?\/nix-cache-info$/;
-/** Reads of the Cachix API. All others are nix's, which ends a build on a 401. */
-const API_READ = /^\/(?:$|narurl\/)/;
+/** Reads of the Cachix API, and lists of what a cache has. All others are nix's, which ends a build on a 401. */
+const API_READ = /^\/(?:$|narurl\/|(?:pin|gc)(?:\/|$))/;
+/** What can be removed by the API. */
+const API_DELETE = /^\/pin\/./;
 /** `nix-cache-info` with the priority that a manifest has by default, whatever that of the cache. */
 const EMPTY_CACHE = {
   status: 200,
@@ -39,7 +41,8 @@ const EMPTY_CACHE = {
  * off otherwise. Who does send a credential learns that it is wrong.
  */
 export function strangerAnswer({ method, path, isApi, hasCredential }: StrangeRequest): StrangerAnswer {
-  if (!METHODS.has(method)) return { status: 405, text: `${method} is not possible here` };
+  const isRemoval = method === 'DELETE' && isApi && API_DELETE.test(path);
+  if (!METHODS.has(method) && !isRemoval) return { status: 405, text: `${method} is not possible here` };
   const isRead = method === 'GET' || method === 'HEAD';
   if (hasCredential || !isRead || (isApi && API_READ.test(path))) return NO_ACCESS;
   return CACHE_INFO.test(path) ? EMPTY_CACHE : { status: 404, text: 'not found' };

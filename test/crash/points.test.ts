@@ -55,6 +55,10 @@ const CASES: Readonly<Record<CrashPoint, readonly Protocol[]>> = {
   // See drain.test.ts.
   'after-copy': [],
   'after-switch': [],
+  // See retention.test.ts.
+  'after-doom': [],
+  'after-sweep': [],
+  'after-expire': [],
   'before-marker': [],
   'after-marker': [],
 };

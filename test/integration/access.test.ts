@@ -58,6 +58,10 @@ const api: readonly Route[] = [
   { method: 'POST', path: () => `/multipart-nar/${ID}/abort?uploadId=x`, needs: 'Write', stranger: 401 },
   { method: 'POST', path: () => '/nar?compression=zst', needs: 'Write', stranger: 401, body: 'x' },
   { method: 'POST', path: (it) => `/${it.hashPart}.narinfo`, needs: 'Write', stranger: 401, body: '{}' },
+  { method: 'GET', path: () => '/pin', needs: 'Read', stranger: 401 },
+  { method: 'GET', path: () => '/pin/x', needs: 'Read', stranger: 401 },
+  { method: 'POST', path: () => '/pin', needs: 'Write', stranger: 401, body: '{}' },
+  { method: 'DELETE', path: () => '/pin/x', needs: 'Write', stranger: 401 },
   { method: 'POST', path: () => '/key', needs: 'Admin', stranger: 401, body: '{}' },
 ];
 

@@ -132,6 +132,26 @@ describeWith('kubernetes', 'the life of a cache: an edit of its manifest', () =>
       assert.deepEqual(await cache.life(), before);
     });
 
+    it('what is pinned, also what is not there yet', async () => {
+      const coming = makePath();
+      const pins = [
+        { name: 'here', storePath: published.storePath },
+        { name: 'coming', storePath: coming.storePath, keep: { revisions: 1 } },
+      ];
+      await reload({ pins });
+      const before = await cache.life();
+      const { message } = await cache.until('PinsPresent', 'False', 'PinMissing');
+      assert.ok(message.endsWith(`: coming (${coming.storePath})`), message);
+      await pushByPut(cache, coming);
+      await cache.until('PinsPresent', 'True');
+      const body = JSON.stringify({ name: 'here', storePath: coming.storePath });
+      const pinned = await fetch(`${cache.api()}/pin`, { method: 'POST', headers: await cache.auth(), body });
+      assert.equal(pinned.status, 409);
+      await reload({ priority: 35 });
+      await until('nothing is pinned', async () => (await cache.server()).caches[0]?.pins?.names === 0);
+      assert.deepEqual(await cache.life(), before);
+    });
+
     it('its limits', async () => {
       const query = async () => {
         const body = JSON.stringify([published.hashPart, makePath().hashPart]);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { roundBytes } from '../../operator/cache/status/sizes.ts';
+import { roundBytes } from '../../crds/index.ts';
 import { CachixClient } from '../support/cachix-client.ts';
 import { pushable } from '../support/cachix-paths.ts';
 import { LivingCache, Watcher } from '../support/living-cache.ts';

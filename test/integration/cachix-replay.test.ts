@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Calls, claimOf } from '../support/cachix-calls.ts';
 import { generateSigningKey, publicKeyOf } from '../support/cachix-client.ts';
 import { claiming, type Pushable, pushableOf } from '../support/cachix-paths.ts';
 import { type Answer, replay, scenario } from '../support/cachix-replay.ts';
@@ -87,6 +88,26 @@ describe('what the official Cachix client 1.11.1 sent', () => {
     const path = await pushableOf(97, { name: 'ws.txt' });
     assertAsRecorded('watch-store', await run('watch-store', [path]));
     await assertServed(server, path);
+  });
+
+  it('pin: pins under four names, each with its own rule', async () => {
+    const path = await pushableOf(197, { name: 'act' });
+    const upload = await (await Calls.as(server)).uploaded(path);
+    assert.equal((await upload.complete(claimOf(path))).status, 200);
+    const answers = await run('pin', [path]);
+    assertAsRecorded('pin', answers);
+    for (const { text, headers } of answers) assert.deepEqual([text, headers.get('content-length')], ['', '0']);
+    const response = await fetch(`${server.api()}/pin`, { headers: await server.auth() });
+    const pins = (await response.json()) as { name: string; lastRevision: Record<string, unknown> }[];
+    assert.deepEqual(
+      pins.map(({ name, lastRevision: { artifacts, keep, storePath } }) => ({ name, artifacts, keep, storePath })),
+      [
+        { name: 'a', artifacts: [], keep: null },
+        { name: 'b', artifacts: ['activate'], keep: { tag: 'Days', contents: 3 } },
+        { name: 'c', artifacts: [], keep: { tag: 'Revisions', contents: 2 } },
+        { name: 'd', artifacts: [], keep: { tag: 'Forever' } },
+      ].map((pin) => ({ ...pin, storePath: path.storePath })),
+    );
   });
 
   it('push-429-retry-after: takes a query that is sent again', async () => {

@@ -38,6 +38,7 @@ const FLAGS = [
   'database-timeout',
   'database-wait',
   'move-grace',
+  'roots-first',
   'narinfo-cache-size',
   'verify-threads',
   'max-verifications',
@@ -88,7 +89,7 @@ describe('the command line', () => {
   it('lists its commands', async () => {
     const { code, stdout } = await runCli(['--help']);
     assert.equal(code, 0);
-    for (const command of ['serve', 'gateway', 'check', 'move', 'convert', 'hash-token'])
+    for (const command of ['serve', 'gateway', 'check', 'move', 'pin', 'convert', 'hash-token'])
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
   });
 

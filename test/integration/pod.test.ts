@@ -56,6 +56,7 @@ describe('a server in a pod', () => {
       keysLost: null,
       uploads: 0,
       lostObjects: 0,
+      pins: { names: 0, missing: 0, firstMissing: [] },
       scrubs: [],
     });
     assert.match(publicKeys.join(), /^main\.cache\.example\.org-1:\S+$/);

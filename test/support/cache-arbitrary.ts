@@ -86,6 +86,7 @@ type Field = { [field: string]: unknown };
 type Spec = Field & {
   storages: Field[];
   tokens?: Field[];
+  pins?: (Field & { keep?: Field })[];
   signing: Field;
   database: { postgres?: { tls?: Field }; sqlite?: unknown };
 };
@@ -98,6 +99,7 @@ function mended(drawn: Field): Value {
   const spec = { signing: {}, database: {}, ...sound } as Spec;
   mendStorages(spec);
   mendTokens(spec);
+  mendPins(spec);
   mendSigning(spec);
   mendDatabase(spec);
   if (spec.ingress) delete spec.httpRoute;
@@ -118,6 +120,12 @@ function mendStorages(spec: Spec): void {
 
 function mendTokens({ tokens = [] }: Spec): void {
   for (const token of tokens) if (token.sha256) delete token.secretRef;
+}
+
+function mendPins({ pins = [] }: Spec): void {
+  for (const { keep } of pins)
+    if (keep?.days !== undefined) delete keep.revisions;
+    else if (keep) keep.revisions ??= 1;
 }
 
 function mendSigning({ signing }: Spec): void {

@@ -127,7 +127,10 @@ class Session {
       '{references}': path?.claim.cReferences ?? [],
       '{md5}': createHash('md5').update(piece).digest('base64'),
     };
-    for (const [index, it] of paths.entries()) values[`{hash:${index}}`] = it.hashPart;
+    for (const [index, it] of paths.entries()) {
+      values[`{hash:${index}}`] = it.hashPart;
+      values[`{storePath:${index}}`] = it.storePath;
+    }
     const body = method === 'PUT' ? piece : encode(request, upload, values);
     values['{length}'] = String(body.length);
     const url = new URL(fill(target, values), `http://${host}`);

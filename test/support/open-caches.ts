@@ -21,7 +21,7 @@ export async function openCaches({ data, manifest, verifier, settings = {} }: Op
     version: '0.1.0',
     verifier,
     logger: pino({ level: 'silent' }),
-    metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
+    metrics: { published() {}, committed() {}, moved() {}, collected() {}, s3Request() {} },
     budget: new ByteBudget(2 ** 26),
     settings,
     graceMs: 0,

@@ -4,6 +4,7 @@ import {
   generateToken,
   type ServerStatus,
   type StorageStatus,
+  type UsageStatus,
   type WaitingStatus,
 } from '../../crds/index.ts';
 import type { Inputs, Leftover } from '../../operator/cache/desired/inputs.ts';
@@ -166,6 +167,8 @@ export function reportOf(
     readonly publicKeys?: readonly string[];
     readonly lostObjects?: number;
     readonly waiting?: WaitingStatus;
+    readonly usage?: UsageStatus;
+    readonly pins?: ServerStatus['caches'][number]['pins'];
     readonly storages?: readonly StorageStatus[];
   } = {},
 ): ServerStatus {
@@ -185,6 +188,8 @@ export function reportOf(
         uploads: 0,
         lostObjects: more.lostObjects ?? 0,
         waiting: more.waiting ?? { paths: 0, since: null },
+        usage: more.usage ?? null,
+        pins: more.pins ?? null,
         scrubs: [],
         storages: more.storages ?? cache.spec.storages.map(({ name }) => storageReport(name)),
       },

@@ -113,6 +113,10 @@ export const CACHES: readonly NamedCache[] = [
         { name: 'old', mode: 'Drain', local: { size: '0.5Ti', accessMode: 'ReadWriteOncePod' } },
       ],
       database: { sqlite: { size: '20Gi', storageClassName: 'fast' } },
+      pins: [
+        { name: 'production', storePath: `/nix/store/${'0'.repeat(32)}-app`, keep: { revisions: 5 } },
+        { name: 'release/1.4', storePath: `/nix/store/${'1'.repeat(32)}-app` },
+      ],
       tokens: [
         { name: 'developers', permissions: ['Read'] },
         { name: 'ci', permissions: ['Write'], expiresAt: '2040-01-01T00:00:00Z' },

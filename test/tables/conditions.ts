@@ -19,6 +19,7 @@ import {
 } from '../support/operator-scenes.ts';
 import { DONE, wellOf } from '../support/operator-world.ts';
 import { EXPOSURE } from './conditions-exposure.ts';
+import { PIN_ROWS } from './conditions-pins.ts';
 import { fine, type Row } from './conditions-row.ts';
 import { STORAGE_ROWS } from './conditions-storages.ts';
 
@@ -37,6 +38,7 @@ export const ROWS: readonly Row[] = [
       Draining: undefined,
       ObjectsLost: undefined,
       ClosuresComplete: undefined,
+      PinsPresent: undefined,
       Monitored: undefined,
       Paused: undefined,
     },
@@ -336,6 +338,7 @@ export const ROWS: readonly Row[] = [
     expected: { Ready: ['Unknown', 'Progressing', /main-1 does not tell its state/], StoragesReady: fine },
   },
   ...STORAGE_ROWS,
+  ...PIN_ROWS,
   ...EXPOSURE,
   {
     title: 'it is monitored',

@@ -1,7 +1,7 @@
 /** For every rule of crds/rules.ts, objects that keep it and objects that break it: for a process and an API server alike. */
 import type { Kind } from '../../crds/index.ts';
 import { disk, type Manifest, manifestOf, type Value } from '../support/manifests.ts';
-import { hash, key, postgres, s3, shared, split, token } from './crd-specs.ts';
+import { hash, key, pin, postgres, s3, shared, split, token } from './crd-specs.ts';
 
 export interface RuleExample {
   readonly title: string;
@@ -306,11 +306,27 @@ const parts: readonly RuleExamples[] = [
     }),
   ),
   cacheRule(
+    'spec.pins[].keep',
+    'needs exactly one of days and revisions; without keep all revisions stay',
+    keeps('a pin kept for days', { pins: [pin({ keep: { days: 1 } })] }),
+    keeps('a pin kept for revisions', { pins: [pin({ keep: { revisions: 1 } })] }),
+    breaks('spec.pins[0].keep', 'a pin kept for nothing', { pins: [pin({ keep: {} })] }),
+    breaks('spec.pins[0].keep', 'a pin kept for both', { pins: [pin({ keep: { days: 1, revisions: 1 } })] }),
+  ),
+  cacheRule(
     'spec.retention',
     'needs days or maxSize; without retention everything is kept',
     keeps('a retention by days', { retention: { days: 3 } }),
     keeps('a retention by size', { retention: { maxSize: '1Ti' } }),
     breaks('spec.retention', 'a retention by nothing', { retention: {} }),
+  ),
+  cacheRule(
+    'spec.retention',
+    'lowPercent is above highPercent: paths go from the high mark down to the low one',
+    keeps('water marks that are one', { retention: { maxSize: '1Ti', highPercent: 80, lowPercent: 80 } }),
+    breaks('spec.retention.lowPercent', 'water marks the wrong way round', {
+      retention: { maxSize: '1Ti', highPercent: 80, lowPercent: 81 },
+    }),
   ),
   cacheRule(
     'spec.upstreams[]',

@@ -20,6 +20,31 @@ export const split = (...weights: (number | undefined)[]): Value => ({
 
 export const token = (more: Value): Value => ({ name: 'a', permissions: ['Read'], ...more });
 
+const pathOf = (name: string, hash = '0'.repeat(32)): string => `/nix/store/${hash}-${name}`;
+
+export const pin = (more: Value): Value => ({ name: 'a', storePath: pathOf('x'), ...more });
+
+/** Names as a URL and as a store path may end, and as they may not. */
+const pinNames = ['v1', 'a b', '...', '..a', '.a', 'release/v1.0', 'é'.repeat(200), '😀'.repeat(200)];
+const notPinNames = [
+  '',
+  '.',
+  '..',
+  'a/..',
+  './a',
+  '/a',
+  'a/',
+  'a//b',
+  'a\\b',
+  'a\nb',
+  'a\u0000',
+  '\u007f',
+  '\u0085',
+  'x'.repeat(201),
+];
+const pathNames = ['x', '.x', '..x', '...', '.x-', '-x', 'a+b-c._?=1', 'x'.repeat(211)];
+const notPathNames = ['', '.', '..', '.-x', '..-x', 'x/bin', 'x y', 'é', 'x\n', 'x'.repeat(212)];
+
 /** A sentence, a spec, and the field that is refused; no field where the spec is fine. */
 export const cacheSpecs: readonly (readonly [string, Value, string?])[] = [
   ['a storage with a local folder', { storages: [disk] }],
@@ -53,6 +78,20 @@ export const cacheSpecs: readonly (readonly [string, Value, string?])[] = [
     { signing: { secretRefs: [{ name: 'k' }, { name: 'k', key: 'signing-key' }] } },
     'spec.signing.secretRefs[1].name',
   ],
+  ['two pins of one path', { pins: [pin({}), pin({ name: 'b' })] }],
+  ['two pins of one name', { pins: [pin({}), pin({})] }, 'spec.pins[1].name'],
+  ['a pin without a path', { pins: [{ name: 'a' }] }, 'spec.pins[0].storePath'],
+  ['a pin kept for 0 days', { pins: [pin({ keep: { days: 0 } })] }, 'spec.pins[0].keep.days'],
+  ['a pin of which 0 revisions are kept', { pins: [pin({ keep: { revisions: 0 } })] }, 'spec.pins[0].keep.revisions'],
+  ['a pin kept for a thousand years', { pins: [pin({ keep: { days: 365_000 } })] }, 'spec.pins[0].keep.days'],
+  ['as many pins as may be', { pins: Array.from({ length: 1000 }, (_, index) => pin({ name: `pin-${index}` })) }],
+  ['a pin too many', { pins: Array.from({ length: 1001 }, (_, index) => pin({ name: `pin-${index}` })) }, 'spec.pins'],
+  ...named('a pin called', pinNames, (name) => ({ name })),
+  ...named('a pin called', notPinNames, (name) => ({ name }), 'spec.pins[0].name'),
+  ...named('a pin of a path called', pathNames, (name) => ({ storePath: pathOf(name) })),
+  ...named('a pin of a path called', notPathNames, (name) => ({ storePath: pathOf(name) }), 'spec.pins[0].storePath'),
+  ['a pin of another store', { pins: [pin({ storePath: '/gnu/store/x' })] }, 'spec.pins[0].storePath'],
+  ['a pin by a hash with an e', { pins: [pin({ storePath: pathOf('x', 'e'.repeat(32)) })] }, 'spec.pins[0].storePath'],
   ['an upstream to skip', { upstreams: [{ url: 'https://cache.nixos.org' }] }],
   [
     'an endpoint that is no URL',
@@ -66,3 +105,16 @@ export const cacheSpecs: readonly (readonly [string, Value, string?])[] = [
   ['a field that nobody knows', { quotas: {} }, 'spec.quotas'],
   ['a text where a number belongs', { priority: '41' }, 'spec.priority'],
 ];
+
+function named(
+  what: string,
+  names: readonly string[],
+  fields: (name: string) => Value,
+  field?: string,
+): [string, Value, string?][] {
+  return names.map((name) => {
+    const text = JSON.stringify(name.length > 20 ? `${name.slice(0, 20)}... (${name.length})` : name);
+    const spec = { pins: [pin(fields(name))] };
+    return field === undefined ? [`${what} ${text}`, spec] : [`${what} ${text}`, spec, field];
+  });
+}

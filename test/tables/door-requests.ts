@@ -61,6 +61,9 @@ const TARGETS: readonly string[] = [
   '/ws',
   '/ws-deployment?x=%',
   '/log/a.drv?outputs=&x',
+  `${API}/pin`,
+  `${API}/pin/%ff`,
+  `${API}/pin/../pin`,
 ];
 
 /** Headers, each a line or several. */

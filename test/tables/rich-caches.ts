@@ -31,6 +31,11 @@ export const richDisk: Value = {
   ],
   database: { sqlite: { size: '1.5Gi', storageClassName: 'fast' } },
   limits: { maxNarSize: '8Gi', moveRate: '10Mi' },
+  pins: [
+    { name: 'é b/1', storePath: `/nix/store/${'0'.repeat(32)}-x`, keep: { days: 14 } },
+    { name: 'production', storePath: `/nix/store/${'1'.repeat(32)}-x`, keep: { revisions: 5 } },
+    { name: 'all', storePath: `/nix/store/${'2'.repeat(32)}-x` },
+  ],
   tokens: [
     { name: 'ci', permissions: ['Write'] },
     { name: 'developers', permissions: ['Read'], expiresAt: '2040-01-01T00:00:00Z' },

@@ -56,7 +56,8 @@ export function isServerStatus(answer: unknown): answer is ServerStatus {
 
 function isCacheStatus(cache: unknown): boolean {
   if (!isRecord(cache)) return false;
-  const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null, waiting = null } = cache;
+  const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null } = cache;
+  const { waiting = null, pins = null } = cache;
   const areTexts = isTextOrNull(keysLost) && isTextOrNull(databaseError);
   const isCount = lostObjects === null || typeof lostObjects === 'number';
   return (
@@ -64,6 +65,7 @@ function isCacheStatus(cache: unknown): boolean {
     areTexts &&
     isCount &&
     isWaiting(waiting) &&
+    isPinned(pins) &&
     isListOf(storages, isStorageStatus)
   );
 }
@@ -71,6 +73,12 @@ function isCacheStatus(cache: unknown): boolean {
 function isWaiting(waiting: unknown): boolean {
   if (waiting === null) return true;
   return isRecord(waiting) && typeof waiting.paths === 'number' && (waiting.since === null || isDate(waiting.since));
+}
+
+function isPinned(pins: unknown): boolean {
+  if (pins === null) return true;
+  if (!isRecord(pins) || typeof pins.missing !== 'number') return false;
+  return isListOf(pins.firstMissing, (it) => isRecord(it) && isText(it.name) && isText(it.storePath));
 }
 
 const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([

@@ -14,6 +14,7 @@ import { isPaused, PAUSED_ANNOTATION } from '../types.ts';
 import { exposed, redirected, tokensRouted } from './exposure.ts';
 import { type Check, condition, type Facts, type Finding, type NewCondition, yes } from './facts.ts';
 import { closuresComplete } from './path-conditions.ts';
+import { pinned } from './pins.ts';
 import { draining, full, fullEverywhere, illStorage, notGrown, objectsLost, resizing } from './storage-conditions.ts';
 
 /** All conditions, Ready first. */
@@ -30,6 +31,7 @@ export function findings(facts: Facts): NewCondition[] {
     ...redirected(facts),
     ...objectsLost(facts),
     ...closuresComplete(facts),
+    ...pinned(facts),
     ...monitored(facts),
     ...(isPaused(facts.cache)
       ? [yes(reasons.PAUSED, reasons.IS_PAUSED, `annotation ${PAUSED_ANNOTATION} is "true"`)]

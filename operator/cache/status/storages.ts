@@ -1,10 +1,9 @@
 /** `status.storages`: what the servers say of each storage, and what the volumes say. Pure. */
-import type { ServerStatus } from '../../../crds/index.ts';
+import { roundBytes, type ServerStatus } from '../../../crds/index.ts';
 import { type PersistentVolumeClaim, wholeUnits } from '../../runtime/index.ts';
 import { volumeName } from '../names.ts';
 import type { Observed } from '../observe/index.ts';
 import type { Cache, StorageStatus } from '../types.ts';
-import { roundBytes } from './sizes.ts';
 
 export type StorageReport = ServerStatus['caches'][number]['storages'][number];
 

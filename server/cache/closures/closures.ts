@@ -13,6 +13,7 @@ import {
   afterPublishQuery,
   closingStatements,
   endedWaitsQuery,
+  inParts,
   isServable,
   PAGE,
   type Referring,
@@ -99,9 +100,9 @@ export class Closures {
 
   /**
    * After the commit that published a path: opens it and those who wait for it, where that is so. The usual push costs one
-   * look, which finds nothing.
+   * look, which finds nothing. Whether it waits for something that was not here at the time of that look.
    */
-  async published(path: Referring): Promise<void> {
+  async published(path: Referring): Promise<boolean> {
     const { database } = this.#init;
     const { hashPart } = path;
     const [found] = await database.query<Record<'awaited' | 'waits' | 'ended' | 'unnoticed', boolean | number>>(
@@ -111,6 +112,13 @@ export class Closures {
     if (found?.unnoticed) await this.#note([path]);
     if (found?.ended) await this.opened(await this.waitsOf(hashPart));
     else if (found?.awaited && !found.waits) await this.opened([hashPart]);
+    return Boolean(found?.waits) || Boolean(found?.unnoticed);
+  }
+
+  /** After the commit that brought paths back which were not looked at since: the same for many. */
+  async restored(paths: readonly Referring[]): Promise<void> {
+    for (const some of inParts(paths)) await this.#note(some, true);
+    await this.opened(paths.map((path) => path.hashPart));
   }
 
   /** Paths that may be servable now: whoever waited for nothing else follows, and so on. */

@@ -1,2 +1,2 @@
 export { Closures, MOST_COUNTED, type WaitingReport } from './closures.ts';
-export { closingStatements, WAITS, waitStatements } from './rows.ts';
+export { closingStatements, type Referring, WAITS, waitStatements, wantedBy } from './rows.ts';

@@ -1,5 +1,5 @@
 /** Rows of bytes that nobody needs any more: out of sight at once, removed afterwards by whoever collects. */
-import type { Sql } from '../../metadata/index.ts';
+import type { Database, Sql, Statement } from '../../metadata/index.ts';
 
 /** Where bytes lie. */
 interface Place {
@@ -36,6 +36,27 @@ export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
   return (await sql.query('SELECT 1 FROM storages WHERE name = ?', [name])).length > 0;
 }
 
+/** For conditions on a row of `objects`: a path points at it, one that is retired among them. */
+const IS_POINTED_AT = `(EXISTS (SELECT 1 FROM paths p WHERE p.object_id = objects.id)
+  OR EXISTS (SELECT 1 FROM retired r WHERE r.object_id = objects.id))`;
+
+/**
+ * For the transaction that took paths away: their NARs are orphans that nobody waits for, where no other path points at
+ * them. That may be wrong by a path that is published at this moment: whoever removes orphans looks again.
+ */
+export function orphanStatement(database: Pick<Database, 'isOneOf' | 'list'>, ids: readonly number[]): Statement {
+  return [
+    `UPDATE objects SET orphan_since = 0 WHERE ${database.isOneOf('id')} AND orphan_since IS NULL
+       AND state <> 'tombstoned' AND NOT ${IS_POINTED_AT}`,
+    database.list(ids),
+  ];
+}
+
+/** An object that was taken for an orphan is none where a path points at it. */
+export async function adopt(sql: Sql, id: number): Promise<void> {
+  await sql.query(`UPDATE objects SET orphan_since = NULL WHERE id = ? AND ${IS_POINTED_AT}`, [id]);
+}
+
 /**
  * Takes a NAR out of sight that no path has claimed since `before`. One statement: a path may be claiming it on another
  * server at this moment, and whoever comes second then finds it gone or claimed. Whether it was taken.
@@ -43,7 +64,7 @@ export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
 export async function tombstoneOrphan(sql: Sql, id: number, before: number): Promise<boolean> {
   const rows = await sql.query(
     `UPDATE objects SET key = NULL, state = 'tombstoned', orphan_since = NULL
-     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? RETURNING id`,
+     WHERE id = ? AND state <> 'tombstoned' AND orphan_since < ? AND NOT ${IS_POINTED_AT} RETURNING id`,
     [id, before],
   );
   return rows.length > 0;

@@ -7,9 +7,10 @@ import { LRUCache } from 'lru-cache';
 import { type Database, isConstraint, type Statement } from '../../metadata/index.ts';
 import { fingerprint, parseHash, parseStorePath, STORE_DIR } from '../../nix/index.ts';
 import { crashPoint } from '../../storage/index.ts';
-import { type Closures, WAITS } from '../closures/index.ts';
+import { type Closures, WAITS, wantedBy } from '../closures/index.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { IS_LOST } from '../objects/index.ts';
+import { areRetired, revive } from '../retired/index.ts';
 import type { Keys } from '../signing/index.ts';
 import { knownKeyOf, roomForOthers, type Weighed, weighSignatures } from '../signing/index.ts';
 import type { Uses } from '../use/index.ts';
@@ -212,10 +213,39 @@ export class Paths {
     // It was here, and somebody wants it to be.
     else if (outcome.kind !== 'no-nar') this.#init.uses.touch(path.hashPart);
     this.#forget(path.hashPart);
-    if (outcome.kind === 'published') await this.#init.closures.published(path);
+    // What it needs may be here in retirement.
+    if (outcome.kind === 'published' && (await this.#init.closures.published(path))) await this.revive(wantedBy(path));
     await this.show(healed);
     crashPoint('after-publish');
     return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
+  }
+
+  /**
+   * Publishes those of `hashParts` again that are retired, with what they need: somebody who may write wants them. Those
+   * that are published from then on.
+   */
+  async revive(hashParts: readonly string[]): Promise<string[]> {
+    const { database, closures, uses } = this.#init;
+    if (!(await areRetired(database, hashParts))) return [];
+    const paths = await database
+      .write(async (sql) => {
+        const revived = await revive(database, sql, hashParts);
+        await sql.run(database.announce(revived.map((path) => path.hashPart)));
+        return revived;
+      })
+      .catch(async (error: unknown) => {
+        // A commit that failed may have reached the disk all the same.
+        for (const hashPart of hashParts) await this.#all?.lookAgain(hashPart);
+        throw error;
+      });
+    const revived = paths.map((path) => path.hashPart);
+    for (const hashPart of revived) {
+      this.#all?.add(hashPart);
+      this.#forget(hashPart);
+    }
+    await closures.restored(paths);
+    uses.touchAll(revived);
+    return revived;
   }
 
   /**

@@ -5,10 +5,11 @@
  */
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
 import { isConstraint } from '../../metadata/index.ts';
-import { waitStatements } from '../closures/index.ts';
+import { waitStatements, wantedBy } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { healNar, insertObject, insertTombstone, objectStatements, replaceLost, tombstone } from '../objects/index.ts';
+import { activeRun, markNeeded, NEEDED_BY_NONE } from '../retired/index.ts';
 import type { Weighed } from '../signing/index.ts';
 
 /** A path that is ready to be published: everything checked, signatures made. */
@@ -83,11 +84,14 @@ function claimStatement(key: string): Statement {
   return [`UPDATE objects SET orphan_since = NULL WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL`, key];
 }
 
-/** Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not. */
-function pathStatement(path: NewPath, key: string): Statement {
+/**
+ * Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not.
+ * @param needed the number of the collection that is under way. Absent: fails where one is
+ */
+function pathStatement(path: NewPath, key: string, needed: string | number = NEEDED_BY_NONE): Statement {
   return [
-    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, closure_checked, object_id)
-     VALUES (?, ?, ?, ?, ?, ?, ?, 1, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
+    `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, closure_checked, needed, object_id)
+     VALUES (?, ?, ?, ?, ?, ?, ?, 1, ${needed}, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
     path.hashPart,
     path.name,
     path.references.join(' '),
@@ -117,7 +121,10 @@ export async function insertPath(
       : { id: await claimNar(sql, source.key), isNew: false, healed: [] };
   const { healed } = nar;
   if (nar.id === undefined) return { outcome: { kind: 'no-nar' }, healed };
-  const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key);
+  const run = await activeRun(sql);
+  // What a push needs, new or not, a collection that is under way must not take.
+  if (run !== undefined) await markNeeded(database, sql, [path.hashPart, ...wantedBy(path)], run);
+  const [text, ...values] = pathStatement(path, 'object' in source ? source.object.key : source.key, run ?? 0);
   let row: (PathRow & { id: number; storage: string; state: string }) | undefined;
   for (let attempt = 0; row === undefined; attempt++) {
     if (attempt === ATTEMPTS)

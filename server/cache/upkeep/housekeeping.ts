@@ -1,6 +1,6 @@
 /**
- * What must happen now and then: expired uploads go, NARs that never got a narinfo go, what interrupted writes left behind
- * goes. Of several servers on one database one does it, by a lease.
+ * What must happen now and then: expired uploads and revisions of pins go, NARs that never got a narinfo go, what
+ * interrupted writes left behind goes. Of several servers on one database one does it, by a lease.
  */
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
@@ -8,8 +8,10 @@ import { LocalStorage, type Storage } from '../../storage/index.ts';
 import type { Closures } from '../closures/index.ts';
 import type { Leases } from '../database/index.ts';
 import type { Objects, Unsynced } from '../objects/index.ts';
-import { dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
+import { adopt, dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
+import type { Pins } from '../pins/index.ts';
 import type { Uploads } from '../push/index.ts';
+import type { Retention } from '../retention/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Storages } from '../storages/index.ts';
 import type { Uses } from '../use/index.ts';
@@ -21,9 +23,11 @@ export interface HousekeepingInit {
   readonly objects: Objects;
   readonly unsynced: Unsynced;
   readonly uploads: Uploads;
+  readonly pins: Pins;
   readonly intents: Intents;
   readonly closures: Closures;
   readonly uses: Uses;
+  readonly retention: Retention;
   readonly leases: Leases;
   readonly settings: Settings;
   readonly logger: Logger;
@@ -33,9 +37,10 @@ export interface HousekeepingInit {
 const OLD_MS = 3600_000;
 /** Before the first one: a start has enough to do. */
 const FIRST_OLD_MS = 300_000;
+const ORPHANS = 500;
 /** NARs that have waited for a path since before `?`; its plan is tested. */
 export const ORPHANS_QUERY = `SELECT id, key FROM objects
-  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state <> 'tombstoned' LIMIT 500`;
+  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state <> 'tombstoned' LIMIT ${ORPHANS}`;
 
 export class Housekeeping {
   readonly #init: HousekeepingInit;
@@ -67,9 +72,11 @@ export class Housekeeping {
 
   /** One round. */
   async run(): Promise<void> {
-    const { database, storages, leases } = this.#init;
+    const { database, storages, pins, leases } = this.#init;
     if (database.isShared) await storages.recount();
     this.#init.closures.wake();
+    await pins.settle();
+    this.#init.retention.wake();
     const lease = await leases.acquire('housekeeping');
     if (lease === undefined) return;
     try {
@@ -80,8 +87,9 @@ export class Housekeeping {
   }
 
   async #run(): Promise<void> {
-    const { uploads, storages, database, objects, unsynced, intents, uses, settings, logger } = this.#init;
+    const { uploads, storages, database, objects, unsynced, pins, intents, uses, settings, logger } = this.#init;
     await uploads.expire();
+    await pins.dropExpired();
     await this.#dropOrphans();
     objects.collect();
     await intents.sweep();
@@ -111,15 +119,26 @@ export class Housekeeping {
     }
   }
 
+  #orphans(before: number): Promise<{ id: number; key: string }[]> {
+    return this.#init.database.query(ORPHANS_QUERY, [before]);
+  }
+
   async #dropOrphans(): Promise<void> {
     const { database, settings, objects, logger } = this.#init;
     const before = Date.now() - settings.orphanRetentionMs;
-    const orphans = await database.query<{ id: number; key: string }>(ORPHANS_QUERY, [before]);
-    for (const orphan of orphans) {
-      // A narinfo may have come for it meanwhile.
-      if (!(await database.write((sql) => tombstoneOrphan(sql, orphan.id, before)))) continue;
-      objects.forget(orphan.key);
-      logger.info({ key: orphan.key }, 'removed a NAR that never got a narinfo');
+    for (let orphans = await this.#orphans(before); orphans.length > 0; orphans = await this.#orphans(before)) {
+      for (const { id, key } of orphans) {
+        const isGone = await database.write(async (sql) => {
+          if (await tombstoneOrphan(sql, id, before)) return true;
+          // A narinfo may have come for it meanwhile.
+          await adopt(sql, id);
+          return false;
+        });
+        if (!isGone) continue;
+        objects.forget(key);
+        logger.info({ key }, 'removed a NAR that no path points at');
+      }
+      if (orphans.length < ORPHANS) return;
     }
   }
 }

@@ -4,6 +4,7 @@
  * many writes. What fails for a reason that passes is tried again: a connection that was lost, a server that restarts.
  */
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientBase, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
 import type { ChangeListener, Database } from '../database.ts';
@@ -41,6 +42,8 @@ export interface PostgresDatabaseInit {
 
 const READ_PATIENCE_MS = 10_000;
 const WRITE_PATIENCE_MS = 120_000;
+/** Between two looks for transactions that have not ended. */
+const SETTLE_MS = 50;
 /** What a stop waits for writes that are under way. */
 const LAST_WRITES_MS = 5_000;
 const PING_MS = 2_000;
@@ -155,6 +158,19 @@ export class PostgresDatabase implements Database {
 
   get announcing(): string {
     return ` RETURNING pg_notify('${this.#channel}', hash_part)`;
+  }
+
+  async settled(signal: AbortSignal): Promise<void> {
+    const [now] = await this.query<{ next: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next');
+    for (;;) {
+      // Of all databases of the server, which share their numbers; those that only read have none.
+      const [oldest] = await this.query<{ over: boolean }>(
+        'SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(? AS xid8) AS over',
+        [now?.next ?? '0'],
+      );
+      if (oldest?.over) return;
+      await sleep(SETTLE_MS, undefined, { signal });
+    }
   }
 
   watch(listener: ChangeListener): () => void {

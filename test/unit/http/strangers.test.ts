@@ -19,9 +19,10 @@ describe('what a stranger hears', () => {
   });
 
   it('is one refusal everywhere else, and on every route for who sends a credential', () => {
-    for (const path of ['/', '/narurl/x']) assert.equal(ask('GET', path), NO_ACCESS);
+    for (const path of ['/', '/narurl/x', '/pin', '/pin/x']) assert.equal(ask('GET', path), NO_ACCESS);
     assert.deepEqual(ask('GET', '/', false), NOT_FOUND);
     for (const method of ['PUT', 'POST']) assert.equal(ask(method, '/x'), NO_ACCESS);
+    assert.equal(ask('DELETE', '/pin/x'), NO_ACCESS);
     fc.assert(
       fc.property(fc.constantFrom('GET', 'HEAD', 'PUT', 'POST'), fc.string(), fc.boolean(), (method, path, isApi) =>
         assert.equal(ask(method, `/${path}`, isApi, true), NO_ACCESS),
@@ -32,5 +33,11 @@ describe('what a stranger hears', () => {
   it('is 405 for what no route does', () => {
     for (const method of ['DELETE', 'OPTIONS', 'PATCH'])
       assert.deepEqual(ask(method, '/x'), { status: 405, text: `${method} is not possible here` });
+    for (const [path, isApi] of [
+      ['/pin', true],
+      ['/pin/', true],
+      ['/pin/x', false],
+    ] as const)
+      assert.equal((ask('DELETE', path, isApi, true) as { status: number }).status, 405);
   });
 });

@@ -29,7 +29,7 @@ describe('one object on its way to another storage', () => {
       renameHost: false,
       verifier,
       logger: pino({ level: 'silent' }),
-      metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
+      metrics: { published() {}, committed() {}, moved() {}, collected() {}, s3Request() {} },
       budget: new ByteBudget(2 ** 20),
       settings: { moveGraceMs: 3600_000 },
       graceMs: 0,

@@ -70,7 +70,7 @@ describe('lost objects of a cache', () => {
       renameHost: false,
       verifier,
       logger: pino({ level: 'silent' }),
-      metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
+      metrics: { published() {}, committed() {}, moved() {}, collected() {}, s3Request() {} },
       budget: new ByteBudget(2 ** 20),
       settings: { housekeepingMs: 20 },
       graceMs: 0,

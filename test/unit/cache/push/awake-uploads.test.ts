@@ -28,7 +28,7 @@ describe('uploads that are kept open', () => {
       version: '0.1.0',
       verifier,
       logger: pino({ level: 'silent' }),
-      metrics: { published() {}, committed() {}, moved() {}, s3Request() {} },
+      metrics: { published() {}, committed() {}, moved() {}, collected() {}, s3Request() {} },
       budget: new ByteBudget(2 ** 26),
       settings: { maxAwakeUploads: 2, minAwakeMs: 0, maxOpenUploads: 6 },
       graceMs: 0,

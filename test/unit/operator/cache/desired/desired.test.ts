@@ -213,6 +213,7 @@ const RELOADED: readonly (readonly [string, Value])[] = [
   ['the order of storages', storages(slow, bucket, disk)],
   ['how a bucket is read', storages(disk, { ...bucket, s3: { ...cloud, reads: 'Proxy' } }, slow)],
   ['a bucket more', storages(disk, bucket, slow, { name: 'more', s3: { bucket: 'more' } })],
+  ['pins', { pins: [{ name: 'a', storePath: `/nix/store/${'0'.repeat(32)}-x` }] }],
   ['replicas', { replicas: 0 }],
   ['the size of the database', { database: { sqlite: { size: '20Gi' } } }],
   ['the NetworkPolicy', { networkPolicy: { enabled: false } }],

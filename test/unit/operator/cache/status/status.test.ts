@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { binaryCacheStatus } from '../../../../../crds/binary-cache-status.ts';
-import { parseQuantity, type ServerStatus } from '../../../../../crds/index.ts';
+import { parseQuantity, roundBytes, type ServerStatus } from '../../../../../crds/index.ts';
 import { validate } from '../../../../../crds/validate.ts';
 import { configHash } from '../../../../../operator/cache/desired/config.ts';
 import { isServerStatus } from '../../../../../operator/cache/observe/servers.ts';
-import { roundBytes } from '../../../../../operator/cache/status/sizes.ts';
 import { differsInSubstance, overdueStatus, status } from '../../../../../operator/cache/status/status.ts';
 import type { Cache } from '../../../../../operator/cache/types.ts';
 import type { Value } from '../../../../support/manifests.ts';
@@ -331,9 +330,13 @@ describe('sizes for people', () => {
 });
 
 describe('what a pod answers', () => {
-  const cache = cacheOf();
+  const storePath = `/nix/store/${'0'.repeat(32)}-x`;
+  const cache = cacheOf({ pins: [{ name: 'a', storePath }] });
   const well = wellOf(cache);
-  const good = reportOf(cache, 'a'.repeat(64), { storages: [storageReport('disk', { capacityBytes: 7, objects: 1 })] });
+  const good = reportOf(cache, configHash(cache, well.inputs), {
+    storages: [storageReport('disk', { capacityBytes: 7, objects: 1 })],
+    pins: { names: 1, missing: 1, firstMissing: [{ name: 'a', storePath }] },
+  });
 
   it('is taken as it is where it is the answer of a server, of a newer one too', () => {
     assert.ok(isServerStatus(good));

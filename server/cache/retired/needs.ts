@@ -1,0 +1,38 @@
+/**
+ * What a collection and those who publish meanwhile tell each other. A collection makes its number known, waits for older
+ * transactions to end, and marks; whoever makes something needed from then on writes that number into the row of each path
+ * that it needs. What is swept are rows with a lesser number: the lock of the row decides who comes first.
+ */
+import type { Database, Sql } from '../../metadata/index.ts';
+
+/** An expression for the column `needed` of a new path: NULL, which it does not take, while a collection is under way. */
+export const NEEDED_BY_NONE = '(SELECT CASE WHEN is_active = 0 THEN 0 END FROM collection)';
+
+/** The number of the collection that is under way. */
+export async function activeRun(sql: Pick<Sql, 'query'>): Promise<number | undefined> {
+  const [row] = await sql.query<{ run: number; is_active: number }>('SELECT run, is_active FROM collection');
+  return row?.is_active ? Number(row.run) : undefined;
+}
+
+/** Most paths of one statement. */
+const PAGE = 500;
+
+/** Has paths and all that they need stay. Those that have the number already were gone through by whoever wrote it. */
+export async function markNeeded(
+  database: Pick<Database, 'isOneOf' | 'list'>,
+  sql: Pick<Sql, 'query'>,
+  hashParts: readonly string[],
+  run: number,
+): Promise<void> {
+  const frontier = [...hashParts];
+  while (frontier.length > 0) {
+    const some = frontier.splice(-PAGE);
+    const rows = await sql.query<{ refs: string }>(
+      `UPDATE paths SET needed = CAST(? AS bigint) WHERE ${database.isOneOf('hash_part')} AND needed < CAST(? AS bigint)
+       RETURNING refs`,
+      [run, database.list(some), run],
+    );
+    for (const { refs } of rows)
+      for (const reference of refs.split(' ')) if (reference !== '') frontier.push(reference.slice(0, 32));
+  }
+}

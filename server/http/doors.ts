@@ -1,0 +1,6 @@
+import type { Door } from './door.ts';
+import { gcDoors } from './gc.ts';
+import { pinDoors } from './pins.ts';
+
+/** All doors for people. */
+export const doors: readonly Door[] = [...pinDoors, ...gcDoors];
