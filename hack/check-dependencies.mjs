@@ -20,6 +20,7 @@ const CACHE = floors('server/cache', BELOW_CACHES, [
     'push',
     'paths',
     'retired',
+    'blocks',
     'closures',
     'use',
     'objects',

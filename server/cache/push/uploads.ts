@@ -143,6 +143,7 @@ export class Uploads {
       if (row.hash_part === claim.hashPart) return;
       throw otherPath();
     }
+    await this.#init.blocks.mustTake(claim.hashPart, claim.narHash);
     if (row.name !== null) {
       if (!this.#init.storages.has(row.storage)) throw uploadOver();
       return this.#shared.complete(row, parts, claim);

@@ -1,2 +1,4 @@
 export type { CollectionRow, CollectionState } from './collections.ts';
+export { type Deleted, type Deletion, deletePath } from './deletion.ts';
+export { type Explained, type Explanation, explain } from './explain.ts';
 export { type DryRun, Retention } from './retention.ts';

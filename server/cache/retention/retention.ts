@@ -7,7 +7,7 @@ import { CacheError } from '../errors.ts';
 import { ClockWatch } from './clock.ts';
 import { type CollectInit, collect, finish, planNow } from './collect.ts';
 import { type CollectionRow, endCollection, lastCollections, runningCollection } from './collections.ts';
-import { type ExpireInit, expireRetired } from './expire.ts';
+import { type ExpireInit, expireRetired, trimRemoved } from './expire.ts';
 import type { Plan } from './plan.ts';
 import { countDoomed } from './sweep.ts';
 
@@ -111,6 +111,7 @@ export class Retention {
       if (await this.#isDue()) await collect(this.#init, { isConfirmed: false, doubt }, signal);
       // A clock that is wrong must not end the grace of anything.
       if (doubt === undefined) await expireRetired(this.#init, Date.now() - retention.graceMs, signal);
+      await trimRemoved(this.#init.database);
     } finally {
       await lease.release();
     }
