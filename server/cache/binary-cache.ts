@@ -21,7 +21,7 @@ import type { ResolvedCache } from './resolve.ts';
 import { type Deleted, type Deletion, deletePath, type Explained, explain, Retention } from './retention/index.ts';
 import type { Settings } from './settings.ts';
 import { type Keys, registerKey } from './signing/index.ts';
-import type { Storages } from './storages/index.ts';
+import { isTight, type Storages } from './storages/index.ts';
 import { Housekeeping, removeLeftovers, Scrub } from './upkeep/index.ts';
 import { Uses } from './use/index.ts';
 import type { Verifier } from './verify/index.ts';
@@ -136,7 +136,7 @@ export class BinaryCache {
     this.mover = all.mover;
     this.#work = all.work;
     this.scrub = new Scrub(all);
-    this.retention = new Retention({ ...all, pinned: nothingPinned });
+    this.retention = new Retention({ ...all, pinned: nothingPinned, isTight: () => isTight(this.storages.quota) });
     this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
   }
 
