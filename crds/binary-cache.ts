@@ -256,7 +256,21 @@ export const binaryCacheSpec = {
       type: 'object',
       description: 'Bound on what is stored. Absent: none.',
       required: ['maxSize'],
-      properties: { maxSize: { ...bytes, description: 'Pushes beyond this size are refused.' } },
+      properties: {
+        maxSize: {
+          ...bytes,
+          description:
+            'Pushes beyond this size are refused. All bytes count, those of removed paths until they are gone.',
+        },
+        softPercent: {
+          type: 'integer',
+          format: 'int32',
+          minimum: 1,
+          maximum: 100,
+          default: 85,
+          description: 'The part of it from which on the condition `WithinQuota` and an alert warn.',
+        },
+      },
     },
     scrub,
     limits,

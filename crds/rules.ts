@@ -88,6 +88,16 @@ const indexWhere = <T>(
 
 const specRules: readonly Rule<BinaryCacheSpec>[] = [
   {
+    cel: '!has(self.quota) || !has(self.retention) || !has(self.retention.maxSize) || quantity(string(self.quota.maxSize)).compareTo(quantity(string(self.retention.maxSize))) >= 0',
+    message: 'quota.maxSize is below retention.maxSize: pushes would be refused before anything is removed',
+    broken: ({ quota, retention }) =>
+      quota !== undefined &&
+      retention?.maxSize !== undefined &&
+      parseQuantity(quota.maxSize) < parseQuantity(retention.maxSize)
+        ? ['quota', 'maxSize']
+        : undefined,
+  },
+  {
     cel: '!(has(self.database.sqlite) && has(self.database.postgres))',
     message: 'sqlite and postgres exclude each other: keep one',
     broken: (spec) => (spec.database.sqlite && spec.database.postgres ? ['database', 'postgres'] : undefined),

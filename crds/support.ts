@@ -3,7 +3,6 @@ import { formatPath, select } from './path.ts';
 
 /** Fields of the schema that this version of the server cannot act on yet. Building a feature removes its line. */
 export const notBuilt: readonly { at: string; values?: readonly string[] }[] = [
-  { at: 'spec.quota' },
   { at: 'spec.upstreams' },
   { at: 'spec.peers' },
 ];

@@ -7,6 +7,7 @@ import type { StorageStatus } from '../../crds/index.ts';
 import type { Database } from '../metadata/index.ts';
 import { type ByteBudget, LocalStorage, type Storage } from '../storage/index.ts';
 import type { Tokens } from './access/index.ts';
+import { Blocks } from './blocks/index.ts';
 import { Closures } from './closures/index.ts';
 import { Credentials } from './credentials.ts';
 import { cacheId, Leases, type OpenDatabase, openDatabase } from './database/index.ts';
@@ -18,10 +19,10 @@ import { type Lost, type NewPath, openPaths, type Paths, type Realisations } fro
 import { Pins } from './pins/index.ts';
 import { Nars, Uploads } from './push/index.ts';
 import type { ResolvedCache } from './resolve.ts';
-import { Retention } from './retention/index.ts';
+import { type Deleted, type Deletion, deletePath, type Explained, explain, Retention } from './retention/index.ts';
 import type { Settings } from './settings.ts';
 import { type Keys, registerKey } from './signing/index.ts';
-import type { Storages } from './storages/index.ts';
+import { isTight, type Storages } from './storages/index.ts';
 import { Housekeeping, removeLeftovers, Scrub } from './upkeep/index.ts';
 import { Uses } from './use/index.ts';
 import type { Verifier } from './verify/index.ts';
@@ -66,6 +67,7 @@ export class BinaryCache {
   readonly leases: Leases;
   readonly closures: Closures;
   readonly uses: Uses;
+  readonly blocks: Blocks;
   readonly retention: Retention;
   readonly mover: Mover;
   readonly lost: Lost;
@@ -108,12 +110,13 @@ export class BinaryCache {
     });
     this.closures = new Closures(shared);
     this.uses = new Uses(shared);
+    this.blocks = new Blocks(database);
     const paths = openPaths({
       ...{ ...shared, ...objects, closures: this.closures, uses: this.uses },
       maxNarInfoBytes: () => this.#resolved.limits.maxNarInfoBytes,
     });
     const pushing = {
-      ...{ ...shared, ...objects, ...paths, uses: this.uses },
+      ...{ ...shared, ...objects, ...paths, uses: this.uses, blocks: this.blocks },
       onPublished: (path: NewPath) => this.#published(path),
     };
     const push = { nars: new Nars(pushing), uploads: new Uploads(pushing) };
@@ -141,6 +144,7 @@ export class BinaryCache {
     this.scrub = new Scrub(all);
     this.retention = new Retention({
       ...{ ...all, pinned: () => this.pins.pinnedHashParts(), isAlone: init.inspecting && !database.isShared },
+      isTight: () => isTight(this.storages.quota),
       onEnded: (run) => metrics.collected(name, run),
     });
     this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
@@ -259,6 +263,18 @@ export class BinaryCache {
   #use(credentials: Credentials): void {
     this.#credentials = credentials;
     this.paths.forgetAll();
+  }
+
+  /** Takes a path away. @throws CacheError NotFound, Conflict, TooLarge, AbortError */
+  deletePath(deletion: Deletion, signal: AbortSignal): Promise<Deleted> {
+    const { database, objects, paths, blocks } = this;
+    const pinsOf = (hashParts: readonly string[]) => this.pins.namesOf(hashParts);
+    return deletePath({ database, objects, paths, blocks, pinsOf, logger: this.#logger }, deletion, signal);
+  }
+
+  /** Why a path is here, or is not. */
+  explain(hashPart: string): Promise<Explained> {
+    return explain(this, hashPart);
   }
 
   /** Counts a request in; the function that it returns counts it out. A cache closes when none is left. */

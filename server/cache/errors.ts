@@ -11,6 +11,8 @@ const CACHE_ERROR_CODES = [
   'Conflict',
   /** No credential, a wrong one, or one without the right. */
   'Unauthorized',
+  /** Somebody in charge of the cache does not want it here. */
+  'Forbidden',
   /** Larger than a limit. */
   'TooLarge',
   /** No writable storage has room. */

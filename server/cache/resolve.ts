@@ -171,7 +171,10 @@ function isMissing(error: unknown): error is SecretError {
   return error instanceof SecretError && error.code !== 'SecretInvalid';
 }
 
-function settingsOf({ closures, limits, scrub, retention }: Manifest['spec'], overrides: Partial<Settings>): Settings {
+function settingsOf(
+  { closures, limits, scrub, retention, quota }: Manifest['spec'],
+  overrides: Partial<Settings>,
+): Settings {
   return {
     ...defaultSettings,
     enforcesClosures: closures === 'Enforce',
@@ -187,6 +190,7 @@ function settingsOf({ closures, limits, scrub, retention }: Manifest['spec'], ov
     diskReserveBytes: parseQuantity(limits.diskReserve),
     // 0 is no limit: a drain that never ends is ReadOnly.
     moveBytesPerSecond: limits.moveRate === undefined ? undefined : parseQuantity(limits.moveRate) || undefined,
+    ...(quota !== undefined && { quotaBytes: parseQuantity(quota.maxSize), quotaSoft: quota.softPercent / 100 }),
     ...(retention !== undefined && { retention: retentionOf(retention) }),
     ...(scrub !== undefined && {
       scrubEveryMs: parseDuration(scrub.every),

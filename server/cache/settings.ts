@@ -18,6 +18,10 @@ export interface RetentionSettings {
 
 export interface Settings {
   readonly retention: RetentionSettings;
+  /** All that is stored, at most; undefined: there is no bound. */
+  readonly quotaBytes: number | undefined;
+  /** The part of it that people are warned at. */
+  readonly quotaSoft: number;
   /** What a retired path needed stays so much longer: whoever has just read its narinfo gets its closure. */
   readonly rootsFirstMs: number;
   /** Whether readers get a path only when all that it refers to is here. */
@@ -85,6 +89,8 @@ export const defaultSettings: Settings = {
     low: 0.9,
   },
   rootsFirstMs: 10 * 60_000,
+  quotaBytes: undefined,
+  quotaSoft: 0.85,
   enforcesClosures: true,
   uploadExpiryMs: 24 * 3600_000,
   orphanRetentionMs: 24 * 3600_000,

@@ -14,6 +14,7 @@ const STATUS = {
   Invalid: 400,
   Conflict: 409,
   Unauthorized: 401,
+  Forbidden: 403,
   TooLarge: 413,
   NoSpace: 413,
   Unavailable: 503,

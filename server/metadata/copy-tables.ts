@@ -20,6 +20,8 @@ export const COPIED_TABLES: readonly Table[] = [
   { name: 'objects', key: ['id'], counted: 'id' },
   { name: 'paths', key: ['hash_part'] },
   { name: 'collections', key: ['run'] },
+  { name: 'blocked', key: ['hash_part'] },
+  { name: 'removed', key: ['hash_part'] },
   { name: 'retired', key: ['hash_part'] },
   { name: 'waiting', key: ['missing', 'path'] },
   { name: 'closing', key: ['hash_part'] },

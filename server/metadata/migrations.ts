@@ -273,6 +273,31 @@ export const migrations: readonly Migration[] = [
       });
     },
   },
+  {
+    name: '0009-deletion',
+    async up(knex) {
+      // What nobody may push any more: the path of that hash part, and every path with that NAR.
+      await knex.schema.createTable('blocked', (table) => {
+        table.text('hash_part').primary();
+        // Null where it was never here.
+        table.text('name');
+        table.text('nar_hash').index();
+        table.text('reason').notNullable();
+        table.bigInteger('blocked_at').notNullable();
+        // Name of the token of who asked; null: somebody at the machine.
+        table.text('actor');
+      });
+      // Why paths are gone whose bytes are gone too; the oldest are forgotten.
+      await knex.schema.createTable('removed', (table) => {
+        table.text('hash_part').primary();
+        table.text('name').notNullable();
+        table.bigInteger('removed_at').notNullable().index();
+        table.text('reason').notNullable();
+        table.bigInteger('used_at').notNullable();
+        table.text('actor');
+      });
+    },
+  },
 ];
 
 /** The database was changed by a version of Narwhal that this one is too old for. */

@@ -87,6 +87,8 @@ type Spec = Field & {
   storages: Field[];
   tokens?: Field[];
   pins?: (Field & { keep?: Field })[];
+  retention?: Field;
+  quota?: Field;
   signing: Field;
   database: { postgres?: { tls?: Field }; sqlite?: unknown };
 };
@@ -100,6 +102,7 @@ function mended(drawn: Field): Value {
   mendStorages(spec);
   mendTokens(spec);
   mendPins(spec);
+  mendRetention(spec);
   mendSigning(spec);
   mendDatabase(spec);
   if (spec.ingress) delete spec.httpRoute;
@@ -120,6 +123,15 @@ function mendStorages(spec: Spec): void {
 
 function mendTokens({ tokens = [] }: Spec): void {
   for (const token of tokens) if (token.sha256) delete token.secretRef;
+}
+
+/** From the quota and the high mark down. */
+function mendRetention({ retention, quota }: Spec): void {
+  if (retention?.lowPercent !== undefined)
+    retention.lowPercent = Math.min(Number(retention.lowPercent), Number(retention.highPercent ?? 100));
+  else if (retention?.highPercent !== undefined) retention.highPercent = Math.max(90, Number(retention.highPercent));
+  if (retention !== undefined && quota !== undefined) delete retention.maxSize;
+  if (retention !== undefined && retention.maxSize === undefined) retention.days ??= 30;
 }
 
 function mendPins({ pins = [] }: Spec): void {

@@ -314,6 +314,16 @@ const parts: readonly RuleExamples[] = [
     breaks('spec.pins[0].keep', 'a pin kept for both', { pins: [pin({ keep: { days: 1, revisions: 1 } })] }),
   ),
   cacheRule(
+    'spec',
+    'quota.maxSize is below retention.maxSize: pushes would be refused before anything is removed',
+    keeps('a quota that retention reaches first', { quota: { maxSize: '2Ti' }, retention: { maxSize: '1Ti' } }),
+    keeps('a quota beside a retention by days', { quota: { maxSize: 5 }, retention: { days: 1 } }),
+    breaks('spec.quota.maxSize', 'a quota that retention never reaches', {
+      quota: { maxSize: '1000Gi' },
+      retention: { maxSize: '1Ti' },
+    }),
+  ),
+  cacheRule(
     'spec.retention',
     'needs days or maxSize; without retention everything is kept',
     keeps('a retention by days', { retention: { days: 3 } }),

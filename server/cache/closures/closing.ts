@@ -7,7 +7,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../../metadata/index.ts';
 import { HashSet } from '../../nix/index.ts';
-import { inParts, REFERENCES_QUERY, type Referring, type ReferringRow, referringOf, wantedBy } from './rows.ts';
+import { referringTo } from './referrers.ts';
+import { inParts, type Referring } from './rows.ts';
 
 export interface ClosingInit {
   readonly database: Database;
@@ -63,14 +64,7 @@ export class Closing {
   /** One look at all references. Those that are found on the way are looked for too from there on. */
   async #scan(closed: HashSet, signal: AbortSignal): Promise<void> {
     const { database, note } = this.#init;
-    for (let after = ''; ; ) {
-      signal.throwIfAborted();
-      const rows = await database.query<ReferringRow>(REFERENCES_QUERY, [after]);
-      const last = rows.at(-1);
-      if (last === undefined) return;
-      after = last.hash_part;
-      const referring = rows.map(referringOf).filter((path) => wantedBy(path).some((wanted) => closed.has(wanted)));
+    for await (const referring of referringTo(database, closed, signal))
       for (const some of inParts(referring)) for (const hashPart of await note(some)) closed.add(hashPart);
-    }
   }
 }

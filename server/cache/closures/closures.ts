@@ -56,6 +56,8 @@ export class Closures {
   /** Where the look at all waits goes on. */
   #position: readonly [string, string] = ['', ''];
   #tending: Promise<void> | undefined;
+  /** What is being opened, by the path that it began with. */
+  readonly #openings = new Map<string, Promise<void>>();
   #isWoken = false;
   readonly #stopping = new AbortController();
 
@@ -112,6 +114,8 @@ export class Closures {
     if (found?.unnoticed) await this.#note([path]);
     if (found?.ended) await this.opened(await this.waitsOf(hashPart));
     else if (found?.awaited && !found.waits) await this.opened([hashPart]);
+    // Who looks at all waits may have ended those for this path a moment ago, and not have told of it yet.
+    else await this.#openings.get(hashPart);
     return Boolean(found?.waits) || Boolean(found?.unnoticed);
   }
 
@@ -123,6 +127,16 @@ export class Closures {
 
   /** Paths that may be servable now: whoever waited for nothing else follows, and so on. */
   async opened(hashParts: readonly string[]): Promise<void> {
+    const opening = this.#open(hashParts);
+    for (const hashPart of hashParts) this.#openings.set(hashPart, opening);
+    try {
+      await opening;
+    } finally {
+      for (const hashPart of hashParts) if (this.#openings.get(hashPart) === opening) this.#openings.delete(hashPart);
+    }
+  }
+
+  async #open(hashParts: readonly string[]): Promise<void> {
     const frontier = [...hashParts];
     while (frontier.length > 0 && !this.#stopping.signal.aborted) {
       const some = frontier.splice(-PAGE);

@@ -115,7 +115,7 @@ export class Drain {
     const { storages, mover, onMoved } = this.#init;
     const not = new Set([this.#name]);
     for (;;) {
-      const placement = await storages.place(object.size, not);
+      const placement = await storages.placeMoved(object.size, not);
       const target = placement.storage.name;
       try {
         const isMoved = await mover.move(object, placement, {

@@ -209,6 +209,7 @@ export class Objects {
     try {
       const result = await withRetries(write, storages.settings.transientRetryMs);
       if (object.isIntended) intents.end(object.storage, object.name);
+      this.#missed.delete(object.key);
       return result;
     } catch (error) {
       try {

@@ -5,6 +5,7 @@
  */
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
 import { isConstraint } from '../../metadata/index.ts';
+import { mustBeAllowed } from '../blocks/index.ts';
 import { waitStatements, wantedBy } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
@@ -86,12 +87,13 @@ function claimStatement(key: string): Statement {
 
 /**
  * Inserts a path whose NAR is the object called `key`; fails where the path is there or the object is not.
- * @param needed the number of the collection that is under way. Absent: fails where one is
+ * @param needed the number of the collection that is under way, 0 where none is and the path is not blocked. Absent: fails
+ *   where it is otherwise
  */
-function pathStatement(path: NewPath, key: string, needed: string | number = NEEDED_BY_NONE): Statement {
+function pathStatement(path: NewPath, key: string, needed?: number): Statement {
   return [
     `INSERT INTO paths (hash_part, name, refs, deriver, ca, signatures, published_at, closure_checked, needed, object_id)
-     VALUES (?, ?, ?, ?, ?, ?, ?, 1, ${needed}, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, 1, ${needed ?? NEEDED_BY_NONE}, (SELECT id FROM objects WHERE key = ? AND state = 'verified' AND nar_hash IS NOT NULL))`,
     path.hashPart,
     path.name,
     path.references.join(' '),
@@ -99,6 +101,7 @@ function pathStatement(path: NewPath, key: string, needed: string | number = NEE
     path.ca ?? null,
     path.signatures.join(' '),
     Date.now(),
+    ...(needed === undefined ? [path.hashPart, path.narHash] : []),
     key,
   ];
 }
@@ -106,7 +109,7 @@ function pathStatement(path: NewPath, key: string, needed: string | number = NEE
 /**
  * Publishes step by step, where the path or its NAR may be there already: the old row decides then.
  * @param merge weighs the signatures of the row and those of the path
- * @throws CacheError Conflict: it was there with other content, which is lost
+ * @throws CacheError Conflict (it was there with other content, which is lost), Forbidden (it is blocked)
  */
 export async function insertPath(
   database: Database,
@@ -115,6 +118,7 @@ export async function insertPath(
   source: NarSource,
   merge: (stored: readonly string[]) => Weighed,
 ): Promise<Published> {
+  await mustBeAllowed(sql, path);
   const nar =
     'object' in source
       ? await insertNar(sql, source.object, source.facts, null)

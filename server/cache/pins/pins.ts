@@ -12,6 +12,7 @@ import {
   dropExpired,
   MOST_PINS,
   missingPins,
+  namesOf,
   namesToDrop,
   newestRevisions,
   pinnedHashParts,
@@ -89,6 +90,11 @@ export class Pins {
    */
   pinnedHashParts(): AsyncGenerator<string[]> {
     return pinnedHashParts(this.#init.database);
+  }
+
+  /** Names that pin one of these paths. */
+  namesOf(hashParts: readonly string[]): Promise<string[]> {
+    return namesOf(this.#init.database, hashParts);
   }
 
   /** Takes over what the manifest pins. Never fails: what could not be written is written by a later `settle`. */

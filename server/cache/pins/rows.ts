@@ -2,7 +2,7 @@
  * Rows of pins: one a name in `pins`, which whoever changes the name locks first, and one a revision. So numbers have no gap
  * and none comes twice, whichever server adds it, and what the newest revision decides holds until the commit.
  */
-import type { Sql, SqlValue } from '../../metadata/index.ts';
+import type { Database, Sql, SqlValue } from '../../metadata/index.ts';
 import { IS_LOST } from '../objects/index.ts';
 import { expired, type Keep } from './keep.ts';
 import type { Origin, Pin, Revision } from './pin.ts';
@@ -178,6 +178,17 @@ export async function manifestRevisions(sql: Reading): Promise<Revision[]> {
 export async function missingPins(sql: Reading): Promise<Revision[]> {
   const text = `SELECT ${COLUMNS} FROM ${NEWEST} WHERE r.origin = 'manifest' AND NOT ${IS_PUBLISHED} ORDER BY n.name`;
   return (await sql.query<Row>(text)).map(revisionOfRow);
+}
+
+export async function namesOf(
+  database: Pick<Database, 'query' | 'isOneOf' | 'list'>,
+  hashParts: readonly string[],
+): Promise<string[]> {
+  const rows = await database.query<{ name: string }>(
+    `SELECT DISTINCT name FROM pin_revisions WHERE ${database.isOneOf('hash_part')} ORDER BY name`,
+    [database.list(hashParts)],
+  );
+  return rows.map((row) => row.name);
 }
 
 export async function countNames(sql: Reading): Promise<number> {

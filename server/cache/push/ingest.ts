@@ -1,6 +1,7 @@
 /** What both ways to push, uploads and NARs, work with. */
 import type { Logger } from 'pino';
 import type { Database } from '../../metadata/index.ts';
+import type { Blocks } from '../blocks/index.ts';
 import type { Leases } from '../database/index.ts';
 import type { Intents, Objects, Unsynced } from '../objects/index.ts';
 import type { NewPath, Paths } from '../paths/index.ts';
@@ -17,6 +18,7 @@ export interface IngestInit {
   readonly unsynced: Unsynced;
   readonly paths: Paths;
   readonly uses: Uses;
+  readonly blocks: Blocks;
   readonly verifier: Verifier;
   readonly keys: () => Keys;
   readonly intents: Intents;

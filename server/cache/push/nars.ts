@@ -115,6 +115,7 @@ export class Nars {
     try {
       const facts = factsForRow(await verdict());
       rules.check(facts);
+      await this.#init.blocks.mustTake(undefined, facts.narHash);
       const key = rules.key(facts);
       const isNew = await this.#store(incoming, key, facts);
       if (isNew) this.#recent.set(key, { ...facts, key, size: incoming.size });

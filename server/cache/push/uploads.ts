@@ -144,6 +144,7 @@ export class Uploads {
    * @throws CacheError NotFound, Invalid
    */
   async complete(id: string, uploadId: string, parts: readonly PartClaim[], claim: PathClaim): Promise<void> {
+    await this.#init.blocks.mustTake(claim.hashPart, claim.narHash);
     const isLive = (await this.#local.find(id)) !== undefined;
     if (!isLive && (await this.#completions.complete(id, uploadId, parts, claim))) return;
     await this.#local.complete(id, uploadId, parts, claim).catch(async (error: unknown) => {

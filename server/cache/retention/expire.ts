@@ -1,13 +1,24 @@
 /** Retired paths whose grace is over: their rows go, and their NARs where nothing else points at them. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Database, Sql } from '../../metadata/index.ts';
+import type { Database, Sql, Statement } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
-import { type Objects, orphanStatement, tombstone } from '../objects/index.ts';
+import { type Objects, orphanStatement, tombstone, tombstoneOrphan } from '../objects/index.ts';
 
 export interface ExpireInit {
   readonly database: Database;
-  readonly objects: Pick<Objects, 'forget' | 'collect'>;
+  readonly objects: Pick<Objects, 'forget' | 'collect' | 'idle'>;
   readonly logger: Logger;
+}
+
+interface Expired {
+  readonly hash_part: string;
+  readonly name: string;
+  readonly object_id: number;
+  readonly reason: string;
+  readonly used_at: number;
+  readonly retired_at: number;
+  readonly actor: string | null;
 }
 
 const BATCH = 200;
@@ -23,7 +34,7 @@ export async function expireRetired(init: ExpireInit, before: number, signal: Ab
     const rows = await database.query<{ hash_part: string }>(EXPIRED_QUERY, [before]);
     if (rows.length === 0) break;
     const hashParts = rows.map((row) => row.hash_part);
-    const listings = await database.write((sql) => forget(database, sql, hashParts, before));
+    const { listings } = await database.write((sql) => forget(database, sql, hashParts, before));
     for (const key of listings) objects.forget(key);
     gone += rows.length;
     crashPoint('after-expire');
@@ -36,24 +47,97 @@ export async function expireRetired(init: ExpireInit, before: number, signal: Ab
   return gone;
 }
 
-/** The keys of what went with them. Who was brought back meanwhile stays. */
-async function forget(database: Database, sql: Sql, hashParts: readonly string[], before: number): Promise<string[]> {
-  const rows = await sql.query<{ hash_part: string; object_id: number }>(
+/**
+ * The same at once for some, with the bytes of their NARs where no other path has them. Names of storages where bytes still
+ * lie, since they are away. @throws AbortError
+ */
+export async function removeNow(
+  init: ExpireInit,
+  hashParts: readonly string[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { database, objects } = init;
+  const removed: { id: number; storage: string }[] = [];
+  for (let start = 0; start < hashParts.length; start += BATCH) {
+    const some = hashParts.slice(start, start + BATCH);
+    const { nars, listings } = await database.write((sql) => forget(database, sql, some, Number.MAX_SAFE_INTEGER));
+    for (const id of nars) {
+      const [row] = await database.query<{ key: string | null; storage: string }>(
+        'SELECT key, storage FROM objects WHERE id = ?',
+        [id],
+      );
+      if (!row || !(await database.write((sql) => tombstoneOrphan(sql, id, 1)))) continue;
+      removed.push({ id, storage: row.storage });
+      if (row.key !== null) objects.forget(row.key);
+    }
+    for (const key of listings) objects.forget(key);
+  }
+  objects.collect();
+  await objects.idle();
+  const ids = removed.map((it) => it.id);
+  for (let attempt = 0; ; attempt++) {
+    const left = await database.query<{ storage: string }>(
+      `SELECT DISTINCT storage FROM objects WHERE ${database.isOneOf('id')} ORDER BY storage`,
+      [database.list(ids)],
+    );
+    if (left.length === 0 || attempt === LOOKS) return left.map((row) => row.storage);
+    await sleep(LOOK_MS, undefined, { signal });
+    objects.collect();
+    await objects.idle();
+  }
+}
+
+/** How often is looked whether bytes are gone: a storage may be slow, or another server removes them. */
+const LOOKS = 10;
+const LOOK_MS = 200;
+/** Older ones are forgotten. */
+export const MOST_REMOVED = 100_000;
+
+/** What went with them: ids of NARs that may be orphans now, keys of listings. Who was brought back meanwhile stays. */
+async function forget(
+  database: Database,
+  sql: Sql,
+  hashParts: readonly string[],
+  before: number,
+): Promise<{ nars: number[]; listings: string[] }> {
+  const rows = await sql.query<Expired>(
     `DELETE FROM retired WHERE ${database.isOneOf('hash_part')} AND retired_at <= CAST(? AS bigint)
-     RETURNING hash_part, object_id`,
+     RETURNING hash_part, name, object_id, reason, used_at, retired_at, actor`,
     [database.list(hashParts), before],
   );
-  await sql.run([
-    orphanStatement(
-      database,
-      rows.map((row) => row.object_id),
-    ),
-  ]);
+  const nars = rows.map((row) => row.object_id);
+  await sql.run([orphanStatement(database, nars), ...rows.map(removedStatement)]);
   const listings = await sql.query<{ id: number; key: string }>(
     `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}
        AND NOT EXISTS (SELECT 1 FROM paths p WHERE objects.key = p.hash_part || '.ls')`,
-    [database.list(rows.map((row) => `${row.hash_part}.ls`))],
+    [database.list(hashParts.map((hashPart) => `${hashPart}.ls`))],
   );
   for (const { id } of listings) await tombstone(sql, id);
-  return listings.map((row) => row.key);
+  return { nars, listings: listings.map((row) => row.key) };
+}
+
+function removedStatement({ hash_part, name, reason, used_at, retired_at, actor }: Expired): Statement {
+  return [
+    `INSERT INTO removed (hash_part, name, removed_at, reason, used_at, actor) VALUES (?, ?, ?, ?, ?, ?)
+     ON CONFLICT (hash_part) DO UPDATE SET name = excluded.name, removed_at = excluded.removed_at,
+       reason = excluded.reason, used_at = excluded.used_at, actor = excluded.actor`,
+    hash_part,
+    name,
+    retired_at,
+    reason,
+    used_at,
+    actor,
+  ];
+}
+
+/** Forgets why the oldest are gone. */
+export async function trimRemoved(database: Database): Promise<void> {
+  await database.script(
+    [
+      [
+        `DELETE FROM removed WHERE removed_at < (SELECT removed_at FROM removed ORDER BY removed_at DESC LIMIT 1 OFFSET ${MOST_REMOVED})`,
+      ],
+    ],
+    'process',
+  );
 }

@@ -15,15 +15,19 @@ import {
   newestCollection,
   runningCollection,
 } from './collections.ts';
-import { type ExpireInit, expireRetired } from './expire.ts';
+import { type ExpireInit, expireRetired, trimRemoved } from './expire.ts';
 import { listPlan, listRetired, type Taken } from './listing.ts';
 import { countDoomed } from './sweep.ts';
 
 export interface RetentionInit extends CollectInit, ExpireInit {
   readonly leases: Leases;
+  /** Whether room is scarce. */
+  readonly isTight: () => boolean;
   readonly logger: Logger;
 }
 
+/** The grace where the quota, or a disk, is nearly used up. */
+const TIGHT_GRACE_MS = 600_000;
 /** How long after its time a collection may begin: several caches, or servers, must not all begin at once. */
 const JITTER = 0.1;
 
@@ -188,7 +192,9 @@ export class Retention {
       const { retention } = settings;
       if (await this.#isDue()) await collect(this.#init, { isConfirmed: false, doubt }, signal);
       // A clock that is wrong must not end the grace of anything.
-      if (doubt === undefined) await expireRetired(this.#init, Date.now() - retention.graceMs, signal);
+      const graceMs = this.#init.isTight() ? Math.min(retention.graceMs, TIGHT_GRACE_MS) : retention.graceMs;
+      if (doubt === undefined) await expireRetired(this.#init, Date.now() - graceMs, signal);
+      await trimRemoved(this.#init.database);
     } finally {
       await lease.release();
     }

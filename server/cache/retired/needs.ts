@@ -4,9 +4,13 @@
  * that it needs. What is swept are rows with a lesser number: the lock of the row decides who comes first.
  */
 import type { Database, Sql } from '../../metadata/index.ts';
+import { IS_BLOCKED } from '../blocks/index.ts';
 
-/** An expression for the column `needed` of a new path: NULL, which it does not take, while a collection is under way. */
-export const NEEDED_BY_NONE = '(SELECT CASE WHEN is_active = 0 THEN 0 END FROM collection)';
+/**
+ * An expression for the column `needed` of a new path: NULL, which it does not take, while a collection is under way or where
+ * the path is blocked. For the hash part and the NAR hash of the path.
+ */
+export const NEEDED_BY_NONE = `(SELECT CASE WHEN is_active = 0 AND NOT ${IS_BLOCKED} THEN 0 END FROM collection)`;
 
 /** The number of the collection that is under way. */
 export async function activeRun(sql: Pick<Sql, 'query'>): Promise<number | undefined> {

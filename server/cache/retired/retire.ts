@@ -80,8 +80,8 @@ export function retiredQuery(database: Pick<Database, 'isOneOf'>): string {
 }
 
 /**
- * Publishes retired paths again, with all of their closure that is retired: those whose NAR is still there. Those that are
- * published from then on. Their closures are yet to be looked at, once this is committed.
+ * Publishes retired paths again, with all of their closure that is retired: those whose NAR is still there, and that are
+ * not blocked. Those that are published from then on. Their closures are yet to be looked at, once this is committed.
  */
 export async function revive(database: Database, sql: Sql, hashParts: readonly string[]): Promise<Referring[]> {
   const run = (await activeRun(sql)) ?? 0;
@@ -91,7 +91,8 @@ export async function revive(database: Database, sql: Sql, hashParts: readonly s
     const some = frontier.splice(-PAGE);
     const rows = await sql.query<Row>(
       `DELETE FROM retired WHERE ${database.isOneOf('hash_part')}
-         AND EXISTS (SELECT 1 FROM objects o WHERE o.id = retired.object_id AND o.state = 'verified') RETURNING ${COLUMNS}`,
+         AND EXISTS (SELECT 1 FROM objects o WHERE o.id = retired.object_id AND o.state = 'verified' AND NOT EXISTS
+           (SELECT 1 FROM blocked b WHERE b.hash_part = retired.hash_part OR b.nar_hash = o.nar_hash)) RETURNING ${COLUMNS}`,
       [database.list(some)],
     );
     for (const row of rows) {

@@ -22,6 +22,7 @@ import {
   roomOf,
   type StorageFacts,
 } from './entry.ts';
+import { mustFitQuota, type QuotaUse, quotaUse } from './quota.ts';
 import { isEmpty, remainsOf, wordsOf } from './remains.ts';
 import {
   configureStorage,
@@ -279,6 +280,11 @@ export class Storages {
     if (health.state !== 'Ready') throw new StorageUnavailableError(name, health.reason);
   }
 
+  /** How much of what the cache may hold is used. */
+  get quota(): QuotaUse {
+    return quotaUse(this.#entries.values(), this.#init.settings);
+  }
+
   /** Remembers that a write found the medium full. */
   reportFull(name: string): void {
     const entry = this.#entries.get(name);
@@ -291,6 +297,12 @@ export class Storages {
    * @throws CacheError NoSpace, Unavailable
    */
   async place(size: number, not: ReadonlySet<string> = new Set()): Promise<Placement> {
+    mustFitQuota(this.quota, size);
+    return this.placeMoved(size, not);
+  }
+
+  /** The same for bytes that are in the cache already. @throws CacheError NoSpace, Unavailable */
+  async placeMoved(size: number, not: ReadonlySet<string> = new Set()): Promise<Placement> {
     const writable = this.#order
       .flatMap((name) => this.#entries.get(name) ?? [])
       .filter((entry) => entry.spec.mode === 'ReadWrite');
@@ -313,6 +325,7 @@ export class Storages {
 
   /** Room for `size` more bytes in the storage that an upload has begun in. @throws CacheError NoSpace, Unavailable */
   async hold(name: string, size: number): Promise<Placement> {
+    mustFitQuota(this.quota, size);
     const entry = this.#entries.get(name);
     const health = entry?.storage.health();
     if (entry === undefined || !this.has(name) || health?.state !== 'Ready')

@@ -104,8 +104,6 @@ describe('what a server of this version supports', () => {
       { target: 'server' },
     );
   const refused: [string, Value][] = [
-    ['spec.retention', { retention: { days: 1 } }],
-    ['spec.quota', { quota: { maxSize: 1 } }],
     ['spec.upstreams', { upstreams: [{ url: 'https://cache.nixos.org' }] }],
     ['spec.peers', { peers: {} }],
   ];

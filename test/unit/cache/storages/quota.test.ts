@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { type BinaryCache, CacheError, type Caches, Verifier } from '../../../../server/cache/index.ts';
+import { mustFitQuota } from '../../../../server/cache/storages/quota.ts';
+import { makePath, type TestPath } from '../../../support/nars.ts';
+import { openCaches } from '../../../support/open-caches.ts';
+import { cacheManifest } from '../../../support/server.ts';
+
+describe('the quota of a cache', () => {
+  let folder: string;
+  let caches: Caches;
+  let cache: BinaryCache;
+  const verifier = new Verifier();
+  after(() => verifier.stop());
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'narwhal-quota-'));
+    const storages =
+      'storages:\n  - {name: a, local: {}}\n  - {name: b, local: {}}\nstrategy: RoundRobin\nquota: {maxSize: 10Ki}\n';
+    caches = await openCaches({ data: folder, manifest: cacheManifest('main', storages), verifier });
+    const main = caches.get('main');
+    assert.ok(main);
+    cache = main;
+  });
+  afterEach(async () => {
+    await caches.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  const put = (it: TestPath) => cache.nars.put(it.narUrl.slice(4), Readable.from([it.file]), it.file.length);
+  const isFull = (error: unknown) => {
+    assert.ok(error instanceof CacheError && error.code === 'NoSpace', String(error));
+    assert.match(error.message, /^this cache may hold 10 KiB and has [\d.]+ (bytes|KiB): delete paths/);
+    return true;
+  };
+
+  it('bounds all storages together, and says so before a body is read', async () => {
+    const paths = Array.from({ length: 8 }, () => makePath());
+    for (const it of paths) await put(it);
+    const { usedBytes } = cache.storages.quota;
+    assert.equal(
+      usedBytes,
+      paths.reduce((sum, it) => sum + it.file.length, 0),
+    );
+    const large = makePath({ contents: Buffer.alloc(4000, 'x'), compression: 'none' });
+    let isRead = false;
+    async function* body() {
+      isRead = true;
+      yield large.file;
+    }
+    await assert.rejects(cache.nars.put(large.narUrl.slice(4), Readable.from(body()), large.file.length), isFull);
+    assert.ok(!isRead);
+    assert.equal(cache.storages.quota.usedBytes, usedBytes);
+  });
+
+  it('takes what adds no bytes: a NAR that is here, a narinfo for it', async () => {
+    const paths = Array.from({ length: 8 }, () => makePath());
+    for (const it of paths) await put(it);
+    await assert.rejects(
+      (async () => {
+        for (;;) await put(makePath());
+      })(),
+      isFull,
+    );
+    for (const it of paths) {
+      await put(it);
+      await cache.nars.publishNarinfo(it.hashPart, it.narinfo);
+    }
+    assert.equal(cache.paths.count, 8);
+  });
+
+  it('refuses an upload at its beginning where there is no room at all', () => {
+    const use = { usedBytes: 10, quotaBytes: 10, softBytes: 8 };
+    assert.throws(() => mustFitQuota(use, 0), /may hold 10 bytes and has 10 bytes/);
+    mustFitQuota({ ...use, usedBytes: 9 }, 1);
+    mustFitQuota({ ...use, quotaBytes: undefined }, 1e9);
+  });
+});
