@@ -121,11 +121,11 @@ describe('converting the configuration of the seed', () => {
 
   it('warns of everything that this version refuses, with its line in the outcome', () => {
     const { yaml, warnings } = convert(everything);
-    const refusal = warnings.find((text) => text.endsWith('spec.retention: not supported yet'));
+    const refusal = warnings.find((text) => text.endsWith('Workspace is not supported yet'));
     const line = Number(/^line (\d+) /.exec(refusal ?? '')?.[1]);
-    assert.match(yaml.split('\n')[line - 1] ?? '', /retention:/);
+    assert.match(yaml.split('\n')[line] ?? '', /kind: Workspace/);
     assert.ok(!warnings.some((text) => text.includes('.s3: not supported yet')));
-    assert.ok(warnings.some((text) => text.endsWith('Workspace is not supported yet')));
+    assert.ok(!warnings.some((text) => text.includes('spec.retention')));
     assert.ok(warnings.some((text) => text.endsWith('Agent is not supported yet')));
   });
 

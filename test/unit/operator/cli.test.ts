@@ -121,8 +121,8 @@ describe('narwhal-operator plan', () => {
   });
 
   it('says of a cache that asks for what is not supported that nothing is done, and ends with 0', async () => {
-    const result = await planOf([cacheText({ quota: { maxSize: '1Gi' } })]);
-    const text = 'nothing is done for it, since spec.quota is not supported by this version yet';
+    const result = await planOf([cacheText({ peers: {} })]);
+    const text = 'nothing is done for it, since spec.peers is not supported by this version yet';
     assert.deepEqual([result.stdout, result.code], [`# BinaryCache default/main: ${text}\n`, 0]);
   });
 
