@@ -272,6 +272,12 @@ export class BinaryCache {
     return deletePath({ database, objects, paths, blocks, pinsOf, logger: this.#logger }, deletion, signal);
   }
 
+  /** Nobody may push a path from now on, whether it is here or not; what is here stays. @throws CacheError TooLarge */
+  async block(path: { hashPart: string; name: string | null; reason: string }, actor: string | null): Promise<void> {
+    await this.blocks.add(path, actor);
+    this.#logger.warn({ ...path, actor }, 'blocked');
+  }
+
   /** Why a path is here, or is not. */
   explain(hashPart: string): Promise<Explained> {
     return explain(this, hashPart);

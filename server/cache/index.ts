@@ -1,6 +1,7 @@
 export type { Permission } from './access/index.ts';
 export { type Access, ANYONE, authorize, type Guarded, NO_CACHE } from './access/index.ts';
 export type { BinaryCache } from './binary-cache.ts';
+export type { Block } from './blocks/index.ts';
 export { Caches, type CachesInit } from './caches.ts';
 export { type CopyReport, copyDatabase, type Migrated, migrateDatabase } from './database/index.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
@@ -22,7 +23,14 @@ export {
   signPart,
   verifyPart,
 } from './push/index.ts';
-export { type CollectionReport, statusOf as collectionStatus, type Taken } from './retention/index.ts';
+export {
+  type CollectionReport,
+  type Deleted,
+  type Deletion,
+  type Explained,
+  statusOf as collectionStatus,
+  type Taken,
+} from './retention/index.ts';
 export { defaultSettings, type Settings } from './settings.ts';
 export { type CheckReport, check, type Finding } from './upkeep/index.ts';
 export { Verifier, VerifierFailure, VerifyError } from './verify/index.ts';

@@ -207,7 +207,7 @@ class OwnCaller implements Caller {
     if (found === undefined) throw new CacheError('NotFound', 'not found');
     return found.door.answer(this.#cache, {
       ...{ name: found.name, query: new Map(Object.entries(query)), body: async () => body },
-      ...{ token: null, isAdmin: true, signal: new AbortController().signal },
+      ...{ token: null, isAdmin: true, isAnonymous: false, signal: new AbortController().signal },
     });
   }
 }

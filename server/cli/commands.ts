@@ -11,6 +11,7 @@ import { dataOption, fileOption, PRIVATE_UMASK, secretsOption, storagesOption, u
 import { gatewayCommand } from './gateway.ts';
 import { gcCommand } from './gc.ts';
 import { moveCommand } from './move.ts';
+import { blockCommand, deleteCommand, explainCommand } from './path.ts';
 import { pinCommand } from './pin.ts';
 import { createProgram, runProgram } from './program.ts';
 import { serveCommand } from './serve.ts';
@@ -29,6 +30,9 @@ export async function run(argv: readonly string[], env: Environment): Promise<vo
   program.addCommand(moveCommand(env));
   program.addCommand(gcCommand(env));
   program.addCommand(pinCommand(env));
+  program.addCommand(explainCommand(env));
+  program.addCommand(deleteCommand(env));
+  program.addCommand(blockCommand(env));
   program.addCommand(convertCommand());
   program.addCommand(hashTokenCommand());
   const words = ['help', ...program.commands.map((command) => command.name())];

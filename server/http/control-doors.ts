@@ -30,7 +30,7 @@ export async function answerDoors(
   try {
     if (cache === undefined) throw new CacheError('NotFound', 'the server that runs has no cache of this name');
     const { door, name } = found;
-    const asked = { name, query: rawQuery(request.url ?? '/'), token: null, isAdmin: true };
+    const asked = { name, query: rawQuery(request.url ?? '/'), token: null, isAdmin: true, isAnonymous: false };
     const body = () => jsonOf(request, door.bodyBytes ?? 0);
     await untilClosed(response, async (signal) => {
       const answer = await door.answer(cache, { ...asked, body, signal });

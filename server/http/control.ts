@@ -93,7 +93,7 @@ export class ControlServer {
     if (await answerDoors(this.#init.caches, request, response)) return;
     const url = new URL(request.url ?? '/', 'http://control');
     if (request.method !== 'POST' || url.pathname !== '/check') {
-      response.writeHead(404).end('not found: POST /check, GET /caches, and the doors of pins and gc\n');
+      response.writeHead(404).end('not found: POST /check, GET /caches, and the doors for people\n');
       return;
     }
     const gone = new AbortController();

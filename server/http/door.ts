@@ -20,6 +20,8 @@ export interface Asking {
   readonly token: string | null;
   /** Whether names of tokens and reasons are shown. */
   readonly isAdmin: boolean;
+  /** Whether somebody asks who has no token of the cache, where everybody may read. */
+  readonly isAnonymous: boolean;
   /** Aborted when whoever asks has gone. */
   readonly signal: AbortSignal;
 }
@@ -30,6 +32,8 @@ export interface Door {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly pattern: RegExp;
   readonly needs: Permission;
+  /** Whether what needs Read is open to everybody where reading is. */
+  readonly isOpen?: boolean;
   /** What a body may have at most. */
   readonly bodyBytes?: number;
   /** @throws CacheError */
@@ -59,10 +63,11 @@ export function doorRoutes(services: Services, doors: readonly Door[]): Route[] 
       const { req, res } = ctx;
       const cache = cacheOf(ctx);
       // What lists things of a cache needs a token also where everybody may read.
-      const admit = door.needs === 'Read' ? demandToken : demand;
+      const admit = door.needs === 'Read' && !door.isOpen ? demandToken : demand;
       const { token = null, permission } = admit(cache, req, door.needs);
       const body = () => readJson(req, res, { ...small, maxBytes: door.bodyBytes ?? 0 });
-      const asked = { name, query: rawQuery(req.url ?? '/'), body, token, isAdmin: permission === 'Admin' };
+      const who = { token, isAdmin: permission === 'Admin', isAnonymous: permission === undefined };
+      const asked = { name, query: rawQuery(req.url ?? '/'), body, ...who };
       await untilClosed(res, async (signal) => {
         const answer = await door.answer(cache, { ...asked, signal });
         ctx.respond = false;

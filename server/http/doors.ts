@@ -1,6 +1,7 @@
 import type { Door } from './door.ts';
 import { gcDoors } from './gc.ts';
+import { pathDoors } from './path-doors.ts';
 import { pinDoors } from './pins.ts';
 
 /** All doors for people. */
-export const doors: readonly Door[] = [...pinDoors, ...gcDoors];
+export const doors: readonly Door[] = [...pinDoors, ...gcDoors, ...pathDoors];

@@ -9,6 +9,7 @@ export { watchGauges } from './gauges.ts';
 export type { PlanView, TakenView } from './gc.ts';
 export { Metrics } from './metrics.ts';
 export type { PaceLimits } from './pace.ts';
+export { type BlockView, type ExplanationView, hashPartOf } from './path-doors.ts';
 export type { RevisionView } from './pins.ts';
 export { Reader } from './read.ts';
 export { type CacheListen, HttpServer } from './server.ts';

@@ -62,6 +62,11 @@ const api: readonly Route[] = [
   { method: 'GET', path: () => '/pin/x', needs: 'Read', stranger: 401 },
   { method: 'POST', path: () => '/pin', needs: 'Write', stranger: 401, body: '{}' },
   { method: 'DELETE', path: () => '/pin/x', needs: 'Write', stranger: 401 },
+  { method: 'GET', path: (it) => `/explain/${it.hashPart}`, needs: 'Read', stranger: 401 },
+  { method: 'GET', path: () => '/block', needs: 'Admin', stranger: 401 },
+  { method: 'POST', path: () => '/block', needs: 'Admin', stranger: 401, body: '{}' },
+  { method: 'DELETE', path: () => '/block/x', needs: 'Admin', stranger: 401 },
+  { method: 'DELETE', path: () => '/path/x', needs: 'Admin', stranger: 401 },
   { method: 'POST', path: () => '/key', needs: 'Admin', stranger: 401, body: '{}' },
 ];
 

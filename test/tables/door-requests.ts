@@ -64,6 +64,9 @@ const TARGETS: readonly string[] = [
   `${API}/pin`,
   `${API}/pin/%ff`,
   `${API}/pin/../pin`,
+  `${API}/explain/%ff`,
+  `${API}/path/x?now=true&block=%00`,
+  `${API}/block/..`,
 ];
 
 /** Headers, each a line or several. */

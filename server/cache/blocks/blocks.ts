@@ -78,6 +78,24 @@ export class Blocks {
     return (await this.#database.query<Block>('SELECT * FROM blocked WHERE hash_part = ?', [hashPart]))[0];
   }
 
+  /** From its commit on nobody may push the path; with that of its NAR where it is known. @throws CacheError TooLarge */
+  async add(
+    { hashPart, name, reason }: { readonly hashPart: string; readonly name: string | null; readonly reason: string },
+    actor: string | null,
+  ): Promise<void> {
+    await this.#database.write(async (sql) => {
+      const [known] = await sql.query<{ name: string; nar_hash: string }>(
+        'SELECT p.name, o.nar_hash FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?',
+        [hashPart],
+      );
+      await block(sql, {
+        ...{ hash_part: hashPart, name: known?.name ?? name, nar_hash: known?.nar_hash ?? null },
+        ...{ reason, blocked_at: Date.now(), actor },
+      });
+    });
+    await this.refresh();
+  }
+
   /** From its commit on the path may be pushed again. @throws CacheError NotFound */
   async lift(hashPart: string): Promise<void> {
     const rows = await this.#database.write((sql) =>
