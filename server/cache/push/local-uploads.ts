@@ -225,12 +225,15 @@ export class LocalUploads {
     const path = signedPath(this.#init, claim, facts);
     crashPoint('during-complete');
     let name: string;
+    const joined = storages.join(size);
     try {
       // Attempts that broke off may have written beyond the last part.
       name = await withRetries(() => live.file.base.commit(size), settings.transientRetryMs);
     } catch (error) {
       if (isFull(error)) storages.reportFull(live.storage.name);
       throw error;
+    } finally {
+      joined();
     }
     live.committed = true;
     storages.count(live.storage.name, size);

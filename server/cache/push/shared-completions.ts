@@ -146,13 +146,18 @@ export class SharedCompletions {
     const [only] = names;
     if (names.length === list.length && (names.length > 1 || !remote.keepsOnly))
       return this.#publishTogether(it, list, claim);
-    if (names.length === list.length && only !== undefined) return this.#publishObject(it, only, claim);
-    await remote.complete({ name: nameOf(row), id: row.remote_id ?? undefined }, list);
-    return this.#publishObject(it, nameOf(row), claim);
+    const joined = this.#init.storages.join(claim.fileSize);
+    try {
+      if (names.length === list.length && only !== undefined) return await this.#publishObject(it, only, claim, joined);
+      await remote.complete({ name: nameOf(row), id: row.remote_id ?? undefined }, list);
+      return await this.#publishObject(it, nameOf(row), claim, joined);
+    } finally {
+      joined();
+    }
   }
 
   /** Publishes an object that lies where it belongs, and to which nobody writes any more: it is read and verified there. */
-  async #publishObject(it: Completion, name: string, claim: PathClaim): Promise<void> {
+  async #publishObject(it: Completion, name: string, claim: PathClaim, joined: () => void): Promise<void> {
     const { storages, verifier, settings } = this.#init;
     const { row, lease } = it;
     const remote = remoteOf(storages, row.storage);
@@ -168,6 +173,7 @@ export class SharedCompletions {
     checkClaim(claim, facts, claim.fileSize);
     mustGoOn(lease);
     storages.count(row.storage, claim.fileSize);
+    joined();
     const object = { key: narKey(facts), storage: row.storage, name, size: claim.fileSize };
     await this.#finish(it, claim, { object, facts });
   }

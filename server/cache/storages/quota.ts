@@ -22,9 +22,10 @@ const TIGHT = 0.95;
 
 export function quotaUse(
   entries: Iterable<Entry>,
+  joiningBytes: number,
   { quotaBytes, quotaSoft }: Pick<Settings, 'quotaBytes' | 'quotaSoft'>,
 ): QuotaUse {
-  let usedBytes = 0;
+  let usedBytes = joiningBytes;
   for (const entry of entries) usedBytes += entry.usedBytes + entry.reservedBytes;
   return { usedBytes, quotaBytes, softBytes: quotaBytes === undefined ? undefined : quotaBytes * quotaSoft };
 }

@@ -43,6 +43,8 @@ export { isFull, type Placement, type StorageFacts } from './entry.ts';
 
 export class Storages {
   readonly #init: StoragesInit;
+  /** Bytes of uploads that are being completed. */
+  #joining = 0;
   readonly #entries = new Map<string, Entry>();
   #order: string[] = [];
   #strategy: StrategyName = 'InOrder';
@@ -282,7 +284,17 @@ export class Storages {
 
   /** How much of what the cache may hold is used. */
   get quota(): QuotaUse {
-    return quotaUse(this.#entries.values(), this.#init.settings);
+    return quotaUse(this.#entries.values(), this.#joining, this.#init.settings);
+  }
+
+  /** Parts that lie here, uncounted, become an object of `size` bytes. The function ends it. @throws CacheError NoSpace */
+  join(size: number): () => void {
+    mustFitQuota(this.quota, size);
+    this.#joining += size;
+    return () => {
+      this.#joining -= size;
+      size = 0;
+    };
   }
 
   /** Remembers that a write found the medium full. */

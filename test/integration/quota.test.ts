@@ -3,11 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { type BinaryCache, CacheError, type Caches, Verifier } from '../../../../server/cache/index.ts';
-import { mustFitQuota } from '../../../../server/cache/storages/quota.ts';
-import { makePath, type TestPath } from '../../../support/nars.ts';
-import { openCaches } from '../../../support/open-caches.ts';
-import { cacheManifest } from '../../../support/server.ts';
+import { type BinaryCache, CacheError, type Caches, Verifier } from '../../server/cache/index.ts';
+import { mustFitQuota } from '../../server/cache/storages/quota.ts';
+import { makePath, type TestPath } from '../support/nars.ts';
+import { openCaches } from '../support/open-caches.ts';
+import { completeUpload, createUpload, type OpenUpload, type Refusal, sendParts } from '../support/push.ts';
+import { cacheManifest, standardSpec, TestServer } from '../support/server.ts';
 
 describe('the quota of a cache', () => {
   let folder: string;
@@ -69,6 +70,33 @@ describe('the quota of a cache', () => {
       await cache.nars.publishNarinfo(it.hashPart, it.narinfo);
     }
     assert.equal(cache.paths.count, 8);
+  });
+
+  it('is held to by uploads, whose parts are counted when they are complete', async () => {
+    const server = await TestServer.start({
+      manifest: cacheManifest('main', `quota: {maxSize: 10Ki}\n${standardSpec}`),
+    });
+    try {
+      const paths = Array.from({ length: 12 }, () => makePath());
+      const uploads: [TestPath, OpenUpload, string[]][] = [];
+      for (const it of paths) {
+        const upload = await createUpload(server);
+        uploads.push([it, upload, await sendParts(upload, it)]);
+      }
+      const outcomes = await Promise.allSettled(
+        uploads.map(([it, upload, etags]) => completeUpload(upload, it, etags)),
+      );
+      const refused = outcomes.filter((it) => it.status === 'rejected').map((it) => it.reason as Refusal);
+      const taken = outcomes.length - refused.length;
+      assert.ok(taken > 0 && taken * (paths[0]?.file.length ?? 0) <= 10 * 1024, String(taken));
+      for (const { status, text } of refused) {
+        assert.equal(status, 413);
+        assert.match(text, /^this cache may hold 10 KiB and has/);
+      }
+      assert.ok(refused.length > 0);
+    } finally {
+      await server.remove();
+    }
   });
 
   it('refuses an upload at its beginning where there is no room at all', () => {
