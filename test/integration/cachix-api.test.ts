@@ -263,7 +263,10 @@ describe('a self-signed cache', () => {
   });
 
   it('publishes what is signed by that key, under its name', async () => {
-    const path = await pushable({ references: [`${'0'.repeat(32)}-dep`] });
+    const dep = await pushable();
+    const signed = claimOf(dep, { cSig: signPath(key, dep.claim) });
+    assert.equal((await (await calls.uploaded(dep)).complete(signed)).status, 200);
+    const path = await pushable({ references: [`${dep.hashPart}-${dep.name}`] });
     const cSig = signPath(key, path.claim);
     assert.equal((await (await calls.uploaded(path)).complete(claimOf(path, { cSig }))).status, 200);
     assert.ok((await assertServed(server, path)).endsWith(`\nSig: main.localhost-1:${cSig}\n`));
