@@ -91,6 +91,14 @@ describe('copy-database', () => {
     const half = Math.ceil(begun.file.length / 2);
     const first = await sendPart(upload, 1, begun.file.subarray(0, half));
     const key = await server.publicKey();
+    const pin = { name: 'release', storePath: put.storePath, artifacts: ['bin/x'], keep: { tag: 'Days', contents: 3 } };
+    const pinned = async (at: TestServer) => (await fetch(`${at.api()}/pin`, { headers: await at.auth() })).json();
+    const headers = await server.auth();
+    assert.equal(
+      (await fetch(`${server.api()}/pin`, { method: 'POST', headers, body: JSON.stringify(pin) })).status,
+      200,
+    );
+    const pins = await pinned(server);
     await server.stop();
     const uses = await usesIn(await SqliteDatabase.open({ file: path.join(server.data, 'main', 'db.sqlite') }));
     assert.deepEqual([...uses.rows.keys()], [put.hashPart]);
@@ -108,6 +116,7 @@ describe('copy-database', () => {
     const moved = await TestServer.start({ folder: server.folder, manifest: cache.manifest, tokens: cache.tokens });
     try {
       for (const it of [put, cachix]) assert.ok(await isServed(moved, it));
+      assert.deepEqual(await pinned(moved), pins);
       assert.equal(await moved.publicKey(), key);
       const again = { ...upload, server: moved, url: upload.url.replace(server.url, moved.url) };
       const second = await sendPart(again, 2, begun.file.subarray(half));

@@ -15,6 +15,7 @@ import { PostgresServer } from '../support/postgres.ts';
 import { openSchema } from '../support/postgres-cache.ts';
 import { pushByPut } from '../support/push.ts';
 import { until } from '../support/server.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 
 const PATHS = Array.from({ length: 10 }, (_, index) => index);
 const API = { origin: 'api', token: null } as const;
@@ -157,6 +158,30 @@ describeWith('postgres', 'pins of servers that share a database', () => {
       }
       assert.ok((await gathered(servers[0].pinnedHashParts())).includes(hashPartOf(0)), 'its older revisions stay');
     });
+  });
+
+  it('of a manifest are written later, where the database is away when it is taken over', async () => {
+    const proxy = await TcpProxy.start({ host: postgres.host, port: postgres.port });
+    const url = await postgres.createDatabase();
+    const patience = { readPatienceMs: 200, writePatienceMs: 200 };
+    const database = await openSchema(proxy.through(url), patience);
+    try {
+      const pins = new Pins({ database, revive: async () => [], logger: pino({ level: 'silent' }) });
+      await proxy.refuse(true);
+      proxy.cut();
+      await pins.use([pinOf('a', 1)]);
+      await pins.use([pinOf('b', 1)]);
+      await proxy.refuse(false);
+      assert.deepEqual(await gathered(pins.list()), []);
+      await pins.settle();
+      assert.deepEqual(
+        (await gathered(pins.list())).map(({ name }) => name),
+        ['b'],
+      );
+    } finally {
+      await database.close();
+      await proxy.close();
+    }
   });
 
   it('are the same at every server', async () => {

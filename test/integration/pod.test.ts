@@ -47,7 +47,7 @@ describe('a server in a pod', () => {
     assert.equal(status.ready, true);
     const [cache] = status.caches;
     assert.ok(cache !== undefined);
-    const { storages, publicKeys, ...rest } = cache;
+    const { storages, publicKeys, usage, ...rest } = cache;
     assert.deepEqual(rest, {
       name: 'main',
       access: 'Public',
@@ -57,8 +57,11 @@ describe('a server in a pod', () => {
       uploads: 0,
       lostObjects: 0,
       pins: { names: 0, missing: 0, firstMissing: [] },
+      waiting: { paths: 0, since: null },
       scrubs: [],
     });
+    assert.ok(usage !== null && usage.bytes > 0);
+    assert.deepEqual([usage.paths, usage.retiredPaths, usage.lastGC], [1, 0, null]);
     assert.match(publicKeys.join(), /^main\.cache\.example\.org-1:\S+$/);
     assert.deepEqual(
       storages.map(({ name, mode, state, phase, writes }) => [name, mode, state, phase, writes]),

@@ -117,7 +117,7 @@ export async function schemaOfPostgres(sql: Query, name: string): Promise<Schema
       .filter((it) => !isKnex(it.table))
       .map(({ table, column, type, nullable, filled }) => {
         const value = filled?.startsWith('nextval(') ? ` ${COUNTED}` : filled === null ? '' : ` default ${filled}`;
-        return `${table}.${column} ${typeOf(type)}${nullable === 'NO' ? ' not null' : ''}${value.replace('::text', '')}`;
+        return `${table}.${column} ${typeOf(type)}${nullable === 'NO' ? ' not null' : ''}${value.replace(/::(?:text|bigint)$/, '')}`;
       }),
     indexes
       .filter((it) => !isKnex(it.table))

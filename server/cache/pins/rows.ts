@@ -9,11 +9,13 @@ import type { Origin, Pin, Revision } from './pin.ts';
 
 type Reading = Pick<Sql, 'query'>;
 
-/** Names that tokens may pin in one cache. */
+/** Names in one cache. Those of the manifest count, and are never refused. */
 export const MOST_PINS = 10_000;
 
 /** Rows in one answer of the database. */
 const PAGE = 500;
+/** The same for rows that are short. */
+const HASHES_A_PAGE = 10_000;
 
 const IS_PUBLISHED = `EXISTS (SELECT 1 FROM paths p WHERE p.hash_part = r.hash_part AND p.name = r.path_name AND NOT ${IS_LOST})`;
 
@@ -131,10 +133,11 @@ export async function* namesToDrop(sql: Reading, now: number): AsyncGenerator<st
   }
   const pages = paged<Candidate>((after) =>
     sql.query(
-      `SELECT r.name, r.revision, r.keep, r.keep_count, o.revision AS oldest, o.created_at AS oldest_at FROM ${NEWEST}
-       JOIN pin_revisions o ON o.name = r.name
-         AND o.revision = (SELECT min(revision) FROM pin_revisions WHERE name = r.name)
-       WHERE r.name > ? AND r.keep IN ('Days', 'Revisions') ORDER BY r.name LIMIT ${PAGE}`,
+      // Looked up for each row, since a planner would rather join with all there are.
+      `SELECT n.name, r.revision, r.keep, r.keep_count,
+         (SELECT o.revision FROM pin_revisions o WHERE o.name = n.name ORDER BY o.revision LIMIT 1) AS oldest,
+         (SELECT o.created_at FROM pin_revisions o WHERE o.name = n.name ORDER BY o.revision LIMIT 1) AS oldest_at
+       FROM ${NEWEST} WHERE n.name > ? AND r.keep IN ('Days', 'Revisions') ORDER BY n.name LIMIT ${PAGE}`,
       [after?.name ?? ''],
     ),
   );
@@ -163,9 +166,10 @@ export function revisionsOf(sql: Reading, name: string): AsyncGenerator<Revision
 
 /** The hash parts that any revision of any name pins, each once, by pages. */
 export async function* pinnedHashParts(sql: Reading): AsyncGenerator<string[]> {
-  const text = `SELECT DISTINCT hash_part FROM pin_revisions WHERE hash_part > ? ORDER BY hash_part LIMIT ${PAGE}`;
-  const pages = paged<{ hash_part: string }>((after) => sql.query(text, [after?.hash_part ?? '']));
-  for await (const page of pages) yield page.map((row) => row.hash_part);
+  // Without DISTINCT, for which a planner may sort all of them for each page. The next page begins behind the last one.
+  const text = `SELECT hash_part FROM pin_revisions WHERE hash_part > ? ORDER BY hash_part LIMIT ${HASHES_A_PAGE}`;
+  const pages = paged<{ hash_part: string }>((after) => sql.query(text, [after?.hash_part ?? '']), HASHES_A_PAGE);
+  for await (const page of pages) yield [...new Set(page.map((row) => row.hash_part))];
 }
 
 /** What the manifest has pinned, by name. */
@@ -237,12 +241,12 @@ async function revisionOf(sql: Reading, name: string, revision: number): Promise
   return row && revisionOfRow(row);
 }
 
-/** @param next what follows the last row of the page before, at most PAGE rows */
-async function* paged<T>(next: (after: T | undefined) => Promise<T[]>): AsyncGenerator<T[]> {
+/** @param next what follows the last row of the page before, at most `size` rows */
+async function* paged<T>(next: (after: T | undefined) => Promise<T[]>, size = PAGE): AsyncGenerator<T[]> {
   for (let after: T | undefined; ; ) {
     const page = await next(after);
     if (page.length > 0) yield page;
-    if (page.length < PAGE) return;
+    if (page.length < size) return;
     after = page.at(-1);
   }
 }

@@ -5,7 +5,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { type Keep, type Pin, Pins } from '../../../../server/cache/pins/index.ts';
-import { addRevision } from '../../../../server/cache/pins/rows.ts';
+import { addRevision, MOST_PINS } from '../../../../server/cache/pins/rows.ts';
 import { SqliteDatabase } from '../../../../server/metadata/index.ts';
 import { brief, gathered, hashPartOf, pinOf, publishRows } from '../../../support/pins.ts';
 
@@ -78,6 +78,16 @@ describe('pins', () => {
 
   it('tell each pinned hash part once, of all revisions, over many pages', async () => {
     const many = Array.from({ length: 1200 }, (_, index) => 1000 + index);
+    // More rows of one path than a page has.
+    await database.script([
+      [`INSERT INTO pins (name, revision) VALUES ('same', 12000)`],
+      [
+        `INSERT INTO pin_revisions (name, revision, hash_part, path_name, artifacts, created_at, origin)
+         SELECT 'same', value, ?, 'p1', '[]', 0, 'api' FROM json_each(?)`,
+        hashPartOf(1),
+        JSON.stringify(Array.from({ length: 12_000 }, (_, index) => index + 1)),
+      ],
+    ]);
     await publishRows(database, many);
     await Promise.all(many.map((number) => pin('many', number)));
     await Promise.all(PATHS.map((number) => pin(`n${number}`, number)));
@@ -164,6 +174,31 @@ describe('pins', () => {
     ]);
     await pins.dropExpired();
     assert.deepEqual(await history('a'), ['1300:x', '1299:x']);
+  });
+
+  it('have no more names than may be, and always those of the manifest', async () => {
+    await database.script([
+      [
+        'INSERT INTO pins (name, revision) SELECT value, 1 FROM json_each(?)',
+        JSON.stringify(Array.from({ length: MOST_PINS - 1 }, (_, index) => `n${index}`)),
+      ],
+      [
+        `INSERT INTO pin_revisions (name, revision, hash_part, path_name, artifacts, created_at, origin)
+         SELECT name, 1, ?, 'p0', '[]', 0, 'api' FROM pins`,
+        hashPartOf(0),
+      ],
+    ]);
+    await pin('last', 0);
+    const tooMany = { code: 'TooLarge', message: 'this cache has 10000 pins, which is the most: remove one first' };
+    await assert.rejects(pin('more', 0), tooMany);
+    await assert.rejects(history('more'), { code: 'NotFound' });
+    await pin('last', 1);
+    await pins.use([pinOf('more', 0)]);
+    assert.equal((await gathered(pins.list())).length, MOST_PINS + 1);
+    await pins.unpin('n0');
+    await assert.rejects(pin('again', 0), tooMany);
+    await pins.unpin('n1');
+    await pin('again', 0);
   });
 
   describe('of the manifest', () => {
