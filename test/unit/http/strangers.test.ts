@@ -19,7 +19,8 @@ describe('what a stranger hears', () => {
   });
 
   it('is one refusal everywhere else, and on every route for who sends a credential', () => {
-    for (const path of ['/', '/narurl/x', '/pin', '/pin/x']) assert.equal(ask('GET', path), NO_ACCESS);
+    for (const path of ['/', '/narurl/x', '/pin', '/pin/x', '/gc', '/gc/plan'])
+      assert.equal(ask('GET', path), NO_ACCESS);
     assert.deepEqual(ask('GET', '/', false), NOT_FOUND);
     for (const method of ['PUT', 'POST']) assert.equal(ask(method, '/x'), NO_ACCESS);
     assert.equal(ask('DELETE', '/pin/x'), NO_ACCESS);
