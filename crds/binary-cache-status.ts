@@ -2,6 +2,8 @@ import { bytes, conditions, observedGeneration } from './fields.ts';
 import type { Of, Schema } from './schema.ts';
 
 /** What the operator reports of a cache. */
+const count = { type: 'integer', format: 'int64', minimum: 0 } as const;
+
 export const binaryCacheStatus = {
   type: 'object',
   properties: {
@@ -68,6 +70,32 @@ export const binaryCacheStatus = {
             format: 'int64',
             minimum: 0,
             description: 'Objects moved away while draining.',
+          },
+        },
+      },
+    },
+    usage: {
+      type: 'object',
+      description: 'What is in the cache.',
+      required: ['bytes', 'paths'],
+      properties: {
+        bytes: { ...bytes, description: 'Bytes stored, rounded: of removed paths too, until their grace is over.' },
+        paths: { ...count, description: 'Store paths that are published.' },
+        waiting: { ...count, description: 'Of these, those that lack something of their closure; at most 10000.' },
+        lastGC: {
+          type: 'object',
+          description: 'The newest run of the garbage collection.',
+          required: ['run', 'state', 'begunAt', 'removedPaths', 'removedBytes'],
+          properties: {
+            run: { ...count, description: 'Its number.' },
+            state: {
+              type: 'string',
+              enum: ['running', 'held', 'done', 'failed'],
+              description: '`held`: it waits until somebody confirms it.',
+            },
+            begunAt: { type: 'string', format: 'date-time', maxLength: 64, description: 'When it began.' },
+            removedPaths: { ...count, description: 'Paths that it removes, has removed, or would remove.' },
+            removedBytes: { ...bytes, description: 'Bytes of those, rounded.' },
           },
         },
       },

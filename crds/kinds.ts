@@ -49,6 +49,7 @@ export const binaryCacheKind = {
     reason,
     { name: 'Replicas', type: 'integer', jsonPath: '.status.readyReplicas' },
     { name: 'URL', type: 'string', jsonPath: '.status.url' },
+    { name: 'Used', type: 'string', jsonPath: '.status.usage.bytes', priority: 1 },
     { name: 'Access', type: 'string', jsonPath: '.spec.access', priority: 1 },
     { name: 'Strategy', type: 'string', jsonPath: '.spec.strategy', priority: 1 },
     age,

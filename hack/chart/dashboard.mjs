@@ -70,6 +70,20 @@ const SECTIONS = [
         [`min by (namespace, cache, storage) (narwhal_storage_drain_objects{${OF}})`, STORAGE],
       ],
       [
+        'Removed by the garbage collection',
+        'bytes',
+        [
+          `sum by (namespace, cache) (increase(narwhal_collection_removed_bytes_total{${OF}}[1h]))`,
+          `${CACHE} in an hour`,
+        ],
+      ],
+      ['Removed paths whose bytes are kept', 'short', [byCache('narwhal_retired_paths'), CACHE]],
+      [
+        'Garbage collections, last result',
+        'short',
+        [`max by (namespace, cache, result) (narwhal_collection_result{${OF}}) == 1`, `${CACHE} {{result}}`],
+      ],
+      [
         'S3 requests',
         'reqps',
         [`sum by (operation, status) (${rate('narwhal_s3_requests_total', OF)})`, '{{operation}} {{status}}'],

@@ -24,6 +24,8 @@ export const OBJECTS_LOST = 'ObjectsLost';
 export const CLOSURES_COMPLETE = 'ClosuresComplete';
 /** Every path that the manifest pins is here. Only there when it pins any. */
 export const PINS_PRESENT = 'PinsPresent';
+/** A run of the garbage collection waits for somebody. Only there while it does. */
+export const COLLECTION_HELD = 'CollectionHeld';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -101,3 +103,5 @@ export const REFERENCES_MISSING = 'ReferencesMissing';
 export const BYTES_MISSING = 'BytesMissing';
 /** A path that the manifest pins is not here. */
 export const PIN_MISSING = 'PinMissing';
+/** A run of the garbage collection would remove so much, or comes so oddly, that somebody should look at it first. */
+export const CONFIRMATION_NEEDED = 'ConfirmationNeeded';

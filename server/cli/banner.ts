@@ -34,7 +34,10 @@ export function banner(running: Running, color: boolean): string {
       lines.push('  nix, to push (the first line once):');
       // Never readable by others, also where the shell's umask would have it so.
       lines.push(`    (umask 077; printf 'machine ${machine} login x password %s\\n' ${token} >> ~/.netrc-narwhal)`);
-      lines.push(`    nix copy --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`);
+      // Else nix goes by what it saw here in the last 30 days, and pushes no path that was removed since.
+      lines.push(
+        `    nix copy --option narinfo-cache-positive-ttl 0 --netrc-file ~/.netrc-narwhal --to '${pull}/push?compression=zstd' PATH`,
+      );
     }
     lines.push('  nix, to pull (lines for /etc/nix/nix.conf):');
     lines.push(`    extra-substituters = ${pull}`);

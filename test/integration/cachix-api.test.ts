@@ -266,7 +266,7 @@ describe('a self-signed cache', () => {
     const dep = await pushable();
     const signed = claimOf(dep, { cSig: signPath(key, dep.claim) });
     assert.equal((await (await calls.uploaded(dep)).complete(signed)).status, 200);
-    const path = await pushable({ references: [`${dep.hashPart}-${dep.name}`] });
+    const path = await pushable({ references: [`${dep.hashPart}-dep`] });
     const cSig = signPath(key, path.claim);
     assert.equal((await (await calls.uploaded(path)).complete(claimOf(path, { cSig }))).status, 200);
     assert.ok((await assertServed(server, path)).endsWith(`\nSig: main.localhost-1:${cSig}\n`));

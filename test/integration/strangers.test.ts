@@ -39,6 +39,7 @@ const NIX = [
 ];
 const API = [
   ...['', '/narinfo', `/narurl/${NAR.slice(4)}`, '/key', '/nar?compression=zst', '/nar?compression=nonsense'],
+  ...['/gc', '/gc/', '/gc/plan', '/gc/1', '/gcx'],
   ...['/pin', '/pin/', '/pin/x', '/pin/x/y', '/pin/%0a', '/pinx'],
   ...['/explain', '/explain/x', '/block', '/block/x', '/path/x', '/gc', '/gc/1', '/gc/plan'],
   ...['/multipart-nar?compression=zst', `/multipart-nar/${ID}?partNumber=1&uploadId=x`, '/multipart-nar/nonsense'],

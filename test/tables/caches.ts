@@ -113,6 +113,7 @@ export const CACHES: readonly NamedCache[] = [
         { name: 'old', mode: 'Drain', local: { size: '0.5Ti', accessMode: 'ReadWriteOncePod' } },
       ],
       database: { sqlite: { size: '20Gi', storageClassName: 'fast' } },
+      retention: { days: 60, maxSize: '15Gi', graceSeconds: 2592000 },
       pins: [
         { name: 'production', storePath: `/nix/store/${'0'.repeat(32)}-app`, keep: { revisions: 5 } },
         { name: 'release/1.4', storePath: `/nix/store/${'1'.repeat(32)}-app` },

@@ -19,6 +19,7 @@ import {
 } from '../support/operator-scenes.ts';
 import { DONE, wellOf } from '../support/operator-world.ts';
 import { EXPOSURE } from './conditions-exposure.ts';
+import { GC_ROWS } from './conditions-gc.ts';
 import { PIN_ROWS } from './conditions-pins.ts';
 import { fine, type Row } from './conditions-row.ts';
 import { STORAGE_ROWS } from './conditions-storages.ts';
@@ -39,6 +40,7 @@ export const ROWS: readonly Row[] = [
       ObjectsLost: undefined,
       ClosuresComplete: undefined,
       PinsPresent: undefined,
+      CollectionHeld: undefined,
       Monitored: undefined,
       Paused: undefined,
     },
@@ -339,6 +341,7 @@ export const ROWS: readonly Row[] = [
   },
   ...STORAGE_ROWS,
   ...PIN_ROWS,
+  ...GC_ROWS,
   ...EXPOSURE,
   {
     title: 'it is monitored',

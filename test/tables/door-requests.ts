@@ -61,6 +61,8 @@ const TARGETS: readonly string[] = [
   '/ws',
   '/ws-deployment?x=%',
   '/log/a.drv?outputs=&x',
+  `${API}/gc`,
+  `${API}/gc/plan?limit=x`,
   `${API}/pin`,
   `${API}/pin/%ff`,
   `${API}/pin/../pin`,

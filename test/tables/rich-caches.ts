@@ -31,6 +31,7 @@ export const richDisk: Value = {
   ],
   database: { sqlite: { size: '1.5Gi', storageClassName: 'fast' } },
   limits: { maxNarSize: '8Gi', moveRate: '10Mi' },
+  retention: { days: 60, maxSize: '500Gi', keepPins: false, minAgeSeconds: 0, everySeconds: 60, lowPercent: 80 },
   pins: [
     { name: 'é b/1', storePath: `/nix/store/${'0'.repeat(32)}-x`, keep: { days: 14 } },
     { name: 'production', storePath: `/nix/store/${'1'.repeat(32)}-x`, keep: { revisions: 5 } },

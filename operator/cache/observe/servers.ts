@@ -1,5 +1,5 @@
 /** Asks pods on their admin port how they are. No answer is an answer: the state is unknown then. */
-import type { ServerStatus, StoragePhase } from '../../../crds/index.ts';
+import type { CollectionStatus, ServerStatus, StoragePhase } from '../../../crds/index.ts';
 import type { Pod } from '../../runtime/index.ts';
 import { ADMIN_PORT } from '../names.ts';
 
@@ -57,14 +57,14 @@ export function isServerStatus(answer: unknown): answer is ServerStatus {
 function isCacheStatus(cache: unknown): boolean {
   if (!isRecord(cache)) return false;
   const { publicKeys, keysLost, storages, databaseError = null, lostObjects = null } = cache;
-  const { waiting = null, pins = null } = cache;
+  const { waiting = null, pins = null, usage = null } = cache;
   const areTexts = isTextOrNull(keysLost) && isTextOrNull(databaseError);
-  const isCount = lostObjects === null || typeof lostObjects === 'number';
   return (
     isListOf(publicKeys, isPublicKey) &&
     areTexts &&
-    isCount &&
+    (lostObjects === null || isCount(lostObjects)) &&
     isWaiting(waiting) &&
+    isUsage(usage) &&
     isPinned(pins) &&
     isListOf(storages, isStorageStatus)
   );
@@ -72,13 +72,29 @@ function isCacheStatus(cache: unknown): boolean {
 
 function isWaiting(waiting: unknown): boolean {
   if (waiting === null) return true;
-  return isRecord(waiting) && typeof waiting.paths === 'number' && (waiting.since === null || isDate(waiting.since));
+  return isRecord(waiting) && isCount(waiting.paths) && (waiting.since === null || isDate(waiting.since));
 }
 
 function isPinned(pins: unknown): boolean {
   if (pins === null) return true;
   if (!isRecord(pins) || typeof pins.missing !== 'number') return false;
   return isListOf(pins.firstMissing, (it) => isRecord(it) && isText(it.name) && isText(it.storePath));
+}
+
+function isUsage(usage: unknown): boolean {
+  if (usage === null) return true;
+  if (!isRecord(usage)) return false;
+  const { bytes, paths, lastGC } = usage;
+  return [bytes, paths].every(isCount) && (lastGC === null || isCollection(lastGC));
+}
+
+const STATES: ReadonlySet<unknown> = new Set<CollectionStatus['state']>(['running', 'held', 'done', 'failed']);
+
+function isCollection(it: unknown): boolean {
+  if (!isRecord(it)) return false;
+  const { run, state, begunAt, message, paths, bytes, removedPaths, removedBytes } = it;
+  const areCounts = [run, paths, bytes, removedPaths, removedBytes].every(isCount);
+  return areCounts && STATES.has(state) && isDate(begunAt) && isTextOrNull(message);
 }
 
 const PHASES: ReadonlySet<unknown> = new Set<StoragePhase>([
@@ -105,6 +121,9 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isListOf = (value: unknown, is: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(is);
 const isText = (value: unknown): value is string => typeof value === 'string';
-const isDate = (value: unknown): boolean => isText(value) && value.length <= 40 && !Number.isNaN(Date.parse(value));
+/** As `Date` writes it: an API server takes no other. */
+const isDate = (value: unknown): boolean =>
+  isText(value) && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/.test(value) && !Number.isNaN(Date.parse(value));
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
 const isTextOrNull = (value: unknown): boolean => value === null || isText(value);
 const isPublicKey = (value: unknown): boolean => isText(value) && value.length <= 512;

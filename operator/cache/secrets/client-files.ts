@@ -23,6 +23,8 @@ export function clientFiles(
       '# Append it to nix.conf, and name the netrc of this Secret: netrc-file = <where it is mounted>/netrc',
       `extra-substituters = http://${service}`,
       ...(publicKeys.length > 0 ? [`extra-trusted-public-keys = ${publicKeys.join(' ')}`] : []),
+      '# To push, where the token may: else nix goes by what it saw here in the last 30 days, whatever was removed since.',
+      `# nix copy --option narinfo-cache-positive-ttl 0 --netrc-file NETRC --to 'http://${service}/push?compression=zstd' PATH`,
     ),
     'cachix.sh': lines(
       `cachix config set hostname ${api}`,

@@ -1,6 +1,10 @@
 /** Conditions of what a cache holds. Pure. */
+
+import { roundBytes } from '../../../crds/index.ts';
+import { namesOf } from '../names.ts';
 import * as reasons from '../reasons.ts';
-import { condition, type Facts, type NewCondition } from './facts.ts';
+import { condition, type Facts, type NewCondition, yes } from './facts.ts';
+import { newestUsage } from './usage.ts';
 
 /** Pushes end sooner; what has waited for so long was pushed without what it needs. */
 const WAITED_MS = 24 * 3600_000;
@@ -18,3 +22,17 @@ export function closuresComplete({ cache, observed, now }: Facts): NewCondition[
     }
   return [];
 }
+
+/** What a run of the garbage collection would remove, and how somebody says that it may. */
+export function collectionHeld({ cache, observed }: Facts): NewCondition[] {
+  const run = newestUsage(observed)?.usage.lastGC;
+  if (run?.state !== 'held') return [];
+  const { removedPaths, paths, removedBytes, bytes, message } = run;
+  const what = `run ${run.run} would remove ${removedPaths} of ${paths} paths, ${roundBytes(removedBytes)}B of ${roundBytes(bytes)}B`;
+  const command = `kubectl exec -n ${cache.metadata.namespace} ${namesOf(cache).workload}-0 -- narwhal-server gc`;
+  const text = `${what}, and waits: ${message?.slice(0, MOST_CHARACTERS)}. Look with "${command} --dry-run", then let it go with "${command} --confirm"`;
+  return [yes(reasons.COLLECTION_HELD, reasons.CONFIRMATION_NEEDED, text)];
+}
+
+/** The words of a server have any length. */
+const MOST_CHARACTERS = 512;

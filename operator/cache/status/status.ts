@@ -14,6 +14,7 @@ import { findings } from './conditions.ts';
 import type { Facts } from './facts.ts';
 import { podStatus } from './pods.ts';
 import { storageStatus } from './storages.ts';
+import { usageOf } from './usage.ts';
 
 export function status(
   cache: Cache,
@@ -30,6 +31,7 @@ export function status(
   const generation = cache.metadata.generation ?? 0;
   const before = (cache.status?.conditions ?? []) as readonly Condition[];
   const asked = lastReconcile(cache, outcome);
+  const usage = usageOf(cache, observed);
   const image = workload?.spec.template.spec.containers[0]?.image;
   const whole: BinaryCacheStatus = {
     observedGeneration: generation,
@@ -45,6 +47,7 @@ export function status(
     pods: podStatus(cache, observed, expectedHash, now),
     publicKeys: publicKeysOf(cache, observed),
     storages,
+    ...(usage !== undefined && { usage }),
     conditions: [...mergeConditions(before, findings(facts), generation, now)],
   };
   return lacking.length > 0 ? without(whole, lacking) : whole;
@@ -89,10 +92,11 @@ export function differsInSubstance(before: Partial<BinaryCacheStatus> | undefine
   return !isDeepStrictEqual(substance(before ?? {}), substance(next));
 }
 
-function substance({ storages = [], conditions = [], ...rest }: Partial<BinaryCacheStatus>): unknown {
+function substance({ storages = [], usage, conditions = [], ...rest }: Partial<BinaryCacheStatus>): unknown {
   return {
     ...rest,
     storages: storages.map(({ name, phase }) => ({ name, phase })),
+    lastGC: usage?.lastGC?.state,
     conditions: conditions.map(({ type, status, reason, observedGeneration }) => ({
       type,
       status,

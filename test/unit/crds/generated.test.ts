@@ -71,7 +71,7 @@ for (const kind of kinds) {
 
     it('holds no key of ours in the CRD, and every rule', () => {
       const text = JSON.stringify(toCrd(kind));
-      assert.ok(!/"(allowed|bytes)":/.test(text));
+      assert.ok(!/"(allowed":|bytes":true)/.test(text));
       for (const { at, rules } of kind.rules) {
         for (const { cel } of rules)
           assert.ok(text.includes(JSON.stringify(cel.replace(/\s+/g, ' '))), `${at}: ${cel}`);

@@ -111,6 +111,8 @@ describe('what a server of this version supports', () => {
     it(`leaves out ${field}`, () => assert.deepEqual(server(spec), [`m.yaml:1: ${field}: not supported yet`]));
   }
 
+  it('includes retention', () => assert.deepEqual(server({ retention: { days: 1 } }), []));
+
   for (const mode of ['Drain', 'Abandoned']) {
     it(`includes the mode ${mode}`, () => {
       assert.deepEqual(server({ storages: [disk, { name: 'old', mode, local: {} }] }), []);

@@ -214,6 +214,7 @@ const RELOADED: readonly (readonly [string, Value])[] = [
   ['how a bucket is read', storages(disk, { ...bucket, s3: { ...cloud, reads: 'Proxy' } }, slow)],
   ['a bucket more', storages(disk, bucket, slow, { name: 'more', s3: { bucket: 'more' } })],
   ['pins', { pins: [{ name: 'a', storePath: `/nix/store/${'0'.repeat(32)}-x` }] }],
+  ['retention', { retention: { days: 30, graceSeconds: 3600 } }],
   ['replicas', { replicas: 0 }],
   ['the size of the database', { database: { sqlite: { size: '20Gi' } } }],
   ['the NetworkPolicy', { networkPolicy: { enabled: false } }],

@@ -72,6 +72,7 @@ const TYPES = new Set<string>([
   reasons.TOKEN_FOLLOWS_REDIRECTS,
   reasons.OBJECTS_LOST,
   reasons.CLOSURES_COMPLETE,
+  reasons.COLLECTION_HELD,
   reasons.PINS_PRESENT,
   reasons.PAUSED,
   reasons.MONITORED,
