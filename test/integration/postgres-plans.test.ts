@@ -16,7 +16,7 @@ import { PathCount } from '../../server/cache/paths/count.ts';
 import { NARINFO_QUERY, presentQuery } from '../../server/cache/paths/paths.ts';
 import { type NewPath, publishStatements } from '../../server/cache/paths/publish.ts';
 import { OPEN_UPLOADS_QUERY, PARTS_QUERY, UPLOAD_QUERY } from '../../server/cache/push/upload-rows.ts';
-import { ORPHANS_QUERY } from '../../server/cache/upkeep/housekeeping.ts';
+import { ORPHANS_QUERY } from '../../server/cache/upkeep/orphans.ts';
 import { LAST_USE, USE_JOIN, USES_QUERY, useStatement } from '../../server/cache/use/rows.ts';
 import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
 import { numbered, quoteValue } from '../../server/metadata/postgres/text.ts';
