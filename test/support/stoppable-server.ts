@@ -2,18 +2,20 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
-import { type Closures, closingStatements } from '../../server/cache/closures/index.ts';
+import { type Closures, closingStatements, waitStatements } from '../../server/cache/closures/index.ts';
 import { healNar, markLost } from '../../server/cache/objects/lost-rows.ts';
 import type { KnownObject } from '../../server/cache/objects/object.ts';
-import { Paths } from '../../server/cache/paths/paths.ts';
+import { type NewPath, Paths } from '../../server/cache/paths/paths.ts';
+import { publishStatements } from '../../server/cache/paths/publish.ts';
 import { type CollectInit, collect, finish } from '../../server/cache/retention/collect.ts';
 import { runningCollection } from '../../server/cache/retention/collections.ts';
-import { expireRetired } from '../../server/cache/retention/expire.ts';
+import { expireRetired, forget } from '../../server/cache/retention/expire.ts';
+import { revive } from '../../server/cache/retired/index.ts';
 import { defaultSettings, type RetentionSettings } from '../../server/cache/settings.ts';
 import { Keys } from '../../server/cache/signing/keys.ts';
 import { dropOrphans } from '../../server/cache/upkeep/orphans.ts';
 import type { Uses } from '../../server/cache/use/index.ts';
-import type { Database, PostgresDatabase, Sql } from '../../server/metadata/index.ts';
+import type { Database, PostgresDatabase, Sql, SqlValue } from '../../server/metadata/index.ts';
 import { closuresOf } from './closures.ts';
 import type { TestPath } from './nars.ts';
 import { openSchema } from './postgres-cache.ts';
@@ -24,8 +26,8 @@ const DAY = 24 * 3600_000;
 const NEVER = new AbortController().signal;
 const logger = pino({ level: 'silent' });
 
-/** Where a transaction stops: before it begins, after a statement, or with all done but its COMMIT. */
-export type StopAt = { readonly before: 'begin' } | { readonly after: RegExp } | { readonly commitOf: RegExp };
+/** Where work stops: after a statement, or with all of its transaction done but the COMMIT. */
+export type StopAt = { readonly after: RegExp } | { readonly commitOf: RegExp };
 
 interface Stop {
   readonly at: StopAt;
@@ -51,6 +53,11 @@ export class StoppableServer {
       ...{ database: this.#seen, closures: this.closures, keys: () => keys },
       ...{ uses: this.uses, cacheBytes: 2 ** 20, look: async () => {} },
     });
+    this.closures.start(
+      (hashParts) => this.paths.forget(hashParts),
+      (hashParts) => this.paths.bringBack(hashParts, ['unused', 'maxSize']),
+    );
+    this.uses.follow((hashParts) => this.paths.bringBack(hashParts, ['unused']));
   }
 
   static async open(url: string): Promise<StoppableServer> {
@@ -101,7 +108,6 @@ export class StoppableServer {
 
   #stoppable(): Database {
     const write: Database['write'] = async (work) => {
-      await this.#reach((at) => 'before' in at);
       return this.database.write(async (sql) => {
         const texts: string[] = [];
         const ran = async (text: string) => {
@@ -126,10 +132,16 @@ export class StoppableServer {
     };
     const script: Database['script'] = (statements, durability) =>
       this.#stop === undefined ? this.database.script(statements, durability) : write((sql) => sql.run(statements));
+    const query: Database['query'] = async <Row>(text: string, values: readonly SqlValue[] = []) => {
+      const rows = await this.database.query<Row>(text, values);
+      await this.#reach((at) => 'after' in at && at.after.test(text));
+      return rows;
+    };
     return new Proxy<Database>(this.database, {
       get: (target, name) => {
         if (name === 'script') return script;
         if (name === 'write') return write;
+        if (name === 'query') return query;
         const value = Reflect.get(target, name);
         return typeof value === 'function' ? value.bind(target) : value;
       },
@@ -138,13 +150,8 @@ export class StoppableServer {
 
   /** With a NAR that comes with it, as by Cachix, or with one that has its row already, as by nix. */
   async publish(it: TestPath, nar: 'new' | 'known' = 'new'): Promise<string> {
-    const { hashPart, name, references, narHash } = it;
-    const path = {
-      ...{ hashPart, name, references, narHash, narSize: it.nar.length },
-      ...{ deriver: undefined, ca: undefined, signatures: [] },
-    };
     const source = nar === 'known' ? { key: it.narUrl } : { object: objectOf(it), facts: factsOf(it) };
-    return (await this.paths.publish(path, source)).kind;
+    return (await this.paths.publish(pathOf(it), source)).kind;
   }
 
   /** Gives its NAR a row that waits for a path. */
@@ -202,17 +209,52 @@ export class StoppableServer {
     if (running !== undefined) await finish(this.#collectInit(0), running, NEVER);
   }
 
-  /** Ends the grace of all that is retired. */
-  expire(): Promise<number> {
+  /** Ends the grace of what was retired at `before` or earlier. */
+  expire(before = Date.now()): Promise<number> {
     // There are no bytes.
     const objects = { forget: () => {}, collect: () => {} };
-    return expireRetired({ database: this.#seen, objects, logger }, Date.now(), NEVER);
+    return expireRetired({ database: this.#seen, objects, logger }, before, NEVER);
+  }
+
+  /** The same for one path, as a server does it that has lost its lease. */
+  async expireOnly(it: TestPath): Promise<void> {
+    await this.#seen.write((sql) => forget(this.#seen, sql, [it.hashPart], Date.now()));
+  }
+
+  /** Brings a path back, and dies right after the COMMIT. */
+  async reviveOnly(it: TestPath): Promise<void> {
+    await this.#seen.write((sql) => revive(this.#seen, sql, [it.hashPart]));
+  }
+
+  /** Publishes a path, and dies right after the COMMIT. */
+  async publishOnly(it: TestPath): Promise<void> {
+    const source = { object: objectOf(it), facts: factsOf(it) };
+    await this.#seen.script(publishStatements(this.#seen, pathOf(it), source));
+  }
+
+  /** Publishes a path as a version does it that knows nothing of collections. */
+  async publishAsBefore(it: TestPath): Promise<void> {
+    await this.store(it);
+    await this.#seen.script([
+      [
+        `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at, closure_checked)
+         SELECT ?, ?, id, ?, '', ?, 1 FROM objects WHERE key = ?`,
+        ...[it.hashPart, it.name, it.references.join(' '), Date.now(), it.narUrl],
+      ],
+      ['UPDATE objects SET orphan_since = NULL WHERE key = ?', it.narUrl],
+      ...waitStatements(this.#seen, pathOf(it)),
+    ]);
   }
 
   /** Removes NARs that nothing waits for. */
   dropOrphans(): Promise<void> {
     return dropOrphans({ database: this.#seen, objects: { forget: () => {} }, logger }, Date.now() - DAY);
   }
+}
+
+function pathOf({ hashPart, name, references, narHash, nar }: TestPath): NewPath {
+  const claimed = { hashPart, name, references, narHash, narSize: nar.length };
+  return { ...claimed, deriver: undefined, ca: undefined, signatures: [] };
 }
 
 function objectOf(it: TestPath) {

@@ -1,2 +1,2 @@
 export { Closures, MOST_COUNTED, type WaitingReport } from './closures.ts';
-export { closingStatements, type Referring, WAITS, waitStatements, wantedBy } from './rows.ts';
+export { closingStatements, insertWaits, type Referring, WAITS, waitStatements, wantedBy } from './rows.ts';

@@ -13,14 +13,14 @@ import { beginCollection, type CollectionRow, endCollection, noteCollection } fr
 import type { PathGraph } from './graph.ts';
 import { loadGraph } from './load.ts';
 import { type Plan, type Policy, planRetention } from './plan.ts';
-import { countDoomed, doom, sweep } from './sweep.ts';
+import { countDoomed, doom, type SweepInit, sweep } from './sweep.ts';
 
 /** Hash parts that stay whatever their age, by pages. */
 export type Keep = () => AsyncIterable<readonly string[]>;
 
 export interface CollectInit {
   readonly database: Database;
-  readonly paths: Pick<Paths, 'remove' | 'count'>;
+  readonly paths: Pick<Paths, 'count' | keyof SweepInit['paths']>;
   readonly uses: Pick<Uses, 'flush'>;
   readonly pinned: Keep;
   readonly settings: Pick<Settings, 'retention' | 'rootsFirstMs'>;
@@ -68,7 +68,7 @@ export async function collect(
       await endCollection(database, run, 'held', why, Date.now());
       return;
     }
-    await doom(database, graph, plan, signal);
+    await doom({ database, run, signal }, graph, plan);
   } catch (error) {
     if (!signal.aborted) await endCollection(database, run, 'failed', String(error), Date.now());
     throw error;

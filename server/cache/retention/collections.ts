@@ -80,7 +80,7 @@ export async function noteCollection(
   ]);
 }
 
-/** Ends it: nobody needs to write its number any more. */
+/** Ends it: nobody needs to write its number any more. Nothing happens where another server has ended it. */
 export async function endCollection(
   database: Database,
   run: number,
@@ -89,8 +89,14 @@ export async function endCollection(
   now: number,
 ): Promise<void> {
   await database.script([
-    ['UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ?', state, text ?? null, now, run],
+    [
+      "UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ? AND state = 'running'",
+      state,
+      text ?? null,
+      now,
+      run,
+    ],
     ['UPDATE collection SET is_active = 0 WHERE run = CAST(? AS bigint)', run],
-    ['DELETE FROM doomed'],
+    ['DELETE FROM doomed WHERE NOT EXISTS (SELECT 1 FROM collection WHERE is_active = 1)'],
   ]);
 }

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { Database, Sql } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
-import { type Objects, orphanStatement, tombstone } from '../objects/index.ts';
+import { type Objects, orphanStatements, tombstone } from '../objects/index.ts';
 
 export interface ExpireInit {
   readonly database: Database;
@@ -37,18 +37,23 @@ export async function expireRetired(init: ExpireInit, before: number, signal: Ab
 }
 
 /** The keys of what went with them. Who was brought back meanwhile stays. */
-async function forget(database: Database, sql: Sql, hashParts: readonly string[], before: number): Promise<string[]> {
+export async function forget(
+  database: Database,
+  sql: Sql,
+  hashParts: readonly string[],
+  before: number,
+): Promise<string[]> {
   const rows = await sql.query<{ hash_part: string; object_id: number }>(
     `DELETE FROM retired WHERE ${database.isOneOf('hash_part')} AND retired_at <= CAST(? AS bigint)
      RETURNING hash_part, object_id`,
     [database.list(hashParts), before],
   );
-  await sql.run([
-    orphanStatement(
+  await sql.run(
+    orphanStatements(
       database,
       rows.map((row) => row.object_id),
     ),
-  ]);
+  );
   const listings = await sql.query<{ id: number; key: string }>(
     `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}
        AND NOT EXISTS (SELECT 1 FROM paths p WHERE objects.key = p.hash_part || '.ls')`,
