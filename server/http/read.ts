@@ -240,7 +240,7 @@ export class Reader {
       ...(range && { 'Content-Range': `bytes ${start}-${end}/${object.size}` }),
     };
     // What HEAD promises, GET must be able to give: a pusher asks nothing else.
-    if (request.method === 'HEAD' && !(await cache.objects.isWhole(object))) {
+    if (request.method === 'HEAD' && !(await isPromised(cache, object, route, request))) {
       sendMiss(request, response);
       this.#metrics.answered(route, 404);
       return;
@@ -314,6 +314,17 @@ async function findFor(
   if (found !== undefined || asker !== 'pusher' || !mayWrite(cache, request)) return found;
   const revived = await cache.paths.revive([hashPart]);
   return revived.length > 0 ? cache.paths.find(hashPart, asker) : undefined;
+}
+
+/** Whether an object will be there for who asked by HEAD. Whoever may push a NAR asks so, and sends only its narinfo then. */
+async function isPromised(
+  cache: BinaryCache,
+  object: StoredObject,
+  route: ReadRoute,
+  request: IncomingMessage,
+): Promise<boolean> {
+  if (!(await cache.objects.isWhole(object))) return false;
+  return route !== 'nar' || !mayWrite(cache, request) || cache.nars.keep(object.id);
 }
 
 /** Whether the client has these bytes: `If-None-Match` is a list, and a proxy may have marked the tag as weak. */

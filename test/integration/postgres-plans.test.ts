@@ -22,7 +22,7 @@ import {
   PARTS_QUERY,
   UPLOAD_QUERY,
 } from '../../server/cache/push/upload-rows.ts';
-import { ORPHANS_QUERY } from '../../server/cache/upkeep/housekeeping.ts';
+import { ORPHANS_QUERY } from '../../server/cache/upkeep/orphans.ts';
 import { LAST_USE, USE_JOIN, USES_QUERY, useStatement } from '../../server/cache/use/rows.ts';
 import type { PostgresDatabase, Statement } from '../../server/metadata/index.ts';
 import { numbered, quoteValue } from '../../server/metadata/postgres/text.ts';

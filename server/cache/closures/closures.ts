@@ -14,13 +14,13 @@ import {
   closingStatements,
   endedWaitsQuery,
   inParts,
+  insertWaits,
   isServable,
   PAGE,
   type Referring,
   type ReferringRow,
   referringOf,
   UNCHECKED_QUERY,
-  unservable,
   WAITS_QUERY,
   type Wait,
   wantedBy,
@@ -53,6 +53,7 @@ export class Closures {
   readonly #init: ClosuresInit;
   readonly #closing: Closing;
   #onChanged: (hashParts: readonly string[]) => void = () => {};
+  #onAwaited: (hashParts: readonly string[]) => Promise<unknown> = async () => {};
   /** Where the look at all waits goes on. */
   #position: readonly [string, string] = ['', ''];
   #tending: Promise<void> | undefined;
@@ -66,9 +67,16 @@ export class Closures {
     this.#closing = new Closing({ database: init.database, note: (paths) => this.#note(paths) });
   }
 
-  /** @param onChanged hears of paths that readers get, or get no more, from now on: what is remembered of them is old */
-  start(onChanged: (hashParts: readonly string[]) => void): void {
+  /**
+   * @param onChanged hears of paths that readers get, or get no more, from now on: what is remembered of them is old
+   * @param onAwaited is asked for what paths wait for: it may be here, out of sight
+   */
+  start(
+    onChanged: (hashParts: readonly string[]) => void,
+    onAwaited: (hashParts: readonly string[]) => Promise<unknown>,
+  ): void {
     this.#onChanged = onChanged;
+    this.#onAwaited = onAwaited;
   }
 
   /** Paths have stopped being servable: looks for all that refer to them, in the background. */
@@ -119,9 +127,9 @@ export class Closures {
     return Boolean(found?.waits) || Boolean(found?.unnoticed);
   }
 
-  /** After the commit that brought paths back which were not looked at since: the same for many. */
+  /** The same for many, after the commit that brought them back. */
   async restored(paths: readonly Referring[]): Promise<void> {
-    for (const some of inParts(paths)) await this.#note(some, true);
+    for (const some of inParts(paths)) await this.#note(some);
     await this.opened(paths.map((path) => path.hashPart));
   }
 
@@ -212,22 +220,9 @@ export class Closures {
 
   async #noteOnce(paths: readonly Referring[], isCheck: boolean): Promise<string[]> {
     const { database } = this.#init;
-    const wanted = [...new Set(paths.flatMap(wantedBy))];
     const write = () =>
       database.write(async (sql) => {
-        const missing = await unservable(sql, database, wanted);
-        const fresh: string[] = [];
-        for (const path of paths) {
-          const waits = wantedBy(path).filter((hashPart) => missing.has(hashPart));
-          if (waits.length === 0) continue;
-          const rows = await sql.query(
-            `INSERT INTO waiting (missing, path, since) SELECT r.value, p.hash_part, CAST(? AS bigint)
-             FROM ${database.each('r')} JOIN paths p ON p.hash_part = ? WHERE TRUE
-             ON CONFLICT DO NOTHING RETURNING missing`,
-            [Date.now(), database.list(waits), path.hashPart],
-          );
-          if (rows.length > 0) fresh.push(path.hashPart);
-        }
+        const fresh = await insertWaits(sql, database, paths);
         await sql.run([...closingStatements(fresh), ...(isCheck ? [checkedStatement(database, paths)] : [])]);
         return fresh;
       });
@@ -295,7 +290,9 @@ export class Closures {
     const rows = await database.query<Wait>(WAITS_QUERY, this.#position);
     const last = rows.at(-1);
     this.#position = last === undefined || rows.length < PAGE ? ['', ''] : [last.missing, last.path];
-    await this.opened([...new Set(rows.map((row) => row.missing))]);
+    const missing = [...new Set(rows.map((row) => row.missing))];
+    await this.opened(missing);
+    if (missing.length > 0) await this.#onAwaited(missing);
   }
 }
 

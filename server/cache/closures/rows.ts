@@ -85,6 +85,28 @@ export async function unservable(
   return new Set(rows.map((row) => row.value));
 }
 
+/** Has published paths wait for what is not servable of what they need: those that do so from now on. */
+export async function insertWaits(
+  sql: Pick<Sql, 'query'>,
+  database: Pick<Database, 'each' | 'list'>,
+  paths: readonly Referring[],
+): Promise<string[]> {
+  const missing = await unservable(sql, database, [...new Set(paths.flatMap(wantedBy))]);
+  const fresh: string[] = [];
+  for (const path of paths) {
+    const waits = wantedBy(path).filter((hashPart) => missing.has(hashPart));
+    if (waits.length === 0) continue;
+    const rows = await sql.query(
+      `INSERT INTO waiting (missing, path, since) SELECT r.value, p.hash_part, CAST(? AS bigint)
+       FROM ${database.each('r')} JOIN paths p ON p.hash_part = ? WHERE TRUE
+       ON CONFLICT DO NOTHING RETURNING missing`,
+      [Date.now(), database.list(waits), path.hashPart],
+    );
+    if (rows.length > 0) fresh.push(path.hashPart);
+  }
+  return fresh;
+}
+
 /** Most paths, or rows of `waiting`, that one transaction touches. */
 export const PAGE = 500;
 

@@ -67,6 +67,7 @@ export async function giveUpLost(sql: Sql, object: KnownObject): Promise<string[
   const rows = await sql.query<{ hash_part: string }>('DELETE FROM paths WHERE object_id = ? RETURNING hash_part', [
     object.id,
   ]);
+  await sql.query('DELETE FROM retired WHERE object_id = ?', [object.id]);
   await drop(sql, object);
   return rows.map((row) => row.hash_part);
 }
@@ -118,6 +119,7 @@ export async function replaceLost(sql: Sql, lost: Pick<KnownObject, 'id' | 'stor
     'UPDATE paths SET object_id = ? WHERE object_id = ? RETURNING hash_part',
     [by, lost.id],
   );
+  await sql.query('UPDATE retired SET object_id = ? WHERE object_id = ?', [by, lost.id]);
   await drop(sql, lost);
   return rows.map((row) => row.hash_part);
 }

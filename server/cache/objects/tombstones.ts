@@ -42,14 +42,33 @@ const IS_POINTED_AT = `(EXISTS (SELECT 1 FROM paths p WHERE p.object_id = object
 
 /**
  * For the transaction that took paths away: their NARs are orphans that nobody waits for, where no other path points at
- * them. That may be wrong by a path that is published at this moment: whoever removes orphans looks again.
+ * them. Locked first: two servers may take the last two paths of one NAR away at one moment, and whoever comes second looks
+ * at what the first one has left.
  */
-export function orphanStatement(database: Pick<Database, 'isOneOf' | 'list'>, ids: readonly number[]): Statement {
+export function orphanStatements(database: Pick<Database, 'isOneOf' | 'list'>, ids: readonly number[]): Statement[] {
+  if (ids.length === 0) return [];
+  const list = database.list(ids);
   return [
-    `UPDATE objects SET orphan_since = 0 WHERE ${database.isOneOf('id')} AND orphan_since IS NULL
-       AND state <> 'tombstoned' AND NOT ${IS_POINTED_AT}`,
-    database.list(ids),
+    [`UPDATE objects SET orphan_since = orphan_since WHERE ${database.isOneOf('id')}`, list],
+    [
+      `UPDATE objects SET orphan_since = 0 WHERE ${database.isOneOf('id')} AND orphan_since IS NULL
+         AND state <> 'tombstoned' AND NOT ${IS_POINTED_AT}`,
+      list,
+    ],
   ];
+}
+
+/**
+ * Somebody has found a NAR here that a path is about to point at: it waits for that from now on, even where all paths that
+ * it has are retired and their grace ends first. False: it is being removed just now.
+ */
+export async function keepNar(sql: Pick<Sql, 'query'>, id: number, now: number): Promise<boolean> {
+  await sql.query(
+    `UPDATE objects SET orphan_since = ? WHERE id = ? AND state = 'verified'
+       AND (orphan_since IS NOT NULL OR NOT EXISTS (SELECT 1 FROM paths p WHERE p.object_id = objects.id))`,
+    [now, id],
+  );
+  return (await sql.query(`SELECT 1 FROM objects WHERE id = ? AND state = 'verified'`, [id])).length > 0;
 }
 
 /** An object that was taken for an orphan is none where a path points at it. */

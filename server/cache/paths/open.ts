@@ -26,6 +26,11 @@ export function openPaths(init: PathsRoomInit): { paths: Paths; lost: Lost; real
     enforcesClosures: () => settings.enforcesClosures,
     cacheBytes: settings.narinfoCacheBytes,
   });
-  closures.start((hashParts) => paths.forget(hashParts));
+  closures.start(
+    (hashParts) => paths.forget(hashParts),
+    (hashParts) => paths.bringBack(hashParts, ['unused', 'maxSize']),
+  );
+  // Used at the moment at which they were taken away as unused, perhaps on another server.
+  uses.follow((hashParts) => paths.bringBack(hashParts, ['unused']));
   return { paths, lost: new Lost({ ...init, paths }), realisations: new Realisations({ objects, paths, keys }) };
 }

@@ -10,7 +10,7 @@ import { crashPoint } from '../../storage/index.ts';
 import { type Closures, WAITS, wantedBy } from '../closures/index.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
 import { IS_LOST } from '../objects/index.ts';
-import { areRetired, revive } from '../retired/index.ts';
+import { areRetired, type RetiredReason, retiredAs, revive } from '../retired/index.ts';
 import type { Keys } from '../signing/index.ts';
 import { knownKeyOf, roomForOthers, type Weighed, weighSignatures } from '../signing/index.ts';
 import type { Uses } from '../use/index.ts';
@@ -215,6 +215,7 @@ export class Paths {
     this.#forget(path.hashPart);
     // What it needs may be here in retirement.
     if (outcome.kind === 'published' && (await this.#init.closures.published(path))) await this.revive(wantedBy(path));
+    if (outcome.kind === 'present') await this.revive(await this.#init.closures.waitsOf(path.hashPart));
     await this.show(healed);
     crashPoint('after-publish');
     return outcome.kind === 'published' && leftOut.length > 0 ? { ...outcome, leftOut } : outcome;
@@ -225,27 +226,32 @@ export class Paths {
    * that are published from then on.
    */
   async revive(hashParts: readonly string[]): Promise<string[]> {
-    const { database, closures, uses } = this.#init;
-    if (!(await areRetired(database, hashParts))) return [];
+    const { database, closures } = this.#init;
+    if (hashParts.length === 0 || !(await areRetired(database, hashParts))) return [];
+    let revived: string[] = [];
     const paths = await database
       .write(async (sql) => {
-        const revived = await revive(database, sql, hashParts);
-        await sql.run(database.announce(revived.map((path) => path.hashPart)));
-        return revived;
+        const found = await revive(database, sql, hashParts);
+        revived = found.map((path) => path.hashPart);
+        await sql.run(database.announce(revived));
+        return found;
       })
       .catch(async (error: unknown) => {
         // A commit that failed may have reached the disk all the same.
-        for (const hashPart of hashParts) await this.#all?.lookAgain(hashPart);
+        await this.lookAgainAt(revived);
         throw error;
       });
-    const revived = paths.map((path) => path.hashPart);
     for (const hashPart of revived) {
       this.#all?.add(hashPart);
       this.#forget(hashPart);
     }
     await closures.restored(paths);
-    uses.touchAll(revived);
     return revived;
+  }
+
+  /** The same for what was retired for one of these reasons: it turns out that it should not have been. */
+  async bringBack(hashParts: readonly string[], reasons: readonly RetiredReason[]): Promise<void> {
+    await this.revive(await retiredAs(this.#init.database, hashParts, reasons));
   }
 
   /**
@@ -368,6 +374,12 @@ export class Paths {
   /** After a commit that failed, and may have reached the disk: what became of the paths of an object. */
   async lookAgain(key: string): Promise<void> {
     await this.#all?.lookAgainAt(key);
+  }
+
+  /** The same for paths. */
+  async lookAgainAt(hashParts: readonly string[]): Promise<void> {
+    this.forget(hashParts);
+    for (const hashPart of hashParts) await this.#all?.lookAgain(hashPart);
   }
 
   /** Signatures or keys changed, or changes may have been missed: every rendered text is stale. */

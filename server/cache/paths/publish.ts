@@ -9,7 +9,15 @@ import { mustBeAllowed } from '../blocks/index.ts';
 import { waitStatements, wantedBy } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { NarFacts, NewObject } from '../objects/index.ts';
-import { healNar, insertObject, insertTombstone, objectStatements, replaceLost, tombstone } from '../objects/index.ts';
+import {
+  healNar,
+  insertObject,
+  insertTombstone,
+  keepNar,
+  objectStatements,
+  replaceLost,
+  tombstone,
+} from '../objects/index.ts';
 import { activeRun, markNeeded, NEEDED_BY_NONE } from '../retired/index.ts';
 import type { Weighed } from '../signing/index.ts';
 
@@ -221,7 +229,7 @@ async function insertNar(
     if (id !== undefined) return { id, isNew: true, healed: [] };
     const lost = await healNar(sql, object, facts, orphanSince);
     if (lost !== undefined) return { id: lost.id, isNew: true, healed: lost.paths };
-    const there = orphanSince === null ? await claimNar(sql, object.key) : await findNar(sql, object.key);
+    const there = orphanSince === null ? await claimNar(sql, object.key) : await findNar(sql, object.key, orphanSince);
     if (there === undefined) continue;
     await insertTombstone(sql, object);
     return { id: there, isNew: false, healed: [] };
@@ -229,9 +237,10 @@ async function insertNar(
   throw new CacheError('Unavailable', `${object.key} is being removed and stored by other requests`);
 }
 
-async function findNar(sql: Sql, key: string): Promise<number | undefined> {
-  const rows = await sql.query<{ id: number }>(`SELECT id FROM objects WHERE key = ? AND state = 'verified'`, [key]);
-  return rows[0]?.id;
+/** The NAR called `key`, which waits for a path from now on if it has none. */
+async function findNar(sql: Sql, key: string, now: number): Promise<number | undefined> {
+  const [row] = await sql.query<{ id: number }>(`SELECT id FROM objects WHERE key = ? AND state = 'verified'`, [key]);
+  return row !== undefined && (await keepNar(sql, row.id, now)) ? row.id : undefined;
 }
 
 /** The NAR called `key`, no longer an orphan: a path is about to point at it. */

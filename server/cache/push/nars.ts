@@ -15,7 +15,7 @@ import {
 import { crashPoint } from '../../storage/index.ts';
 import { CacheError } from '../errors.ts';
 import { withRetries } from '../flow/index.ts';
-import type { Body, Incoming } from '../objects/index.ts';
+import { type Body, type Incoming, keepNar } from '../objects/index.ts';
 import type { NarFacts, NewPath } from '../paths/index.ts';
 import { differs } from '../paths/index.ts';
 import { mustBeAbleToSign, namedSignatures, signaturesFor } from '../signing/index.ts';
@@ -62,7 +62,7 @@ export class Nars {
     mustBeAbleToSign(this.#init.keys());
     const key = `nar/${file}`;
     const known = await this.#init.objects.findAgain(key);
-    if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.#keep(known.id))) {
+    if (known !== undefined && (await this.#init.objects.isThere(known)) && (await this.keep(known.id))) {
       this.#init.uses.touchNar(known.id);
       return;
     }
@@ -74,15 +74,9 @@ export class Nars {
     this.#init.logger.debug({ key, bytes: size, narSize: facts.narSize }, 'NAR stored');
   }
 
-  /** Lets a NAR that has no path yet wait for its narinfo from now on. False: it is being removed just now. */
-  #keep(objectId: number): Promise<boolean> {
-    return this.#init.database.write(async (sql) => {
-      await sql.query('UPDATE objects SET orphan_since = ? WHERE id = ? AND orphan_since IS NOT NULL', [
-        Date.now(),
-        objectId,
-      ]);
-      return (await sql.query(`SELECT 1 FROM objects WHERE id = ? AND state = 'verified'`, [objectId])).length > 0;
-    });
+  /** Somebody who may push was told that a NAR is here: it waits for its narinfo. False: it is being removed just now. */
+  keep(objectId: number): Promise<boolean> {
+    return this.#init.database.write((sql) => keepNar(sql, objectId, Date.now()));
   }
 
   /** Legacy Cachix upload: the name is found while the bytes arrive. The file's hash, in hex. */

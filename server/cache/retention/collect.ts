@@ -21,14 +21,14 @@ import {
 import type { PathGraph } from './graph.ts';
 import { loadGraph } from './load.ts';
 import { type Plan, type Policy, planRetention } from './plan.ts';
-import { countDoomed, doom, sweep } from './sweep.ts';
+import { countDoomed, doom, type SweepInit, sweep } from './sweep.ts';
 
 /** Hash parts that stay whatever their age, by pages. */
 export type Keep = () => AsyncIterable<readonly string[]>;
 
 export interface CollectInit {
   readonly database: Database;
-  readonly paths: Pick<Paths, 'remove' | 'count'>;
+  readonly paths: Pick<Paths, 'count' | keyof SweepInit['paths']>;
   readonly uses: Pick<Uses, 'flush'>;
   readonly pinned: Keep;
   readonly settings: Pick<Settings, 'retention' | 'rootsFirstMs'>;
@@ -95,7 +95,7 @@ export async function collect(
       await end(init, { run, begun_at: begunAt }, { state: 'held', text: why });
       return;
     }
-    await doom(database, graph, plan, signal);
+    await doom({ database, run, signal }, graph, plan);
   } catch (error) {
     if (!signal.aborted) await end(init, { run, begun_at: begunAt }, { state: 'failed', text: String(error) });
     throw error;

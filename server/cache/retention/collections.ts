@@ -115,12 +115,12 @@ export type Ending =
   | { readonly state: 'done'; readonly paths: number; readonly bytes: number }
   | { readonly state: 'held' | 'failed'; readonly text: string };
 
-/** Ends it: nobody needs to write its number any more. */
+/** Ends it: nobody needs to write its number any more. Nothing happens where another server has ended it. */
 export async function endCollection(database: Database, run: number, ending: Ending, now: number): Promise<void> {
   const isDone = ending.state === 'done';
   await database.script([
     [
-      'UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ?',
+      "UPDATE collections SET state = ?, text = ?, ended_at = ? WHERE run = ? AND state = 'running'",
       ...[ending.state, isDone ? null : ending.text, now, run],
     ],
     ...(isDone
@@ -132,6 +132,6 @@ export async function endCollection(database: Database, run: number, ending: End
         ]
       : []),
     ['UPDATE collection SET is_active = 0 WHERE run = CAST(? AS bigint)', run],
-    ['DELETE FROM doomed'],
+    ['DELETE FROM doomed WHERE NOT EXISTS (SELECT 1 FROM collection WHERE is_active = 1)'],
   ]);
 }

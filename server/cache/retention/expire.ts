@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
-import { type Objects, orphanStatement, tombstone, tombstoneOrphan } from '../objects/index.ts';
+import { type Objects, orphanStatements, tombstone, tombstoneOrphan } from '../objects/index.ts';
 
 export interface ExpireInit {
   readonly database: Database;
@@ -94,7 +94,7 @@ const LOOK_MS = 200;
 export const MOST_REMOVED = 100_000;
 
 /** What went with them: ids of NARs that may be orphans now, keys of listings. Who was brought back meanwhile stays. */
-async function forget(
+export async function forget(
   database: Database,
   sql: Sql,
   hashParts: readonly string[],
@@ -106,7 +106,7 @@ async function forget(
     [database.list(hashParts), before],
   );
   const nars = rows.map((row) => row.object_id);
-  await sql.run([orphanStatement(database, nars), ...rows.map(removedStatement)]);
+  await sql.run([...orphanStatements(database, nars), ...rows.map(removedStatement)]);
   const listings = await sql.query<{ id: number; key: string }>(
     `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}
        AND NOT EXISTS (SELECT 1 FROM paths p WHERE objects.key = p.hash_part || '.ls')`,

@@ -3,11 +3,11 @@
  * one of them gets its closure, what they needed. In short transactions, referrers before what they refer to. What a push,
  * a pin or a deployment needs meanwhile has the number of the collection in its row and stays; so does what is used.
  */
-import type { Database } from '../../metadata/index.ts';
+import type { Database, Sql } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
 import { inParallel } from '../flow/index.ts';
 import type { Paths } from '../paths/index.ts';
-import { markNeeded, type RetiredReason, retire } from '../retired/index.ts';
+import { holdRun, markNeeded, type RetiredReason, retire } from '../retired/index.ts';
 import type { PathGraph } from './graph.ts';
 import type { Plan } from './plan.ts';
 
@@ -19,7 +19,7 @@ interface Doomed {
 
 export interface SweepInit {
   readonly database: Database;
-  readonly paths: Pick<Paths, 'remove'>;
+  readonly paths: Pick<Paths, 'hide' | 'remove' | 'lookAgainAt' | 'bringBack'>;
   readonly run: number;
   /** When the collection began: who was used later stays. */
   readonly begunAt: number;
@@ -29,7 +29,11 @@ export interface SweepInit {
 const BATCH = 200;
 
 /** Writes down what is to go, roots with negative turns: a server that takes over knows what is left. */
-export async function doom(database: Database, graph: PathGraph, plan: Plan, signal: AbortSignal): Promise<void> {
+export async function doom(
+  { database, run, signal }: Pick<SweepInit, 'database' | 'run' | 'signal'>,
+  graph: PathGraph,
+  plan: Plan,
+): Promise<void> {
   const { victims, reasons, roots } = plan;
   const pages: number[] = [];
   for (let start = 0; start < victims.length; start += BATCH) pages.push(start);
@@ -40,15 +44,17 @@ export async function doom(database: Database, graph: PathGraph, plan: Plan, sig
       hashPart: graph.hashPartOf(number),
       reason: reasons[start + at] ?? 'unused',
     }));
-    await database.script(
-      rows.map(({ turn, hashPart, reason }) => [
-        'INSERT INTO doomed (turn, hash_part, reason) VALUES (?, ?, ?)',
-        turn,
-        hashPart,
-        reason,
-      ]),
-      'process',
-    );
+    await database.write(async (sql) => {
+      await mustHold(sql, run);
+      await sql.run(
+        rows.map(({ turn, hashPart, reason }) => [
+          'INSERT INTO doomed (turn, hash_part, reason) VALUES (?, ?, ?)',
+          turn,
+          hashPart,
+          reason,
+        ]),
+      );
+    });
   });
 }
 
@@ -62,7 +68,7 @@ export async function countDoomed(database: Pick<Database, 'query'>, part: 'root
 
 /** Retires what is doomed, the roots only or all; how many paths went. @throws AbortError */
 export async function sweep(init: SweepInit, part: 'roots' | 'all'): Promise<number> {
-  const { database, paths, signal } = init;
+  const { database, paths, begunAt, signal } = init;
   let gone = 0;
   for (;;) {
     signal.throwIfAborted();
@@ -70,29 +76,27 @@ export async function sweep(init: SweepInit, part: 'roots' | 'all'): Promise<num
       `SELECT turn, hash_part, reason FROM doomed ${part === 'roots' ? 'WHERE turn < 0' : ''} ORDER BY turn LIMIT ${BATCH}`,
     );
     if (batch.length === 0) return gone;
-    const retired = await sweepBatch(init, batch);
+    const retired = await sweepBatch(init, batch).catch(async (error: unknown) => {
+      // A commit that failed may have reached the disk all the same.
+      await paths.lookAgainAt(batch.map((it) => it.hash_part));
+      throw error;
+    });
     paths.remove(retired);
+    // Who was used while that was committed has a row of it by now, or will be brought back by whoever writes it.
+    await paths.bringBack(await usedSince(database, database, retired, begunAt), ['unused']);
     gone += retired.length;
     crashPoint('after-sweep');
   }
 }
 
-function sweepBatch({ database, run, begunAt }: SweepInit, batch: readonly Doomed[]): Promise<string[]> {
-  const list = database.list(batch.map((it) => it.hash_part));
+function sweepBatch({ database, paths, run, begunAt }: SweepInit, batch: readonly Doomed[]): Promise<string[]> {
+  const hashParts = batch.map((it) => it.hash_part);
   const reasons = new Map(batch.map((it) => [it.hash_part, it.reason]));
   return database.write(async (sql) => {
-    const used = await sql.query<{ hash_part: string }>(
-      `SELECT hash_part FROM uses WHERE ${database.isOneOf('hash_part')} AND used_at > CAST(? AS bigint)`,
-      [list, begunAt],
-    );
-    await markNeeded(
-      database,
-      sql,
-      used.map((row) => row.hash_part),
-      run,
-    );
+    await mustHold(sql, run);
+    await markNeeded(database, sql, await usedSince(database, sql, hashParts, begunAt), run);
     const retired = await retire(database, sql, {
-      hashParts: batch.map((it) => it.hash_part),
+      hashParts,
       reason: (hashPart) => reasons.get(hashPart) ?? 'unused',
       actor: undefined,
       run,
@@ -102,6 +106,29 @@ function sweepBatch({ database, run, begunAt }: SweepInit, batch: readonly Doome
       [`DELETE FROM doomed WHERE ${database.isOneOf('turn')}`, database.list(batch.map((it) => it.turn))],
       ...database.announce(retired),
     ]);
+    // Inside, where writes have an order: whoever brings one back comes later, and says so later.
+    paths.hide(retired);
     return retired;
   });
+}
+
+async function usedSince(
+  database: Pick<Database, 'isOneOf' | 'list'>,
+  sql: Pick<Sql, 'query'>,
+  hashParts: readonly string[],
+  begunAt: number,
+): Promise<string[]> {
+  const rows = await sql.query<{ hash_part: string }>(
+    `SELECT hash_part FROM uses WHERE ${database.isOneOf('hash_part')} AND used_at > CAST(? AS bigint)`,
+    [database.list(hashParts), begunAt],
+  );
+  return rows.map((row) => row.hash_part);
+}
+
+/**
+ * A server that stood still for long may have been taken for dead: what it chose is another one's by now, and what that one
+ * has taken may be back since.
+ */
+async function mustHold(sql: Sql, run: number): Promise<void> {
+  if (!(await holdRun(sql, run))) throw new Error(`another server has ended collection ${run}`);
 }

@@ -12,10 +12,25 @@ import { IS_BLOCKED } from '../blocks/index.ts';
  */
 export const NEEDED_BY_NONE = `(SELECT CASE WHEN is_active = 0 AND NOT ${IS_BLOCKED} THEN 0 END FROM collection)`;
 
-/** The number of the collection that is under way. */
+/**
+ * The number of the collection that is under way. Only for a transaction that has written something: a collection that
+ * begins waits for those that have, and nobody knows of the others.
+ */
 export async function activeRun(sql: Pick<Sql, 'query'>): Promise<number | undefined> {
   const [row] = await sql.query<{ run: number; is_active: number }>('SELECT run, is_active FROM collection');
   return row?.is_active ? Number(row.run) : undefined;
+}
+
+/**
+ * For a transaction of a collection: whether it still is the one under way, which it is then until the transaction ends.
+ * Another server may have taken it for dead and gone on with it.
+ */
+export async function holdRun(sql: Pick<Sql, 'query'>, run: number): Promise<boolean> {
+  const rows = await sql.query(
+    'UPDATE collection SET run = run WHERE is_active = 1 AND run = CAST(? AS bigint) RETURNING run',
+    [run],
+  );
+  return rows.length > 0;
 }
 
 /** Most paths of one statement. */

@@ -1,8 +1,9 @@
 /** Rows of retired paths: unpublished, with their bytes kept for a while, and back again. */
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
-import type { Referring } from '../closures/index.ts';
-import { LAST_USE, USE_JOIN } from '../use/index.ts';
-import { activeRun } from './needs.ts';
+import { closingStatements, insertWaits, type Referring } from '../closures/index.ts';
+import { orphanStatements } from '../objects/index.ts';
+import { LAST_USE, USE_JOIN, useStatement } from '../use/index.ts';
+import { activeRun, markNeeded } from './needs.ts';
 
 export type RetiredReason = 'unused' | 'maxSize' | 'deleted';
 
@@ -28,7 +29,10 @@ export interface Retiring {
   readonly now: number;
 }
 
-/** Unpublishes paths; the hash parts of those that it has. */
+/**
+ * Unpublishes paths; the hash parts of those that it has. Nothing should refer to them, but a server of an older version may
+ * just have published something that does: that waits then.
+ */
 export async function retire(database: Database, sql: Sql, retiring: Retiring): Promise<string[]> {
   const { hashParts, reason, actor, run, now } = retiring;
   const uses = await sql.query<{ hash_part: string; used_at: number }>(
@@ -41,8 +45,13 @@ export async function retire(database: Database, sql: Sql, retiring: Retiring): 
      RETURNING ${COLUMNS}`,
     [database.list(hashParts), ...(run === undefined ? [] : [run])],
   );
-  await sql.run(
-    rows.map(
+  // A path that came back with another NAR, and goes again.
+  const replaced = await sql.query<{ object_id: number }>(
+    `SELECT object_id FROM retired WHERE ${database.isOneOf('hash_part')}`,
+    [database.list(rows.map((row) => row.hash_part))],
+  );
+  await sql.run([
+    ...rows.map(
       (row): Statement => [
         `INSERT INTO retired (${COLUMNS}, used_at, retired_at, reason, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (hash_part) DO UPDATE SET name = excluded.name, object_id = excluded.object_id, refs = excluded.refs,
@@ -56,7 +65,12 @@ export async function retire(database: Database, sql: Sql, retiring: Retiring): 
         actor ?? null,
       ],
     ),
-  );
+    ...orphanStatements(
+      database,
+      replaced.map((row) => row.object_id),
+    ),
+    ...closingStatements(rows.map((row) => row.hash_part)),
+  ]);
   return rows.map((row) => row.hash_part);
 }
 
@@ -79,13 +93,27 @@ export function retiredQuery(database: Pick<Database, 'isOneOf'>): string {
   return `SELECT 1 FROM retired WHERE ${database.isOneOf('hash_part')} LIMIT 1`;
 }
 
+/** Those of `hashParts` that are retired for one of these reasons. */
+export async function retiredAs(
+  database: Pick<Database, 'query' | 'isOneOf' | 'list'>,
+  hashParts: readonly string[],
+  reasons: readonly RetiredReason[],
+): Promise<string[]> {
+  if (hashParts.length === 0 || !(await areRetired(database, hashParts))) return [];
+  const rows = await database.query<{ hash_part: string }>(
+    `SELECT hash_part FROM retired WHERE ${database.isOneOf('hash_part')} AND ${database.isOneOf('reason')}`,
+    [database.list(hashParts), database.list(reasons)],
+  );
+  return rows.map((row) => row.hash_part);
+}
+
 /**
  * Publishes retired paths again, with all of their closure that is retired: those whose NAR is still there, and that are
- * not blocked. Those that are published from then on. Their closures are yet to be looked at, once this is committed.
+ * not blocked. Those that are published from then on. Their closures are yet to be looked at again, once this is committed.
  */
 export async function revive(database: Database, sql: Sql, hashParts: readonly string[]): Promise<Referring[]> {
-  const run = (await activeRun(sql)) ?? 0;
   const revived: Referring[] = [];
+  const objects = new Set<number>();
   const frontier = [...hashParts];
   while (frontier.length > 0) {
     const some = frontier.splice(-PAGE);
@@ -98,6 +126,7 @@ export async function revive(database: Database, sql: Sql, hashParts: readonly s
     for (const row of rows) {
       const references = row.refs === '' ? [] : row.refs.split(' ');
       revived.push({ hashPart: row.hash_part, references });
+      objects.add(row.object_id);
       frontier.push(...references.map((reference) => reference.slice(0, 32)));
     }
     await sql.run(
@@ -105,13 +134,25 @@ export async function revive(database: Database, sql: Sql, hashParts: readonly s
         // As one that a path points at: it is no orphan.
         [`UPDATE objects SET orphan_since = NULL WHERE id = ?`, row.object_id],
         [
-          `INSERT INTO paths (${COLUMNS}, needed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS bigint))
+          `INSERT INTO paths (${COLUMNS}, closure_checked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)
            ON CONFLICT (hash_part) DO NOTHING`,
           ...valuesOf(row),
-          run,
         ],
       ]),
     );
   }
+  if (revived.length === 0) return [];
+  const all = revived.map((path) => path.hashPart);
+  // Somebody wants them: the next collection is to know that, on whichever server. So is the one that is under way, of all
+  // that they need.
+  await sql.run([
+    // Where a path was published with another NAR meanwhile, the one from before belongs to nobody.
+    ...orphanStatements(database, [...objects]),
+    useStatement(database, { hashParts: all, objects: [], now: Date.now() }),
+  ]);
+  const run = await activeRun(sql);
+  if (run !== undefined) await markNeeded(database, sql, all, run);
+  // Who waits is waited for: until nobody new does.
+  while ((await insertWaits(sql, database, revived)).length > 0);
   return revived;
 }

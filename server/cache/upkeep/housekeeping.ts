@@ -8,7 +8,7 @@ import { LocalStorage, type Storage } from '../../storage/index.ts';
 import type { Closures } from '../closures/index.ts';
 import type { Leases } from '../database/index.ts';
 import type { Objects, Unsynced } from '../objects/index.ts';
-import { adopt, dropStatement, type Intents, tombstoneOrphan } from '../objects/index.ts';
+import { dropStatement, type Intents } from '../objects/index.ts';
 import type { Pins } from '../pins/index.ts';
 import type { Uploads } from '../push/index.ts';
 import type { Retention } from '../retention/index.ts';
@@ -16,6 +16,7 @@ import type { Settings } from '../settings.ts';
 import type { Storages } from '../storages/index.ts';
 import type { Uses } from '../use/index.ts';
 import { markSettled, removeOldLeftovers } from './leftovers.ts';
+import { dropOrphans } from './orphans.ts';
 
 export interface HousekeepingInit {
   readonly database: Database;
@@ -37,10 +38,6 @@ export interface HousekeepingInit {
 const OLD_MS = 3600_000;
 /** Before the first one: a start has enough to do. */
 const FIRST_OLD_MS = 300_000;
-const ORPHANS = 500;
-/** NARs that have waited for a path since before `?`; its plan is tested. */
-export const ORPHANS_QUERY = `SELECT id, key FROM objects
-  WHERE orphan_since IS NOT NULL AND orphan_since < ? AND state <> 'tombstoned' LIMIT ${ORPHANS}`;
 
 export class Housekeeping {
   readonly #init: HousekeepingInit;
@@ -90,7 +87,7 @@ export class Housekeeping {
     const { uploads, storages, database, objects, unsynced, pins, intents, uses, settings, logger } = this.#init;
     await uploads.expire();
     await pins.dropExpired();
-    await this.#dropOrphans();
+    await dropOrphans(this.#init, Date.now() - settings.orphanRetentionMs);
     objects.collect();
     await intents.sweep();
     await uses.sweep();
@@ -116,29 +113,6 @@ export class Housekeeping {
         name,
       ]);
       if (known.length === 0) await database.script([dropStatement(storage.name, name)]);
-    }
-  }
-
-  #orphans(before: number): Promise<{ id: number; key: string }[]> {
-    return this.#init.database.query(ORPHANS_QUERY, [before]);
-  }
-
-  async #dropOrphans(): Promise<void> {
-    const { database, settings, objects, logger } = this.#init;
-    const before = Date.now() - settings.orphanRetentionMs;
-    for (let orphans = await this.#orphans(before); orphans.length > 0; orphans = await this.#orphans(before)) {
-      for (const { id, key } of orphans) {
-        const isGone = await database.write(async (sql) => {
-          if (await tombstoneOrphan(sql, id, before)) return true;
-          // A narinfo may have come for it meanwhile.
-          await adopt(sql, id);
-          return false;
-        });
-        if (!isGone) continue;
-        objects.forget(key);
-        logger.info({ key }, 'removed a NAR that no path points at');
-      }
-      if (orphans.length < ORPHANS) return;
     }
   }
 }

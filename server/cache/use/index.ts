@@ -1,2 +1,2 @@
-export { LAST_USE, lastUseOf, USE_JOIN, usesSince } from './rows.ts';
+export { LAST_USE, lastUseOf, USE_JOIN, useStatement, usesSince } from './rows.ts';
 export { type Marked, Uses } from './uses.ts';

@@ -36,6 +36,7 @@ export class Uses {
   /** Ids of objects: paths that point at them are used too, and are found when they are written. */
   #objects = new Set<number>();
   #dropped = 0;
+  #onWritten: (hashParts: readonly string[]) => Promise<unknown> = async () => {};
   #timer: NodeJS.Timeout | undefined;
   /** Writes, one after the other. */
   #writing: Promise<void> = Promise.resolve();
@@ -52,6 +53,11 @@ export class Uses {
   /** Uses that found no room in memory. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** @param onWritten what is to be done for paths that were used: some may have been taken away meanwhile */
+  follow(onWritten: (hashParts: readonly string[]) => Promise<unknown>): void {
+    this.#onWritten = onWritten;
   }
 
   start(): void {
@@ -132,6 +138,7 @@ export class Uses {
       const batch = { hashParts: hashParts.slice(-BATCH), objects: objects.slice(-BATCH), now: Date.now() };
       try {
         await database.script([useStatement(database, batch)], 'process');
+        await this.#onWritten(batch.hashParts);
       } catch (error) {
         if (!this.#isFailing)
           this.#init.logger.warn({ err: error }, 'uses of paths could not be written; it will be tried again');
