@@ -150,7 +150,7 @@ async function remains(folder: string, block: number): Promise<string[]> {
     ...(await output('ip', 'route', 'show', 'table', 'all')),
     ...(await output('losetup', '--list')),
     ...fs.readFileSync('/proc/mounts', 'utf8').split('\n'),
-    ...fs.readdirSync('/sys/fs/cgroup', { recursive: true, encoding: 'utf8' }),
+    ...foldersIn('/sys/fs/cgroup'),
     ...fs
       .readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name) && name !== `${process.pid}`)
@@ -158,6 +158,19 @@ async function remains(folder: string, block: number): Promise<string[]> {
   ];
   const ours = new RegExp(`narwhal-?${block}\\b|\\b10\\.${block}\\.`);
   return lines.filter((line) => line.includes(folder) || ours.test(line));
+}
+
+/** All folders below one; those that go meanwhile are gone. */
+function foldersIn(folder: string): string[] {
+  let entries: fs.Dirent[] = [];
+  try {
+    entries = fs.readdirSync(folder, { withFileTypes: true });
+  } catch {
+    // It was removed, as other clusters are.
+  }
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => [path.join(folder, name), ...foldersIn(path.join(folder, name))]);
 }
 
 function commandOf(pid: string): string {

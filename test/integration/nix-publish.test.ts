@@ -60,8 +60,8 @@ describe('publishing by the nix protocol', () => {
     return served(path, cache);
   }
 
-  async function served(path: NixPath, cache = 'main'): Promise<string> {
-    return (await send(server.api(cache), `/${path.hashPart}.narinfo`)).text;
+  async function served(path: NixPath, cache = 'main', below = ''): Promise<string> {
+    return (await send(server.api(cache), `${below}/${path.hashPart}.narinfo`)).text;
   }
 
   async function putNarinfo(path: NixPath, text: string, cache = 'main'): Promise<Reply> {
@@ -86,9 +86,11 @@ describe('publishing by the nix protocol', () => {
     assert.match(reply.text, /^StorePath: its hash part is \w{32}, the request is for \w{32}\n$/);
   });
 
-  it('publishes a path whose references are not there', async () => {
+  it('publishes a path whose references are not there, for pushers', async () => {
     const path = nixPath({ references: ['0'.repeat(32).concat('-absent-1.0'), '1'.repeat(32).concat('-absent-2.0')] });
-    assert.match(await published(path), /^References: 0{32}-absent-1.0 1{32}-absent-2.0$/m);
+    assert.equal((await pushed(path)).status, 200);
+    assert.match(await served(path, 'main', '/push'), /^References: 0{32}-absent-1.0 1{32}-absent-2.0$/m);
+    assert.equal((await send(server.api(), `/${path.hashPart}.narinfo`)).status, 404);
   });
 
   it('keeps the deriver', async () => {
@@ -240,7 +242,9 @@ describe('publishing by the nix protocol', () => {
     }
 
     it('is published when its address leads to its store path', async () => {
-      const references = [`${'0'.repeat(32)}-other`];
+      const other = nixPath();
+      await published(other);
+      const references = [other.storePath.slice('/nix/store/'.length)];
       for (const path of [
         addressed('text:', 'text', file, references),
         addressed('fixed:', 'flat', file),

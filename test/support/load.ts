@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { formatHash, sha256 } from '../../server/nix/index.ts';
 import { CachixClient, type CachixClientInit } from './cachix-client.ts';
 import { type Pushable, pushable } from './cachix-paths.ts';
-import { until } from './server.ts';
+import { until } from './until.ts';
 
 /** nix asks five times for a file before it gives up. */
 const TRIES = 5;

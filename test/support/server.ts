@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import os from 'node:os';
 import path from 'node:path';
 import { OwnProcess } from './own-process.ts';
-import { pauseAfter } from './pause.ts';
+
+export { until } from './until.ts';
 
 export interface ServerInit {
   /** Manifests; the default is one public cache `main` with the token `push` (Write) and a storage `disk`. */
@@ -168,25 +169,5 @@ export class TestServer {
   async remove(): Promise<void> {
     await this.stop();
     if (this.#init.folder === undefined) await rm(this.folder, { recursive: true, force: true });
-  }
-}
-
-/** Longer than anything takes on a machine with ten times the work of a quiet one: only a failure waits for it. */
-const LIMIT_MS = 90_000;
-
-/**
- * Waits until `condition` holds, looking ever more seldom, since a look costs processor time that others wait for.
- * Fails after `timeoutMs` with `what`.
- */
-export async function until(
-  what: string,
-  condition: () => Promise<boolean> | boolean,
-  timeoutMs = LIMIT_MS,
-): Promise<void> {
-  const start = Date.now();
-  while (!(await condition())) {
-    const waitedMs = Date.now() - start;
-    if (waitedMs > timeoutMs) throw new Error(`waited ${timeoutMs} ms for: ${what}`);
-    await pauseAfter(waitedMs);
   }
 }
