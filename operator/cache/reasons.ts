@@ -26,6 +26,8 @@ export const CLOSURES_COMPLETE = 'ClosuresComplete';
 export const PINS_PRESENT = 'PinsPresent';
 /** A run of the garbage collection waits for somebody. Only there while it does. */
 export const COLLECTION_HELD = 'CollectionHeld';
+/** What is stored is below the mark of the quota at which people are warned. Only there with a quota. */
+export const WITHIN_QUOTA = 'WithinQuota';
 /** The operator does nothing for this cache, because an annotation says so. Only there while it is. */
 export const PAUSED = 'Paused';
 /** The ServiceMonitor that was asked for is there. Only there when asked for. */
@@ -99,6 +101,10 @@ export const SAME_HOST = 'SameHost';
 export const MOVING = 'Moving';
 /** Paths refer to others that are not in the cache. */
 export const REFERENCES_MISSING = 'ReferencesMissing';
+/** The quota is nearly used up. */
+export const QUOTA_NEAR = 'QuotaNear';
+/** The quota is used up: pushes are refused. */
+export const QUOTA_REACHED = 'QuotaReached';
 /** Bytes of objects are gone, cut short or changed. */
 export const BYTES_MISSING = 'BytesMissing';
 /** A path that the manifest pins is not here. */

@@ -203,6 +203,22 @@ export function watchGauges(
     },
   });
   new Gauge({
+    name: 'narwhal_quota_bytes',
+    help: 'Bytes that count for the quota of a cache: what is used, the mark of warning, and the most. Only with a quota.',
+    labelNames: ['cache', 'kind'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { name, storages } of caches.list()) {
+        const { usedBytes, softBytes, quotaBytes } = storages.quota;
+        if (quotaBytes === undefined || softBytes === undefined) continue;
+        this.set({ cache: name, kind: 'used' }, usedBytes);
+        this.set({ cache: name, kind: 'soft' }, softBytes);
+        this.set({ cache: name, kind: 'max' }, quotaBytes);
+      }
+    },
+  });
+  new Gauge({
     name: 'narwhal_waiting_paths',
     help: 'Published paths that wait for something of their closure; 10000 where there may be more.',
     labelNames: ['cache'],

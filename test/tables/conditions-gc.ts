@@ -31,6 +31,27 @@ export const GC_ROWS: readonly Row[] = [
     expected: { Ready: fine, CollectionHeld: undefined },
   },
   {
+    title: 'the quota is not near',
+    scene: told({ usage: collected('done') }, undefined, { quota: { maxSize: '8Gi' } }),
+    expected: { Ready: fine, WithinQuota: ['True', 'Ready', /^the cache holds 4GiB of 8GiB$/] },
+  },
+  {
+    title: 'the quota is near',
+    scene: told({ usage: collected('done') }, undefined, { quota: { maxSize: '4.5Gi' } }),
+    expected: {
+      Ready: fine,
+      WithinQuota: ['False', 'QuotaNear', /^the cache holds 4GiB of 4\.5GiB, .*raise spec\.quota/],
+    },
+  },
+  {
+    title: 'the quota is used up',
+    scene: told({ usage: collected('done') }, undefined, { quota: { maxSize: '4Gi', softPercent: 50 } }),
+    expected: {
+      Ready: fine,
+      WithinQuota: ['False', 'QuotaReached', /^the cache holds 4GiB of 4GiB: pushes are refused/],
+    },
+  },
+  {
     title: 'what was held was confirmed',
     scene: told({ usage: collected('running') }),
     expected: { Ready: fine, CollectionHeld: undefined },

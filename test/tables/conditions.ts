@@ -41,6 +41,7 @@ export const ROWS: readonly Row[] = [
       ClosuresComplete: undefined,
       PinsPresent: undefined,
       CollectionHeld: undefined,
+      WithinQuota: undefined,
       Monitored: undefined,
       Paused: undefined,
     },

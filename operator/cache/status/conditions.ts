@@ -13,7 +13,7 @@ import * as reasons from '../reasons.ts';
 import { isPaused, PAUSED_ANNOTATION } from '../types.ts';
 import { exposed, redirected, tokensRouted } from './exposure.ts';
 import { type Check, condition, type Facts, type Finding, type NewCondition, yes } from './facts.ts';
-import { closuresComplete, collectionHeld } from './path-conditions.ts';
+import { closuresComplete, collectionHeld, withinQuota } from './path-conditions.ts';
 import { pinned } from './pins.ts';
 import { draining, full, fullEverywhere, illStorage, notGrown, objectsLost, resizing } from './storage-conditions.ts';
 
@@ -32,6 +32,7 @@ export function findings(facts: Facts): NewCondition[] {
     ...objectsLost(facts),
     ...closuresComplete(facts),
     ...collectionHeld(facts),
+    ...withinQuota(facts),
     ...pinned(facts),
     ...monitored(facts),
     ...(isPaused(facts.cache)

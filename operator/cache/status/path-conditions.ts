@@ -1,6 +1,6 @@
 /** Conditions of what a cache holds. Pure. */
 
-import { roundBytes } from '../../../crds/index.ts';
+import { parseQuantity, roundBytes } from '../../../crds/index.ts';
 import { namesOf } from '../names.ts';
 import * as reasons from '../reasons.ts';
 import { condition, type Facts, type NewCondition, yes } from './facts.ts';
@@ -32,6 +32,22 @@ export function collectionHeld({ cache, observed }: Facts): NewCondition[] {
   const command = `kubectl exec -n ${cache.metadata.namespace} ${namesOf(cache).workload}-0 -- narwhal-server gc`;
   const text = `${what}, and waits: ${message?.slice(0, MOST_CHARACTERS)}. Look with "${command} --dry-run", then let it go with "${command} --confirm"`;
   return [yes(reasons.COLLECTION_HELD, reasons.CONFIRMATION_NEEDED, text)];
+}
+
+/** How much of what the cache may hold is used. */
+export function withinQuota({ cache, observed }: Facts): NewCondition[] {
+  const { quota } = cache.spec;
+  const bytes = newestUsage(observed)?.usage.bytes;
+  if (quota === undefined || bytes === undefined) return [];
+  const most = parseQuantity(quota.maxSize);
+  const held = `the cache holds ${roundBytes(bytes)}B of ${roundBytes(most)}B`;
+  const isNear = bytes >= (most * quota.softPercent) / 100;
+  const effect = 'delete paths, let spec.retention remove some, or raise spec.quota.maxSize';
+  const finding =
+    bytes >= most
+      ? { reason: reasons.QUOTA_REACHED, message: `${held}: pushes are refused; ${effect}` }
+      : { reason: reasons.QUOTA_NEAR, message: `${held}, and takes no more then: ${effect}` };
+  return [condition(reasons.WITHIN_QUOTA, held, isNear ? finding : undefined)];
 }
 
 /** The words of a server have any length. */

@@ -73,6 +73,7 @@ const TYPES = new Set<string>([
   reasons.OBJECTS_LOST,
   reasons.CLOSURES_COMPLETE,
   reasons.COLLECTION_HELD,
+  reasons.WITHIN_QUOTA,
   reasons.PINS_PRESENT,
   reasons.PAUSED,
   reasons.MONITORED,
