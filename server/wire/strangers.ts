@@ -27,7 +27,7 @@ export const NO_ACCESS: Answer = {
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST']);
 const CACHE_INFO = /^(?:\/push)?\/nix-cache-info$/;
 /** Reads of the Cachix API, and lists of what a cache has. All others are nix's, which ends a build on a 401. */
-const API_READ = /^\/(?:$|narurl\/|(?:pin|gc|explain|block)(?:\/|$))/;
+const API_READ = /^\/(?:$|narurl\/|(?:pin|gc|explain|block|paths|path|stats)(?:\/|$))/;
 /** What can be removed by the API. */
 const API_DELETE = /^\/(?:pin|path|block)\/./;
 /** `nix-cache-info` with the priority that a manifest has by default, whatever that of the cache. */
