@@ -29,8 +29,19 @@ const EXTERNAL = [
 const BANNER = `import { createRequire as __createRequire } from 'node:module';
 const require = __createRequire(import.meta.url);`;
 
+/** Files that a program reads as they are; each is as far from the programs as it is from the sources that name it. */
+const READ = { 'http/openapi.yaml': 'server/http/openapi.yaml' };
+
 /** All that decides what is built. */
-const SOURCES = ['crds', 'operator', 'server', 'hack/build.mjs', 'package-lock.json', 'tsconfig.json'];
+const SOURCES = [
+  ...Object.values(READ),
+  'crds',
+  'operator',
+  'server',
+  'hack/build.mjs',
+  'package-lock.json',
+  'tsconfig.json',
+];
 /** Of a build that is old: a program that runs since then may still want a chunk of it. */
 const KEPT_MS = 86_400_000;
 
@@ -87,7 +98,11 @@ function build(folder, { sourcemap }) {
     write: false,
     logLevel: 'error',
   });
-  for (const { path: file, contents } of outputFiles) {
+  const read = Object.entries(READ).map(([out, file]) => ({
+    path: path.join(folder, out),
+    contents: fs.readFileSync(path.join(root, file)),
+  }));
+  for (const { path: file, contents } of [...outputFiles, ...read]) {
     fs.mkdirSync(path.dirname(file), { recursive: true });
     const draft = `${file}.${process.pid}`;
     fs.writeFileSync(draft, contents);

@@ -1,8 +1,8 @@
-// Writes what is derived from the schemas in crds/ and from the chart's values: CRDs, reference page, schema and table of
-// the values, dashboard. With --check it writes nothing and fails where a file is out of date.
+// Writes what is derived from the schemas in crds/, from the description of the API and from the chart's values: CRDs, pages
+// of reference, schema and table of the values, dashboard. With --check it writes nothing and fails where a file is out of date.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { toCrd } from '../crds/crd.ts';
 import { kinds } from '../crds/kinds.ts';
 import { toReference } from '../crds/reference.ts';
@@ -10,6 +10,7 @@ import { toDashboard } from './chart/dashboard.mjs';
 import { withTable } from './chart/readme.mjs';
 import { toSchema } from './chart/schema.mjs';
 import { readValues } from './chart/values.mjs';
+import { toApiPage } from './lib/api-page.mjs';
 
 const root = dirname(import.meta.dirname);
 const header = '# Made by hack/generate.mjs from the schemas in crds/. Change those and run: node hack/generate.mjs\n';
@@ -23,6 +24,7 @@ const values = readValues(read(`${chart}/values.yaml`));
 const files = Object.entries({
   ...inFolder('crds/generated', crds),
   'docs/configuration.md': toReference(kinds),
+  'docs/api.md': toApiPage(parse(read('server/http/openapi.yaml'))),
   // Helm packs only what lies in the folder of the chart.
   ...inFolder(`${chart}/files/crds`, crds),
   [`${chart}/files/dashboard.json`]: json(toDashboard()),

@@ -12,6 +12,7 @@ import { Closures } from './closures/index.ts';
 import { Credentials } from './credentials.ts';
 import { cacheId, Leases, type OpenDatabase, openDatabase } from './database/index.ts';
 import { Visits, within } from './flow/index.ts';
+import { Listing } from './listing/index.ts';
 import type { CacheMetrics } from './metrics.ts';
 import { type Mover, openMoving, reportStorages, type StorageWork } from './moving/index.ts';
 import { type Intents, type Objects, openObjects, type Unproven, type Unsynced } from './objects/index.ts';
@@ -69,6 +70,7 @@ export class BinaryCache {
   readonly uses: Uses;
   readonly blocks: Blocks;
   readonly retention: Retention;
+  readonly listing: Listing;
   readonly mover: Mover;
   readonly lost: Lost;
   readonly scrub: Scrub;
@@ -147,6 +149,7 @@ export class BinaryCache {
       isTight: () => isTight(this.storages.quota),
       onEnded: (run) => metrics.collected(name, run),
     });
+    this.listing = new Listing(all);
     this.#housekeeping = new Housekeeping({ ...all, retention: this.retention });
   }
 

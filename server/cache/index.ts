@@ -6,6 +6,17 @@ export { Caches, type CachesInit } from './caches.ts';
 export { type CopyReport, copyDatabase, type Migrated, migrateDatabase } from './database/index.ts';
 export { CacheError, type CacheErrorCode } from './errors.ts';
 export { soon } from './flow/index.ts';
+export {
+  type ClosureSize,
+  type ListedPath,
+  type Listing,
+  type ListingPage,
+  MOST_LISTED,
+  type PathDetails,
+  type Position,
+  SORTS,
+  type Sort,
+} from './listing/index.ts';
 export type { CacheMetrics } from './metrics.ts';
 export { moveObjects } from './move-objects.ts';
 export { lineOf } from './moving/index.ts';

@@ -8,7 +8,9 @@ import {
   decodePath,
   hostnameOf,
   inOrder,
+  OPENAPI_PATH,
   type OwnHost,
+  openapi,
   parseAlias,
   parseApiUrl,
   rawPath,
@@ -61,6 +63,8 @@ export class Routes {
   resolve({ method, url, host, authorization }: Address): string | StrangerAnswer {
     const path = decodePath(rawPath(url));
     if (path === undefined) return { status: 404, text: 'not found' };
+    // As every server would, whichever of them are there.
+    if (path === OPENAPI_PATH && (method === 'GET' || method === 'HEAD')) return openapi();
     if (BY_TOKEN.test(path))
       return this.#cacheOfToken(authorization) ?? { status: 401, text: 'no cache here knows this token' };
     const hasCredential = credentialOf(authorization) !== undefined;

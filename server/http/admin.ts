@@ -9,6 +9,7 @@ import { type CacheStatus, redirectTrouble, type ServerStatus } from '../../crds
 import { type BinaryCache, type Caches, lineOf, soon, wordsOfLost } from '../cache/index.ts';
 import { DatabaseError } from '../metadata/index.ts';
 import { createDoor, type Listen, listenOn, rawPath, rawQuery, sendWhole } from '../wire/index.ts';
+import { factsOf } from './facts.ts';
 import type { Metrics } from './metrics.ts';
 import type { Urls } from './urls.ts';
 
@@ -158,32 +159,15 @@ async function databaseTrouble({ database }: BinaryCache): Promise<{ isAway: boo
 
 async function statusOf(cache: BinaryCache): Promise<CacheStatus> {
   // Side by side: where the database is away each waits for it as long as may be.
-  const [trouble, counts, pins, scrubs, waiting, retention, storages] = await Promise.all([
-    databaseTrouble(cache),
-    soon(cache.lost.counts()),
-    soon(cache.pins.report()),
-    soon(cache.scrub.report()),
-    soon(cache.closures.report()),
-    soon(cache.retention.status()),
-    cache.storageReport(),
-  ]);
+  const [trouble, facts] = await Promise.all([databaseTrouble(cache), factsOf(cache)]);
   return {
     name: cache.name,
     access: cache.isPublic ? 'Public' : 'Private',
-    paths: cache.paths.count,
     publicKeys: cache.keys.publicKeys(),
     databaseError: trouble?.text ?? null,
     keysLost: cache.keys.lost ?? null,
     uploads: cache.uploads.active,
-    lostObjects: counts === undefined ? null : [...counts.values()].reduce((sum, n) => sum + n, 0),
-    waiting: waiting === undefined ? null : { paths: waiting.paths, since: waiting.since?.toISOString() ?? null },
-    pins: pins ?? null,
-    usage:
-      retention === undefined
-        ? null
-        : { bytes: storages.reduce((sum, it) => sum + it.usedBytes, 0), paths: cache.paths.count, ...retention },
-    scrubs: scrubs ?? [],
-    storages,
+    ...facts,
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { type BinaryCache, CacheError, type Permission, parseNarInfoCreate } from '../cache/index.ts';
 import { compressionOfCachixQuery, isHashPart } from '../nix/index.ts';
+import { openapi } from '../wire/index.ts';
 import { demand, mayWrite } from './access.ts';
 import { bodyOf, declaredBytes, plainLimits, readJson, readWhole } from './body.ts';
 import { arrival, type Context, type Services } from './context.ts';
@@ -137,6 +138,16 @@ export function userRoutes(services: Services): Route[] {
         }
       }
       throw new CacheError('Unauthorized', 'no cache here knows this token');
+    },
+  });
+  routes.push({
+    name: 'openapi',
+    method: 'GET',
+    pattern: /^\/api\/v1\/openapi\.yaml$/,
+    handle: (ctx) => {
+      const { type, body } = openapi();
+      ctx.type = type;
+      ctx.body = body;
     },
   });
   return routes;

@@ -16,7 +16,7 @@ export const gcDoors: readonly Door[] = [
     needs: 'Read',
     answer: async (cache, { isAdmin }) => {
       const runs = await cache.retention.report();
-      return { status: 200, value: runs.map((run) => shown(collectionStatus(run), isAdmin)) };
+      return { status: 200, value: runs.map((run) => runShown(collectionStatus(run), isAdmin)) };
     },
   },
   {
@@ -99,7 +99,7 @@ async function* views(pages: AsyncIterable<readonly Taken[]>, limit: number): As
 }
 
 /** What went wrong may name what is none of a reader's business. */
-function shown<T extends { readonly message: string | null }>(run: T, isAdmin: boolean): Omit<T, 'message'> {
+export function runShown<T extends { readonly message: string | null }>(run: T, isAdmin: boolean): Omit<T, 'message'> {
   const { message, ...rest } = run;
   return isAdmin ? { ...rest, message } : rest;
 }

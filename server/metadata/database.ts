@@ -30,6 +30,8 @@ export interface Database extends Pick<Sql, 'query'> {
   isOneOf(column: string): string;
   /** A table of that name with a column `value` and one `?`, for which `list(values)` stands. */
   each(name: string): string;
+  /** After a column of text: it is compared byte by byte, whatever the locale. */
+  readonly bytewise: string;
   list(values: readonly string[] | readonly number[]): SqlValue;
   /** Statements that tell other servers of changed paths, for the transaction that changes them. */
   announce(hashParts: readonly string[]): Statement[];

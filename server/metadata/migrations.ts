@@ -298,7 +298,21 @@ export const migrations: readonly Migration[] = [
       });
     },
   },
+  {
+    name: '0010-listing',
+    async up(knex) {
+      // Lists of all paths by name and by age, page by page. Names are compared byte by byte, whatever the locale: else no
+      // index finds what a name begins with.
+      const bytewise = isPostgres(knex) ? ' COLLATE "C"' : '';
+      await knex.raw(`CREATE INDEX paths_name ON paths (name${bytewise}, hash_part)`);
+      await knex.raw('CREATE INDEX paths_published ON paths (published_at, hash_part)');
+    },
+  },
 ];
+
+function isPostgres(knex: Knex): boolean {
+  return knex.client.config.client === 'pg';
+}
 
 /** The database was changed by a version of Narwhal that this one is too old for. */
 export class NewerDatabaseError extends Error {

@@ -26,6 +26,7 @@ const READER_PRAGMAS = ['query_only = ON', 'busy_timeout = 10000', 'cache_size =
 
 export class SqliteDatabase implements Database {
   readonly isShared = false;
+  readonly bytewise = '';
   readonly connections = undefined;
   readonly announcing = '';
   /** Migrations that opening it has applied. */

@@ -8,6 +8,13 @@ export interface Answer {
   readonly retryAfterSeconds?: number;
 }
 
+/** One with a body of some other type, which every asker gets alike. */
+export interface WholeAnswer {
+  readonly status: 200;
+  readonly type: string;
+  readonly body: Buffer;
+}
+
 /** nix shows bodies below 1 KiB; a text may quote what a client sent. */
 const MAX_TEXT = 900;
 

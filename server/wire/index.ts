@@ -27,6 +27,7 @@ export { AddressError } from './errors.ts';
 export { closeServer, defaultTimeouts, serverOptions, type Timeouts } from './http-server.ts';
 export { hostPort, type Listen, listenOn } from './listen.ts';
 export { Networks, plainAddress } from './networks.ts';
+export { OPENAPI_PATH, openapi } from './openapi.ts';
 export { type OwnUrl, parseAlias, parseApiUrl } from './own-url.ts';
 export { ClientGoneError, movingTo, placeFor, untilClosed } from './place.ts';
 export { clientNetwork, type Scheme, TrustedProxies } from './proxies.ts';

@@ -3,7 +3,7 @@
  * not exist, so that nobody learns which there are. Servers and the gateway answer with this alone.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Answer, sendText } from './answer.ts';
+import { type Answer, sendText, type WholeAnswer } from './answer.ts';
 
 /** A request inside a cache. */
 export interface StrangeRequest {
@@ -16,7 +16,7 @@ export interface StrangeRequest {
   readonly hasCredential: boolean;
 }
 
-export type StrangerAnswer = Answer | typeof EMPTY_CACHE;
+export type StrangerAnswer = Answer | WholeAnswer;
 
 /** For who has no credential, one that is unknown, and one of another cache alike. */
 export const NO_ACCESS: Answer = {
@@ -27,14 +27,15 @@ export const NO_ACCESS: Answer = {
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST']);
 const CACHE_INFO = /^(?:\/push)?\/nix-cache-info$/;
 /** Reads of the Cachix API, and lists of what a cache has. All others are nix's, which ends a build on a 401. */
-const API_READ = /^\/(?:$|narurl\/|(?:pin|gc|explain|block)(?:\/|$))/;
+const API_READ = /^\/(?:$|narurl\/|(?:pin|gc|explain|block|paths|path|stats)(?:\/|$))/;
 /** What can be removed by the API. */
 const API_DELETE = /^\/(?:pin|path|block)\/./;
 /** `nix-cache-info` with the priority that a manifest has by default, whatever that of the cache. */
-const EMPTY_CACHE = {
+const EMPTY_CACHE: WholeAnswer = {
   status: 200,
+  type: 'text/x-nix-cache-info; charset=utf-8',
   body: Buffer.from('StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 41\n'),
-} as const;
+};
 
 /**
  * Pure. Without a credential a cache looks empty to nix, and `nix-cache-info` is there: nix would switch the substituter
@@ -53,7 +54,7 @@ export function sendToStranger(request: IncomingMessage, response: ServerRespons
     sendText(request, response, answer);
     return;
   }
-  const headers = { 'Content-Type': 'text/x-nix-cache-info; charset=utf-8', 'Content-Length': answer.body.length };
+  const headers = { 'Content-Type': answer.type, 'Content-Length': answer.body.length };
   response.writeHead(answer.status, headers);
   response.end(request.method === 'HEAD' ? undefined : answer.body);
 }

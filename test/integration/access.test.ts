@@ -70,6 +70,9 @@ const api: readonly Route[] = [
   { method: 'GET', path: () => '/block', needs: 'Admin', stranger: 401 },
   { method: 'POST', path: () => '/block', needs: 'Admin', stranger: 401, body: '{}' },
   { method: 'DELETE', path: () => '/block/x', needs: 'Admin', stranger: 401 },
+  { method: 'GET', path: () => '/paths', needs: 'Read', stranger: 401 },
+  { method: 'GET', path: (it) => `/path/${it.hashPart}`, needs: 'Read', stranger: 401 },
+  { method: 'GET', path: () => '/stats', needs: 'Read', stranger: 401 },
   { method: 'DELETE', path: () => '/path/x', needs: 'Admin', stranger: 401 },
   { method: 'POST', path: () => '/key', needs: 'Admin', stranger: 401, body: '{}' },
 ];

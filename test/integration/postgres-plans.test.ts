@@ -8,6 +8,10 @@ import {
   WAITS_QUERY,
   wantedBy,
 } from '../../server/cache/closures/rows.ts';
+import { closureQuery } from '../../server/cache/listing/closure-size.ts';
+import { DETAILS_QUERY } from '../../server/cache/listing/details.ts';
+import { foundStatement, type PageRequest, pageStatement, SORTS } from '../../server/cache/listing/rows.ts';
+import { OBJECT_COUNT_QUERY } from '../../server/cache/listing/sums.ts';
 import { LOST_COUNTS_QUERY, LOST_PATHS_QUERY } from '../../server/cache/objects/lost-rows.ts';
 import { OBJECT_QUERY, tombstonesQuery } from '../../server/cache/objects/objects.ts';
 import { OBJECTS_QUERY } from '../../server/cache/objects/rows.ts';
@@ -45,6 +49,9 @@ const FILL = [
   `INSERT INTO waiting (missing, path, since)
    SELECT lpad((object_id / 40 * 2 + i)::text, 32, 'm'), hash_part, 1700000000000 + object_id FROM paths, generate_series(1, 2) AS i WHERE object_id % 20 = 1`,
   `INSERT INTO uses (hash_part, used_at) SELECT hash_part, 1700000000000 + object_id FROM paths WHERE object_id % 2 = 0`,
+  `INSERT INTO pins (name, revision) SELECT 'pin-' || i, 1 FROM generate_series(1, 10000) AS i`,
+  `INSERT INTO pin_revisions (name, revision, hash_part, path_name, artifacts, created_at, origin)
+   SELECT 'pin-' || object_id / 100, 1, hash_part, name, '[]', 1700000000000, 'api' FROM paths WHERE object_id % 100 = 0`,
   `INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at)
    SELECT md5(i::text), md5(i::text), 'zstd', 'disk', CASE WHEN i % 100 = 0 THEN 'open' ELSE 'done' END, i, i
    FROM generate_series(1, ${UPLOADS}) AS i`,
@@ -75,6 +82,8 @@ const path: NewPath = {
   narHash: '',
   narSize: 1,
 };
+
+const LISTING: PageRequest = { sort: 'name', limit: 100, after: undefined, among: undefined };
 
 type Ask = (database: PostgresDatabase) => Statement;
 
@@ -119,6 +128,27 @@ const QUERIES: readonly [what: string, statement: Ask][] = [
       }),
   ],
   ['the search for uses of paths that are gone', () => [USES_QUERY, 'a']],
+  ...SORTS.flatMap((sort) =>
+    (
+      [
+        ['the first page', { limit: 100 }],
+        ['a long page', { limit: 1000 }],
+        ['a page', { after: { key: sort === 'published' ? 1700000500000 : 'package-5', hashPart: 'p5' } }],
+        ['a page of what was found', { among: { hashParts: hashes } }],
+      ] as const
+    ).map(([what, more]): [string, Ask] => [
+      `${what} by ${sort}`,
+      (database) => pageStatement(database, { ...LISTING, sort, ...more }),
+    ]),
+  ),
+  [
+    'a page of names that begin alike',
+    (database) => pageStatement(database, { ...LISTING, among: { prefix: 'pack' } }),
+  ],
+  ['a search', (database) => foundStatement(database, 'p1')],
+  ['the look-up of one path with all that is known', () => [DETAILS_QUERY, path.hashPart]],
+  ['the look at a part of a closure', (database) => [closureQuery(database), database.list(hashes.slice(0, 500))]],
+  ['the count of objects in a storage', () => [OBJECT_COUNT_QUERY, 'disk']],
   [
     'a page of paths with their last uses',
     () => [
@@ -142,10 +172,10 @@ describe('with a million paths in PostgreSQL', () => {
         max_wal_senders: '0',
       },
     });
-    database = await openSchema(postgres.url(), { timeoutMs: 120_000 });
+    database = await openSchema(postgres.url(), { timeoutMs: 300_000 });
     for (const text of FILL) await database.script([[text]]);
     await database.query('ANALYZE');
-  }).timeout(600_000);
+  }).timeout(900_000);
   after(async () => {
     await database.close();
     await postgres.remove();

@@ -42,6 +42,7 @@ const API = [
   ...['/gc', '/gc/', '/gc/plan', '/gc/1', '/gcx'],
   ...['/pin', '/pin/', '/pin/x', '/pin/x/y', '/pin/%0a', '/pinx'],
   ...['/explain', '/explain/x', '/block', '/block/x', '/path/x', '/gc', '/gc/1', '/gc/plan'],
+  ...['/paths', '/paths?page=x', '/paths/x', '/stats', '/stats/x', `/path/${HASH}`],
   ...['/multipart-nar?compression=zst', `/multipart-nar/${ID}?partNumber=1&uploadId=x`, '/multipart-nar/nonsense'],
   ...[
     `/multipart-nar/${ID}/complete?uploadId=x`,

@@ -66,6 +66,8 @@ const TARGETS: readonly string[] = [
   `${API}/pin`,
   `${API}/pin/%ff`,
   `${API}/pin/../pin`,
+  `${API}/paths?page=%ff&limit=-1`,
+  `${API}/paths?search=%00&sort=__proto__`,
   `${API}/explain/%ff`,
   `${API}/path/x?now=true&block=%00`,
   `${API}/block/..`,

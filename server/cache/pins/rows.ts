@@ -19,6 +19,9 @@ const HASHES_A_PAGE = 10_000;
 
 const IS_PUBLISHED = `EXISTS (SELECT 1 FROM paths p WHERE p.hash_part = r.hash_part AND p.name = r.path_name AND NOT ${IS_LOST})`;
 
+/** For queries on a path `p`: whether a revision of any name pins it. */
+export const IS_PINNED = 'EXISTS (SELECT 1 FROM pin_revisions pr WHERE pr.hash_part = p.hash_part)';
+
 const COLUMNS = `r.name, r.revision, r.hash_part, r.path_name, r.artifacts, r.keep, r.keep_count, r.created_at, r.token, r.origin,
   CASE WHEN ${IS_PUBLISHED} THEN 1 ELSE 0 END AS is_present`;
 

@@ -54,6 +54,7 @@ const HASHES_A_NOTE = 200;
 
 export class PostgresDatabase implements Database {
   readonly isShared = true;
+  readonly bytewise = ' COLLATE "C"';
   readonly #init: PostgresDatabaseInit;
   readonly #pool: Pool;
   readonly #writers: readonly Writer[];

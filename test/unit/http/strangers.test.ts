@@ -19,8 +19,8 @@ describe('what a stranger hears', () => {
   });
 
   it('is one refusal everywhere else, and on every route for who sends a credential', () => {
-    for (const path of ['/', '/narurl/x', '/pin', '/pin/x', '/gc', '/gc/plan', '/explain/x', '/block'])
-      assert.equal(ask('GET', path), NO_ACCESS);
+    const lists = ['/pin', '/pin/x', '/gc', '/gc/plan', '/explain/x', '/block', '/paths', '/path/x', '/stats'];
+    for (const path of ['/', '/narurl/x', ...lists]) assert.equal(ask('GET', path), NO_ACCESS);
     assert.deepEqual(ask('GET', '/', false), NOT_FOUND);
     for (const method of ['PUT', 'POST']) assert.equal(ask(method, '/x'), NO_ACCESS);
     for (const path of ['/pin/x', '/path/x', '/block/x']) assert.equal(ask('DELETE', path), NO_ACCESS);
