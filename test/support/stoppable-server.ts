@@ -15,7 +15,7 @@ import { defaultSettings, type RetentionSettings } from '../../server/cache/sett
 import { Keys } from '../../server/cache/signing/keys.ts';
 import { dropOrphans } from '../../server/cache/upkeep/orphans.ts';
 import type { Uses } from '../../server/cache/use/index.ts';
-import type { Database, PostgresDatabase, Sql, SqlValue } from '../../server/metadata/index.ts';
+import type { Database, PostgresDatabase, Sql, SqlValue, Statement } from '../../server/metadata/index.ts';
 import { closuresOf } from './closures.ts';
 import type { TestPath } from './nars.ts';
 import { openSchema } from './postgres-cache.ts';
@@ -40,17 +40,20 @@ export class StoppableServer {
   readonly closures: Closures;
   readonly uses: Uses;
   readonly database: PostgresDatabase;
-  readonly #seen: Database;
+  /** The database as all of its rooms see it. */
+  readonly seen: Database;
+  /** Hears of each statement. */
+  onStatement: ((statement: Statement) => void) | undefined;
   readonly #stopping = new AbortController();
   #stop: Stop | undefined;
 
   private constructor(database: PostgresDatabase, keys: Keys) {
     this.database = database;
-    this.#seen = this.#stoppable();
-    this.closures = closuresOf(this.#seen);
-    this.uses = usesOf(this.#seen);
+    this.seen = this.#stoppable();
+    this.closures = closuresOf(this.seen);
+    this.uses = usesOf(this.seen);
     this.paths = new Paths({
-      ...{ database: this.#seen, closures: this.closures, keys: () => keys },
+      ...{ database: this.seen, closures: this.closures, keys: () => keys },
       ...{ uses: this.uses, cacheBytes: 2 ** 20, look: async () => {} },
     });
     this.closures.start(
@@ -115,12 +118,14 @@ export class StoppableServer {
           await this.#reach((at) => 'after' in at && at.after.test(text));
         };
         const watched: Sql = {
-          query: async (text, values) => {
+          query: async (text, values = []) => {
+            this.onStatement?.([text, ...values]);
             const rows = await sql.query<never>(text, values);
             await ran(text);
             return rows;
           },
           run: async (statements) => {
+            for (const statement of statements) this.onStatement?.(statement);
             await sql.run(statements);
             for (const [text] of statements) await ran(text);
           },
@@ -131,8 +136,11 @@ export class StoppableServer {
       });
     };
     const script: Database['script'] = (statements, durability) =>
-      this.#stop === undefined ? this.database.script(statements, durability) : write((sql) => sql.run(statements));
+      this.#stop === undefined && this.onStatement === undefined
+        ? this.database.script(statements, durability)
+        : write((sql) => sql.run(statements));
     const query: Database['query'] = async <Row>(text: string, values: readonly SqlValue[] = []) => {
+      this.onStatement?.([text, ...values]);
       const rows = await this.database.query<Row>(text, values);
       await this.#reach((at) => 'after' in at && at.after.test(text));
       return rows;
@@ -189,7 +197,7 @@ export class StoppableServer {
 
   #collectInit(rootsFirstMs: number, retention: Partial<RetentionSettings> = {}): CollectInit {
     return {
-      ...{ database: this.#seen, paths: this.paths, uses: this.uses, logger },
+      ...{ database: this.seen, paths: this.paths, uses: this.uses, logger },
       pinned: async function* () {},
       ...{ isAlone: false, onEnded: () => {} },
       settings: {
@@ -214,42 +222,42 @@ export class StoppableServer {
   expire(before = Date.now()): Promise<number> {
     // There are no bytes.
     const objects = { forget: () => {}, collect: () => {}, idle: async () => {} };
-    return expireRetired({ database: this.#seen, objects, logger }, before, NEVER);
+    return expireRetired({ database: this.seen, objects, logger }, before, NEVER);
   }
 
   /** The same for one path, as a server does it that has lost its lease. */
   async expireOnly(it: TestPath): Promise<void> {
-    await this.#seen.write((sql) => forget(this.#seen, sql, [it.hashPart], Date.now()));
+    await this.seen.write((sql) => forget(this.seen, sql, [it.hashPart], Date.now()));
   }
 
   /** Brings a path back, and dies right after the COMMIT. */
   async reviveOnly(it: TestPath): Promise<void> {
-    await this.#seen.write((sql) => revive(this.#seen, sql, [it.hashPart]));
+    await this.seen.write((sql) => revive(this.seen, sql, [it.hashPart]));
   }
 
   /** Publishes a path, and dies right after the COMMIT. */
   async publishOnly(it: TestPath): Promise<void> {
     const source = { object: objectOf(it), facts: factsOf(it) };
-    await this.#seen.script(publishStatements(this.#seen, pathOf(it), source));
+    await this.seen.script(publishStatements(this.seen, pathOf(it), source));
   }
 
   /** Publishes a path as a version does it that knows nothing of collections. */
   async publishAsBefore(it: TestPath): Promise<void> {
     await this.store(it);
-    await this.#seen.script([
+    await this.seen.script([
       [
         `INSERT INTO paths (hash_part, name, object_id, refs, signatures, published_at, closure_checked)
          SELECT ?, ?, id, ?, '', ?, 1 FROM objects WHERE key = ?`,
         ...[it.hashPart, it.name, it.references.join(' '), Date.now(), it.narUrl],
       ],
       ['UPDATE objects SET orphan_since = NULL WHERE key = ?', it.narUrl],
-      ...waitStatements(this.#seen, pathOf(it)),
+      ...waitStatements(this.seen, pathOf(it)),
     ]);
   }
 
   /** Removes NARs that nothing waits for. */
   dropOrphans(): Promise<void> {
-    return dropOrphans({ database: this.#seen, objects: { forget: () => {} }, logger }, Date.now() - DAY);
+    return dropOrphans({ database: this.seen, objects: { forget: () => {} }, logger }, Date.now() - DAY);
   }
 }
 

@@ -18,6 +18,14 @@ export type { Examined, KnownObject, NarFacts, NewObject, StoredObject } from '.
 export { Objects, STALE_ROW_MS } from './objects.ts';
 export { openObjects } from './open.ts';
 export { insertObject, type ObjectRow, objectStatements, objectsAfter } from './rows.ts';
-export { adopt, insertTombstone, keepNar, orphanStatements, tombstone, tombstoneOrphan } from './tombstones.ts';
+export {
+  adopt,
+  insertTombstone,
+  isPointedAt,
+  keepNar,
+  orphanStatements,
+  tombstone,
+  tombstoneOrphan,
+} from './tombstones.ts';
 export { Unproven } from './unproven.ts';
 export { Unsynced } from './unsynced.ts';

@@ -40,6 +40,10 @@ export async function isKnownStorage(sql: Sql, name: string): Promise<boolean> {
 const IS_POINTED_AT = `(EXISTS (SELECT 1 FROM paths p WHERE p.object_id = objects.id)
   OR EXISTS (SELECT 1 FROM retired r WHERE r.object_id = objects.id))`;
 
+export async function isPointedAt(sql: Pick<Sql, 'query'>, id: number): Promise<boolean> {
+  return (await sql.query(`SELECT 1 FROM objects WHERE id = ? AND ${IS_POINTED_AT}`, [id])).length > 0;
+}
+
 /**
  * For the transaction that took paths away: their NARs are orphans that nobody waits for, where no other path points at
  * them. Locked first: two servers may take the last two paths of one NAR away at one moment, and whoever comes second looks

@@ -13,6 +13,7 @@ import {
   healNar,
   insertObject,
   insertTombstone,
+  isPointedAt,
   keepNar,
   objectStatements,
   replaceLost,
@@ -252,8 +253,7 @@ async function claimNar(sql: Sql, key: string): Promise<number | undefined> {
 
 /** A NAR that no path took after all: bytes that came with it go at once, others wait as orphans again. */
 async function releaseNar(sql: Sql, id: number, isNew: boolean): Promise<void> {
-  const rows = await sql.query('SELECT 1 FROM paths WHERE object_id = ? LIMIT 1', [id]);
-  if (rows.length > 0) return;
+  if (await isPointedAt(sql, id)) return;
   if (isNew) await tombstone(sql, id);
   else await sql.query('UPDATE objects SET orphan_since = ? WHERE id = ?', [Date.now(), id]);
 }

@@ -107,10 +107,16 @@ export async function forget(
   );
   const nars = rows.map((row) => row.object_id);
   await sql.run([...orphanStatements(database, nars), ...rows.map(removedStatement)]);
+  // In two looks: as one, all paths would be read.
+  const gone = rows.map((row) => row.hash_part);
+  const back = await sql.query<{ hash_part: string }>(
+    `SELECT hash_part FROM paths WHERE ${database.isOneOf('hash_part')}`,
+    [database.list(gone)],
+  );
+  const published = new Set(back.map((row) => row.hash_part));
   const listings = await sql.query<{ id: number; key: string }>(
-    `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}
-       AND NOT EXISTS (SELECT 1 FROM paths p WHERE objects.key = p.hash_part || '.ls')`,
-    [database.list(hashParts.map((hashPart) => `${hashPart}.ls`))],
+    `SELECT id, key FROM objects WHERE ${database.isOneOf('key')}`,
+    [database.list(gone.filter((hashPart) => !published.has(hashPart)).map((hashPart) => `${hashPart}.ls`))],
   );
   for (const { id } of listings) await tombstone(sql, id);
   return { nars, listings: listings.map((row) => row.key) };
