@@ -187,6 +187,10 @@ describeWithCrds('kubectl', () => {
       image: 'example.org/narwhal:1',
       publicKeys: [`k:${'A'.repeat(43)}=`],
       storages: [{ name: 'disk', phase: 'Ready', used: '41Gi', capacity: 1024, objects: 7, movedObjects: 0 }],
+      usage: {
+        ...{ bytes: '41Gi', paths: 7, waiting: 1 },
+        lastGC: { run: 3, state: 'held', begunAt: time, removedPaths: 5, removedBytes: '1.5Gi' },
+      },
       conditions: [{ ...ready, observedGeneration: 1 }],
     },
     Workspace: { agentCount: 1, agents: [{ name: 'web', lastSeenTime: time }], conditions: [ready] },
@@ -229,8 +233,8 @@ describeWithCrds('kubectl', () => {
 
   it('shows what a person wants to know of each kind', async () => {
     const [heads, row] = await columns('bc', 'main', '-o', 'wide');
-    assert.deepEqual(heads, ['NAME', 'READY', 'REASON', 'REPLICAS', 'URL', 'ACCESS', 'STRATEGY', 'AGE']);
-    const shown = ['main', 'True', 'Ready', '1', 'https://nix.example.org', 'Public', 'InOrder'];
+    assert.deepEqual(heads, ['NAME', 'READY', 'REASON', 'REPLICAS', 'URL', 'USED', 'ACCESS', 'STRATEGY', 'AGE']);
+    const shown = ['main', 'True', 'Ready', '1', 'https://nix.example.org', '41Gi', 'Public', 'InOrder'];
     assert.deepEqual(row?.slice(0, -1), shown);
     assert.deepEqual((await columns('ws', 'main'))[1]?.slice(0, -1), ['main', 'main', '1', 'True', 'Ready']);
     assert.deepEqual((await columns('agents', 'main'))[1]?.slice(0, -1), ['main', 'main', 'False', '12', 'Succeeded']);

@@ -114,8 +114,11 @@ describe('the garbage collection by HTTP', () => {
     assert.equal((await admin.start(true)).status, 202);
     await until('the root is gone', async () => (await statusOf())?.paths === 1);
     assertRefused(await admin.start(true), 409, 'a collection of this cache runs now; try again when it is over\n');
-    const [run] = await admin.lines(`/gc/${(await admin.runs())[0]?.run}`);
-    assert.deepEqual([run.state, run.endedAt, run.leftPaths], ['running', null, 1]);
+    await until('one path is left to go', async () => {
+      const [run] = await admin.lines(`/gc/${(await admin.runs())[0]?.run}`);
+      assert.deepEqual([run.state, run.endedAt], ['running', null]);
+      return run.leftPaths === 1;
+    });
     assert.equal((await statusOf())?.lastGC?.state, 'running');
     await restart(['--housekeeping-interval', '0.1', '--roots-first', '0.1']);
     await until('it is over', async () => (await admin.runs())[0]?.state === 'done');

@@ -84,8 +84,7 @@ export async function retiredSince(
   return { paths: Number(row?.paths ?? 0), bytes: Number(row?.bytes ?? 0) };
 }
 
-/** Its plan is tested. */
-export const RETIRED_SINCE_QUERY = `SELECT
+const RETIRED_SINCE_QUERY = `SELECT
   (SELECT count(*) FROM retired WHERE retired_at >= ? AND reason <> 'deleted') AS paths,
   (SELECT sum(o.size) FROM objects o
     WHERE o.id IN (SELECT object_id FROM retired WHERE retired_at >= ? AND reason <> 'deleted')

@@ -51,8 +51,7 @@ export async function* listRetired(database: Database, run: CollectionRow): Asyn
   );
 }
 
-/** Its plan is tested. */
-export const RETIRED_QUERY = `SELECT r.hash_part, '' AS refs, r.object_id, r.retired_at AS published_at, r.used_at, o.size
+const RETIRED_QUERY = `SELECT r.hash_part, '' AS refs, r.object_id, r.retired_at AS published_at, r.used_at, o.size
   FROM retired r JOIN objects o ON o.id = r.object_id
   WHERE r.retired_at >= ? AND r.retired_at <= ? AND (r.retired_at > ? OR r.hash_part > ?) AND r.reason <> 'deleted'
   ORDER BY r.retired_at, r.hash_part LIMIT ${PAGE}`;
