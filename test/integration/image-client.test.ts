@@ -63,7 +63,7 @@ describeWith('image', 'the image of test clients', () => {
   });
 
   it("runs the tests' own clients from their sources", async () => {
-    const names = ['cachix-client', 'load', 'nars', 'nix', 'push', 'raw-http', 'server'];
+    const names = ['cachix-client', 'load', 'nars', 'nix', 'push', 'raw-http', 'until'];
     const script = names.map((name) => `await import('/app/test/support/${name}.ts');`).join('\n');
     await client.run(['node', '--input-type=module', '--eval', `${script}\nprocess.exit(0);`]);
   });
