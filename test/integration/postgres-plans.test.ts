@@ -61,6 +61,8 @@ const FILL = [
   `INSERT INTO retired (hash_part, name, object_id, refs, signatures, published_at, used_at, retired_at, reason)
    SELECT lpad(id::text, 32, 'r'), 'package-' || id, id, '', '', 1, 1, 1700000000000 + id, 'unused' FROM objects WHERE id % 5 = 3`,
   `INSERT INTO doomed (turn, hash_part, reason) SELECT object_id, hash_part, 'unused' FROM paths WHERE object_id BETWEEN 200001 AND 300000`,
+  `INSERT INTO blocked (hash_part, nar_hash, reason, blocked_at)
+   SELECT lpad(i::text, 32, 'b'), 'sha256:b' || i, 'x', 1700000000000 FROM generate_series(1, 10000) AS i`,
   `INSERT INTO uploads (id, upload_id, compression, storage, state, created_at, expires_at)
    SELECT md5(i::text), md5(i::text), 'zstd', 'disk', CASE WHEN i % 100 = 0 THEN 'open' ELSE 'done' END, i, i
    FROM generate_series(1, ${UPLOADS}) AS i`,

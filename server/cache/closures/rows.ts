@@ -40,6 +40,9 @@ export function isServable(expression: string): string {
 /** For conditions on a path `p`: something of its closure is not here. */
 export const WAITS = 'EXISTS (SELECT 1 FROM waiting w WHERE w.path = p.hash_part)';
 
+/** For lists of paths `p`: 1 where that is so, else null. EXISTS may read all waits for a page. */
+export const FIRST_WAIT = '(SELECT 1 FROM waiting w WHERE w.path = p.hash_part LIMIT 1)';
+
 /**
  * The hash parts that must be servable for a path to be: all that it refers to but itself. Where clients are to get some of
  * them elsewhere, from a peer or another cache, this is the place that says so.

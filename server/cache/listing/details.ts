@@ -3,7 +3,7 @@ import type { Database } from '../../metadata/index.ts';
 import { parseNarInfo } from '../../nix/index.ts';
 import type { Paths } from '../paths/index.ts';
 import type { Pins } from '../pins/index.ts';
-import { LISTED, LISTED_FROM, type ListedPath, type ListedRow, listedPath, wordsOf } from './rows.ts';
+import { LISTED, LISTED_JOIN, type ListedPath, type ListedRow, listedPath, wordsOf } from './rows.ts';
 
 export interface PathDetails extends ListedPath {
   /** Basenames, sorted. */
@@ -35,7 +35,7 @@ interface DetailsRow extends ListedRow {
 
 /** Its plan is tested. */
 export const DETAILS_QUERY = `SELECT ${LISTED}, p.refs, p.deriver, p.ca, p.signatures, o.key, o.compression, o.file_hash, o.nar_hash
-  ${LISTED_FROM} WHERE p.hash_part = ?`;
+  FROM paths p ${LISTED_JOIN} WHERE p.hash_part = ?`;
 
 export async function findPath(
   { database, paths, pins }: { database: Database; paths: Pick<Paths, 'find'>; pins: Pick<Pins, 'namesOf'> },

@@ -1,8 +1,8 @@
 /** The rows behind lists of paths: each order has an index, and each page is read by it. */
 import type { Database, SqlValue, Statement } from '../../metadata/index.ts';
 import { STORE_DIR } from '../../nix/index.ts';
-import { WAITS } from '../closures/index.ts';
-import { IS_PINNED } from '../pins/index.ts';
+import { FIRST_WAIT } from '../closures/index.ts';
+import { FIRST_PIN } from '../pins/index.ts';
 import { LAST_USE, USE_JOIN } from '../use/index.ts';
 
 export const SORTS = ['hash', 'name', 'published'] as const;
@@ -42,14 +42,14 @@ export interface ListedRow {
   readonly size: number | string;
   readonly nar_size: number | string | null;
   readonly state: string;
-  readonly waits: boolean | number;
-  readonly is_pinned: boolean | number;
+  readonly waits: 1 | null;
+  readonly is_pinned: 1 | null;
 }
 
-/** Followed by conditions on a path `p`. */
 export const LISTED = `p.hash_part, p.name, p.published_at, ${LAST_USE} AS used_at, o.size, o.nar_size, o.state,
-  ${WAITS} AS waits, ${IS_PINNED} AS is_pinned`;
-export const LISTED_FROM = `FROM paths p JOIN objects o ON o.id = p.object_id ${USE_JOIN}`;
+  ${FIRST_WAIT} AS waits, ${FIRST_PIN} AS is_pinned`;
+/** Behind a table of paths `p`. */
+export const LISTED_JOIN = `JOIN objects o ON o.id = p.object_id ${USE_JOIN}`;
 
 export function listedPath(row: ListedRow): ListedPath {
   const { hash_part: hashPart, name } = row;
@@ -59,8 +59,8 @@ export function listedPath(row: ListedRow): ListedPath {
     fileSize: Number(row.size),
     publishedAt: Number(row.published_at),
     usedAt: Number(row.used_at),
-    isPinned: Boolean(row.is_pinned),
-    waits: Boolean(row.waits),
+    isPinned: row.is_pinned !== null,
+    waits: row.waits !== null,
     isLost: row.state === 'lost',
   };
 }
@@ -101,16 +101,21 @@ export interface PageRequest {
 
 type Texts = Pick<Database, 'bytewise' | 'isOneOf' | 'list'>;
 
-/** At least one row more than is asked for, where there are so many. Its plan is tested. */
+/**
+ * At least one row more than is asked for, where there are so many. The page is cut first, so that planners think of
+ * no more than that when they join the rest to it. Its plan is tested.
+ */
 export function pageStatement(database: Texts, { sort, limit, after, among }: PageRequest): Statement {
   const { order, behind } = ORDERS[sort](database);
   const conditions: [text: string, ...values: SqlValue[]][] = [];
   if (after !== undefined) conditions.push(behind(after));
   if (among !== undefined) conditions.push(amongOf(database, among));
   const where = conditions.map(([text]) => text).join(' AND ');
+  const page = 'SELECT p.hash_part, p.name, p.published_at, p.object_id FROM paths p';
   const rows = (PAGES.find((page) => limit <= page) ?? MOST_LISTED) + 1;
   return [
-    `SELECT ${LISTED} ${LISTED_FROM}${where && ` WHERE ${where}`} ORDER BY ${order} LIMIT ${rows}`,
+    `SELECT ${LISTED} FROM (${page}${where && ` WHERE ${where}`} ORDER BY ${order} LIMIT ${rows}) p
+     ${LISTED_JOIN} ORDER BY ${order}`,
     ...conditions.flatMap(([, ...values]) => values),
   ];
 }

@@ -10,8 +10,9 @@ export interface RetiredSum {
 
 export const MOST_COUNTED = 100_000;
 
-/** Its plan is tested. */
-export const OBJECT_COUNT_QUERY = `SELECT count(*) AS n FROM (SELECT 1 FROM objects WHERE storage = ? LIMIT ${MOST_COUNTED}) AS few`;
+/** In the order of an index, so that one is read. Its plan is tested. */
+export const OBJECT_COUNT_QUERY = `SELECT count(*) AS n FROM
+  (SELECT 1 FROM objects WHERE storage = ? ORDER BY name LIMIT ${MOST_COUNTED}) AS few`;
 
 export async function objectCounts(
   database: Pick<Database, 'query'>,

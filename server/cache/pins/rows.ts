@@ -19,8 +19,8 @@ const HASHES_A_PAGE = 10_000;
 
 const IS_PUBLISHED = `EXISTS (SELECT 1 FROM paths p WHERE p.hash_part = r.hash_part AND p.name = r.path_name AND NOT ${IS_LOST})`;
 
-/** For queries on a path `p`: whether a revision of any name pins it. */
-export const IS_PINNED = 'EXISTS (SELECT 1 FROM pin_revisions pr WHERE pr.hash_part = p.hash_part)';
+/** For lists of paths `p`: 1 where a revision of any name pins it, else null. EXISTS may read all of them for a page. */
+export const FIRST_PIN = '(SELECT 1 FROM pin_revisions pr WHERE pr.hash_part = p.hash_part LIMIT 1)';
 
 const COLUMNS = `r.name, r.revision, r.hash_part, r.path_name, r.artifacts, r.keep, r.keep_count, r.created_at, r.token, r.origin,
   CASE WHEN ${IS_PUBLISHED} THEN 1 ELSE 0 END AS is_present`;
