@@ -13,8 +13,8 @@ const OPERATOR = ['operator/runtime', 'operator/cache', 'operator/gateway', 'ope
 /** The floors of a house, from the top down: each room may enter those below it, by their doors. */
 const CACHE = floors('server/cache', BELOW_CACHES, [
   { files: ['index', 'caches', 'binary-cache', 'credentials', 'move-objects', 'resolve'] },
-  ...['upkeep', 'listing', 'retention', 'moving', 'push', 'pins', 'paths', 'retired', 'blocks', 'closures', 'use'],
-  ...['objects', 'storages', 'signing', 'database', 'access', 'flow', 'verify'],
+  ...['upkeep', 'listing', 'retention', 'moving', 'push', 'pins', 'paths', 'retired', 'closures', 'use'],
+  ...['objects', 'blocks', 'storages', 'signing', 'database', 'access', 'flow', 'verify'],
   { files: ['settings', 'metrics', 'naming', 'errors'] },
 ]);
 const RECONCILER = floors(

@@ -13,6 +13,8 @@ export interface Auxiliary {
   readonly checker: (() => BodyChecker) | undefined;
   /** A realisation is understood, and signed when it is served. */
   readonly realisation: RealisationKey | undefined;
+  /** Of the path that it tells of. */
+  readonly hashPart: string | undefined;
 }
 
 interface Family {
@@ -80,7 +82,8 @@ export function auxiliaryOf(path: string): Auxiliary | undefined {
     if (match === null) continue;
     const parts = match.slice(1);
     if (!isValid(...parts)) return undefined;
-    return { ...family, key: keyOf?.(path) ?? path, checker, realisation: realisationOf?.(...parts) };
+    const hashPart = family.route === 'listing' ? parts[0] : undefined;
+    return { ...family, key: keyOf?.(path) ?? path, checker, realisation: realisationOf?.(...parts), hashPart };
   }
   return undefined;
 }

@@ -86,7 +86,7 @@ export function nixRoutes(services: Services): Route[] {
       const auxiliary = logWithQuery(ctx, path) ?? auxiliaryOf(path);
       if (auxiliary === undefined) return false;
       ctx.state.route = auxiliary.route;
-      const { key, contentType, realisation, checker } = auxiliary;
+      const { key, contentType, realisation, checker, hashPart } = auxiliary;
       if (isRead(ctx))
         return read(ctx, (cache) =>
           realisation === undefined
@@ -104,6 +104,7 @@ export function nixRoutes(services: Services): Route[] {
       if (realisation !== undefined)
         await cache.realisations.put(key, realisation, await readWhole(ctx.req, ctx.res, { ...small, maxBytes }));
       else {
+        if (hashPart !== undefined) await cache.blocks.mustTake(hashPart);
         const body = bodyOf(ctx.req, ctx.res, timed);
         const limits = { maxBytes, declaredBytes: declaredBytes(ctx.req) };
         await cache.objects.put(key, checker === undefined ? body : checkedBody(body, checker()), limits);

@@ -3,8 +3,8 @@ import { parseName, parsePin, type Revision, storePathOf } from '../cache/index.
 import type { Door } from './door.ts';
 import type { DoorAnswer } from './door-answer.ts';
 
-/** A hundred artifacts of the longest paths, with quotes. */
-const PIN_JSON_BYTES = 512 * 1024;
+/** Artifacts of which each byte is written as six, and all else. */
+const PIN_JSON_BYTES = 128 * 1024;
 
 const ALL = /^\/pin$/;
 const ONE = /^\/pin\/(.+)$/;

@@ -74,14 +74,15 @@ export class Reader {
     const cache = this.#admit(place, request, response);
     if (cache === undefined) return;
     const { memory, database } = this.#metrics.narinfos;
-    const known = cache.paths.peek(hashPart, asker);
-    // Who may push, and asks where it pushes, gets back what is retired.
-    const mayRevive = asker === 'pusher' && known === 'missing' && mayWrite(cache, request);
-    if (known !== undefined && !mayRevive) {
+    // Below /push too a reader is one.
+    const who = asker === 'pusher' && mayWrite(cache, request) ? 'pusher' : 'reader';
+    const known = cache.paths.peek(hashPart, who);
+    // A pusher gets back what is retired.
+    if (known !== undefined && !(who === 'pusher' && known === 'missing')) {
       this.#answerNarinfo(cache, known, memory, request, response);
       return;
     }
-    findFor(cache, hashPart, asker, request).then(
+    findFor(cache, hashPart, who).then(
       (found) => this.#answerNarinfo(cache, found ?? 'missing', database, request, response),
       (error: unknown) => this.fail(error, 'narinfo', request, response),
     );
@@ -304,14 +305,9 @@ function objectHeaders(
   };
 }
 
-async function findFor(
-  cache: BinaryCache,
-  hashPart: string,
-  asker: Asker,
-  request: IncomingMessage,
-): Promise<Narinfo | undefined> {
+async function findFor(cache: BinaryCache, hashPart: string, asker: Asker): Promise<Narinfo | undefined> {
   const found = await cache.paths.find(hashPart, asker);
-  if (found !== undefined || asker !== 'pusher' || !mayWrite(cache, request)) return found;
+  if (found !== undefined || asker !== 'pusher') return found;
   const revived = await cache.paths.revive([hashPart]);
   return revived.length > 0 ? cache.paths.find(hashPart, asker) : undefined;
 }

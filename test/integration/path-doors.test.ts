@@ -110,6 +110,36 @@ describe('single paths', () => {
     assert.ok(await isServed(server, it));
   });
 
+  it('that are blocked have no listing either', async () => {
+    const it = makePath();
+    await pushByPut(server, it);
+    const url = `${server.api()}/push/${it.hashPart}.ls`;
+    const body = '{"version":1,"root":{"type":"regular","size":1}}';
+    const put = async () => fetch(url, { method: 'PUT', body, headers: await server.auth('push') });
+    assert.equal((await put()).status, 200);
+    assert.equal((await call('DELETE', `/path/${it.hashPart}?now=true&block=leaked`, 'admin')).status, 200);
+    assert.equal((await fetch(url)).status, 404);
+    const again = await put();
+    assert.deepEqual([again.status, await again.text()], [403, 'this is blocked here: leaked\n']);
+    assert.equal((await fetch(url)).status, 404);
+  });
+
+  it('that wait are for who may push, also where pushers read', async () => {
+    const root = refer('root', makePath());
+    await pushByPut(server, root);
+    for (const method of ['GET', 'HEAD'])
+      for (const [token, status] of [
+        [undefined, 404],
+        ['read', 404],
+        ['push', 200],
+        ['admin', 200],
+      ] as const) {
+        const headers = token === undefined ? {} : await server.auth(token);
+        const found = await fetch(`${server.api()}/push/${root.hashPart}.narinfo`, { method, headers });
+        assert.equal(found.status, status, `${method} ${token}`);
+      }
+  });
+
   it('are blocked before anybody pushes them', async () => {
     const it = makePath();
     assert.equal((await cli('block', 'add', it.storePath, 'not here')).code, 0);

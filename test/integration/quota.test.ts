@@ -56,6 +56,30 @@ describe('the quota of a cache', () => {
     assert.equal(cache.storages.quota.usedBytes, usedBytes);
   });
 
+  it('is not passed by many that come at once', async () => {
+    const { storages } = cache;
+    const all = Array.from({ length: 15 }, () => [storages.place(1024), storages.hold('a', 1024)]).flat();
+    const done = await Promise.allSettled(all);
+    assert.equal(storages.quota.usedBytes, 10 * 1024);
+    for (const it of done)
+      if (it.status === 'fulfilled') it.value.release();
+      else isFull(it.reason);
+    assert.equal(storages.quota.usedBytes, 0);
+  });
+
+  it('is not passed by a body that does not say how long it is', async () => {
+    const large = makePath({ contents: Buffer.alloc(1_000_000, 'x'), compression: 'none' });
+    let sent = 0;
+    async function* body() {
+      for (; sent < large.file.length; sent += 4000) yield large.file.subarray(sent, sent + 4000);
+    }
+    await assert.rejects(cache.nars.put(large.narUrl.slice(4), Readable.from(body()), undefined), isFull);
+    assert.ok(sent < large.file.length / 2, `${sent} bytes`);
+    assert.equal(cache.storages.quota.usedBytes, 0);
+    const small = makePath();
+    await cache.nars.put(small.narUrl.slice(4), Readable.from([small.file]), undefined);
+  });
+
   it('takes what adds no bytes: a NAR that is here, a narinfo for it', async () => {
     const paths = Array.from({ length: 8 }, () => makePath());
     for (const it of paths) await put(it);

@@ -19,6 +19,9 @@ export interface Block {
 /** A condition for the hash part and the NAR hash of a path. */
 export const IS_BLOCKED = 'EXISTS (SELECT 1 FROM blocked b WHERE b.hash_part = ? OR b.nar_hash = ?)';
 
+/** The same for a NAR that no path has yet. */
+export const NAR_IS_BLOCKED = 'EXISTS (SELECT 1 FROM blocked b WHERE b.nar_hash = ?)';
+
 /** More would make pushes wait for the look at them. */
 export const MOST_BLOCKS = 10_000;
 /** What other servers have blocked is known here by then. */
@@ -51,10 +54,10 @@ export class Blocks {
   }
 
   /** Before bytes are stored that no path may have. @throws CacheError Forbidden */
-  async mustTake(hashPart: string | undefined, narHash: string): Promise<void> {
+  async mustTake(hashPart: string | undefined, narHash?: string): Promise<void> {
     const isStale = this.#database.isShared && performance.now() - this.#readAt > STALE_MS;
     if (isStale || this.#readAt === Number.NEGATIVE_INFINITY) await this.refresh();
-    const reason = this.#reasons.get(hashPart ?? '') ?? this.#reasons.get(narHash);
+    const reason = this.#reasons.get(hashPart ?? '') ?? this.#reasons.get(narHash ?? '');
     if (reason !== undefined) throw forbidden(reason);
   }
 
@@ -84,10 +87,7 @@ export class Blocks {
     actor: string | null,
   ): Promise<void> {
     await this.#database.write(async (sql) => {
-      const [known] = await sql.query<{ name: string; nar_hash: string }>(
-        'SELECT p.name, o.nar_hash FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?',
-        [hashPart],
-      );
+      const known = await findPath(sql, hashPart);
       await block(sql, {
         ...{ hash_part: hashPart, name: known?.name ?? name, nar_hash: known?.nar_hash ?? null },
         ...{ reason, blocked_at: Date.now(), actor },
@@ -104,6 +104,20 @@ export class Blocks {
     if (rows.length === 0) throw new CacheError('NotFound', 'this path is not blocked');
     await this.refresh();
   }
+}
+
+/** A path that is published, or else retired. */
+export async function findPath(
+  sql: Pick<Sql, 'query'>,
+  hashPart: string,
+): Promise<{ readonly name: string; readonly nar_hash: string } | undefined> {
+  const [row] = await sql.query<{ name: string; nar_hash: string }>(
+    `SELECT p.name, o.nar_hash, 0 AS turn FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?
+     UNION ALL SELECT r.name, o.nar_hash, 1 FROM retired r JOIN objects o ON o.id = r.object_id WHERE r.hash_part = ?
+     ORDER BY turn LIMIT 1`,
+    [hashPart, hashPart],
+  );
+  return row;
 }
 
 /** For the transaction that takes a path away. A block that is there gets the new reason. @throws CacheError TooLarge */

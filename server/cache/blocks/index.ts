@@ -1,1 +1,10 @@
-export { type Block, Blocks, block, IS_BLOCKED, MOST_BLOCKS, mustBeAllowed } from './blocks.ts';
+export {
+  type Block,
+  Blocks,
+  block,
+  findPath,
+  IS_BLOCKED,
+  MOST_BLOCKS,
+  mustBeAllowed,
+  NAR_IS_BLOCKED,
+} from './blocks.ts';

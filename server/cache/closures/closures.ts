@@ -135,7 +135,9 @@ export class Closures {
 
   /** Paths that may be servable now: whoever waited for nothing else follows, and so on. */
   async opened(hashParts: readonly string[]): Promise<void> {
-    const opening = this.#open(hashParts);
+    // Who opens the same at this moment may have ended its waits, and not have come to those that follow.
+    const others = hashParts.map((hashPart) => this.#openings.get(hashPart));
+    const opening = Promise.all([this.#open(hashParts), ...others]).then(() => {});
     for (const hashPart of hashParts) this.#openings.set(hashPart, opening);
     try {
       await opening;

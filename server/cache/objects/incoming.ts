@@ -117,9 +117,12 @@ export async function receive(init: ReceiveInit, body: Body): Promise<Incoming> 
     let reached = 0;
     try {
       const observer = (await init.onStaged?.(staged)) ?? {};
-      await staged.write(observed(chain(kept, source), observer), {
+      // Of a body that says nothing of its size each piece is asked for.
+      const room = declaredBytes === undefined ? (size: number) => storages.mustFit(size) : undefined;
+      await staged.write(observed(chain(kept, source), observer, room), {
         onWritten: (end) => {
           reached = end;
+          placement.grow(end);
           source.acknowledge(end);
           observer.grow?.(end);
         },
@@ -159,8 +162,13 @@ async function* chain(kept: { staged: Staged; bytes: number } | undefined, sourc
   yield* source.rest();
 }
 
-async function* observed(body: Body, { piece: look }: Observer): AsyncGenerator<Uint8Array> {
+async function* observed(
+  body: Body,
+  { piece: look }: Observer,
+  room?: (size: number) => void,
+): AsyncGenerator<Uint8Array> {
   for await (const piece of body) {
+    room?.(piece.length);
     await look?.(piece);
     yield piece;
   }

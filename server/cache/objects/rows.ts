@@ -1,5 +1,6 @@
 /** Rows of objects: how they come, are replaced, and are looked at one by one. */
 import type { Database, Sql, Statement } from '../../metadata/index.ts';
+import { NAR_IS_BLOCKED } from '../blocks/index.ts';
 import { CacheError } from '../errors.ts';
 import { endStatement } from './intents.ts';
 import type { Examined, NarFacts, NewObject, StoredObject } from './object.ts';
@@ -24,21 +25,32 @@ export async function* objectsAfter(database: Pick<Database, 'query'>, id: numbe
   }
 }
 
-/** Inserts an object, whose bytes are accounted for from then on; fails where its key is taken. */
+/**
+ * Inserts an object, whose bytes are accounted for from then on; fails where its key is taken, and where it waits for a path
+ * and no path may have it.
+ */
 export function objectStatements(object: NewObject, nar?: NarFacts, orphanSince: number | null = null): Statement[] {
-  const insert = objectStatement(object, nar, orphanSince);
+  const insert = objectStatement(object, nar, orphanSince, nar !== undefined && orphanSince !== null);
   return object.isIntended ? [insert, endStatement(object.storage, object.name)] : [insert];
 }
 
-function objectStatement(object: NewObject, nar: NarFacts | undefined, orphanSince: number | null): Statement {
+function objectStatement(
+  object: NewObject,
+  nar: NarFacts | undefined,
+  orphanSince: number | null,
+  isAsked: boolean,
+): Statement {
   const { compression = null, fileHash = null, narHash = null, narSize = null } = nar ?? {};
+  // The column does not take NULL.
+  const state = isAsked ? `(SELECT CASE WHEN NOT ${NAR_IS_BLOCKED} THEN 'verified' END)` : `'verified'`;
   return [
     `INSERT INTO objects (key, storage, name, size, state, created_at, compression, file_hash, nar_hash, nar_size, orphan_since)
-     VALUES (?, ?, ?, ?, 'verified', ?, ?, ?, ?, ?, ?)`,
+     VALUES (?, ?, ?, ?, ${state}, ?, ?, ?, ?, ?, ?)`,
     object.key,
     object.storage,
     object.name,
     object.size,
+    ...(isAsked ? [narHash] : []),
     Date.now(),
     compression,
     fileHash,
@@ -55,7 +67,7 @@ export async function insertObject(
   nar?: NarFacts,
   orphanSince: number | null = null,
 ): Promise<number | undefined> {
-  const [text, ...values] = objectStatement(object, nar, orphanSince);
+  const [text, ...values] = objectStatement(object, nar, orphanSince, false);
   const rows = await sql.query<{ id: number }>(`${text} ON CONFLICT (key) DO NOTHING RETURNING id`, values);
   // Where the key is taken the bytes get a tombstone next.
   if (object.isIntended) await sql.run([endStatement(object.storage, object.name)]);

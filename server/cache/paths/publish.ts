@@ -211,6 +211,7 @@ export async function storeNar(
     await synced;
     await look(object.key);
     return database.write(async (sql) => {
+      await mustBeAllowed(sql, { hashPart: '', narHash: facts.narHash });
       const { isNew, healed } = await insertNar(sql, object, facts, Date.now());
       await sql.run(database.announce(healed));
       return { isNew, healed };

@@ -29,6 +29,8 @@ export interface Revision extends Pin {
 }
 
 const MOST_ARTIFACTS = 100;
+/** Of all together: lists of pins are read by pages, and every revision is kept with its own. */
+const MOST_ARTIFACTS_BYTES = 16 * 1024;
 /** Linux takes no longer path. */
 const MOST_ARTIFACT_BYTES = 4096;
 
@@ -68,7 +70,10 @@ function parsePath(storePath: unknown): Pin['path'] {
 function parseArtifacts(artifacts: unknown): string[] {
   if (!Array.isArray(artifacts)) throw invalid('artifacts', 'expected a list of paths');
   if (artifacts.length > MOST_ARTIFACTS) throw invalid('artifacts', `expected at most ${MOST_ARTIFACTS} paths`);
-  return [...new Set(artifacts.map(parseArtifact))];
+  const paths = [...new Set(artifacts.map(parseArtifact))];
+  if (Buffer.byteLength(JSON.stringify(paths)) > MOST_ARTIFACTS_BYTES)
+    throw invalid('artifacts', `expected at most ${MOST_ARTIFACTS_BYTES} bytes together`);
+  return paths;
 }
 
 function parseArtifact(artifact: unknown): string {

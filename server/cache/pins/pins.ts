@@ -11,6 +11,7 @@ import {
   countNames,
   dropExpired,
   MOST_PINS,
+  MOST_REVISIONS,
   missingPins,
   namesOf,
   namesToDrop,
@@ -55,6 +56,11 @@ export class Pins {
         throw owned(pin.name);
       case 'too many':
         throw new CacheError('TooLarge', `this cache has ${MOST_PINS} pins, which is the most: remove one first`);
+      case 'too many revisions':
+        throw new CacheError(
+          'TooLarge',
+          `the pin ${pin.name} has ${MOST_REVISIONS} revisions, which is the most: remove it, or pin it with a rule that keeps fewer`,
+        );
       case 'added':
         logger.info({ pin: pin.name, storePath: storePathOf(pin), token }, 'pinned');
     }

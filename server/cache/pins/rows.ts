@@ -12,10 +12,15 @@ type Reading = Pick<Sql, 'query'>;
 /** Names in one cache. Those of the manifest count, and are never refused. */
 export const MOST_PINS = 10_000;
 
+/** Revisions of one name: each stays where no rule says otherwise. */
+export const MOST_REVISIONS = 10_000;
+
 /** Rows in one answer of the database. */
 const PAGE = 500;
 /** The same for rows that are short. */
 const HASHES_A_PAGE = 10_000;
+/** The same of whole revisions, which may have 16 KiB of artifacts each. */
+const REVISIONS_PAGE = 100;
 
 const IS_PUBLISHED = `EXISTS (SELECT 1 FROM paths p WHERE p.hash_part = r.hash_part AND p.name = r.path_name AND NOT ${IS_LOST})`;
 
@@ -51,7 +56,9 @@ export type Added =
   /** The manifest owns the name. */
   | 'owned'
   /** There are as many names as may be. */
-  | 'too many';
+  | 'too many'
+  /** The name has as many revisions as may be. */
+  | 'too many revisions';
 
 /** Adds a revision, unless the newest one says the same. A path of the manifest may be absent. */
 export async function addRevision(
@@ -70,6 +77,8 @@ export async function addRevision(
     await sql.run([['DELETE FROM pins WHERE name = ?', pin.name]]);
     return 'too many';
   }
+  const isRuled = pin.keep?.tag === 'Revisions' && pin.keep.contents < MOST_REVISIONS;
+  if (isApi && !isRuled && (await countRevisions(sql, pin.name)) >= MOST_REVISIONS) return 'too many revisions';
   // Not before the one below it, whatever the clock of another server says: the oldest are the first to go.
   const createdAt = Math.max(now, newest?.createdAt ?? 0);
   await sql.run([
@@ -154,17 +163,17 @@ export async function* namesToDrop(sql: Reading, now: number): AsyncGenerator<st
 /** The newest revision of each name, by name. */
 export function newestRevisions(sql: Reading): AsyncGenerator<Revision[]> {
   return paged(async (after) => {
-    const text = `SELECT ${COLUMNS} FROM ${NEWEST} WHERE n.name > ? ORDER BY n.name LIMIT ${PAGE}`;
+    const text = `SELECT ${COLUMNS} FROM ${NEWEST} WHERE n.name > ? ORDER BY n.name LIMIT ${REVISIONS_PAGE}`;
     return (await sql.query<Row>(text, [after?.name ?? ''])).map(revisionOfRow);
-  });
+  }, REVISIONS_PAGE);
 }
 
 /** All revisions of a name, the newest first. */
 export function revisionsOf(sql: Reading, name: string): AsyncGenerator<Revision[]> {
   return paged(async (after) => {
-    const text = `SELECT ${COLUMNS} FROM pin_revisions r WHERE r.name = ? AND r.revision < ? ORDER BY r.revision DESC LIMIT ${PAGE}`;
+    const text = `SELECT ${COLUMNS} FROM pin_revisions r WHERE r.name = ? AND r.revision < ? ORDER BY r.revision DESC LIMIT ${REVISIONS_PAGE}`;
     return (await sql.query<Row>(text, [name, after?.revision ?? 2 ** 31 - 1])).map(revisionOfRow);
-  });
+  }, REVISIONS_PAGE);
 }
 
 /** The hash parts that any revision of any name pins, each once, by pages. */
@@ -201,6 +210,11 @@ export async function namesOf(
 export async function countNames(sql: Reading): Promise<number> {
   const [row] = await sql.query<{ n: number }>('SELECT count(*) AS n FROM pins');
   return row?.n ?? 0;
+}
+
+async function countRevisions(sql: Reading, name: string): Promise<number> {
+  const [row] = await sql.query<{ n: number }>('SELECT count(*) AS n FROM pin_revisions WHERE name = ?', [name]);
+  return Number(row?.n ?? 0);
 }
 
 /** Whether a pin is what a revision says already. */

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { STORE_DIR } from '../../nix/index.ts';
-import { type Blocks, block } from '../blocks/index.ts';
+import { type Blocks, block, findPath } from '../blocks/index.ts';
 import { closingStatements, referrersOf } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { Paths } from '../paths/index.ts';
@@ -28,7 +28,7 @@ export interface Deletion {
 export interface Deleted {
   /** Store paths. */
   readonly paths: readonly string[];
-  /** Store paths that have the same NAR and stay: with `now`, its bytes stay for them. */
+  /** Store paths, retired ones among them, that have the same NAR: with `now`, its bytes stay as long as they do. */
   readonly sharing: readonly string[];
   /** Storages that are away, where bytes of it still lie. */
   readonly remaining: readonly string[];
@@ -47,17 +47,14 @@ const SHOWN = 5;
 const BATCH = 200;
 const NOW_REASON = 'it was deleted for good';
 
-interface Target {
-  readonly name: string;
-  readonly nar_hash: string;
-}
+type Target = NonNullable<Awaited<ReturnType<typeof findPath>>>;
 
 /** @throws CacheError NotFound, Conflict (something needs it, or pins it), TooLarge (too many blocks), AbortError */
 export async function deletePath(init: DeletionInit, deletion: Deletion, signal: AbortSignal): Promise<Deleted> {
   const { database, paths, blocks, logger } = init;
   const { hashPart, actor, now } = deletion;
   const reason = deletion.block ?? (now ? NOW_REASON : undefined);
-  const target = await find(init, hashPart);
+  const target = await findPath(database, hashPart);
   if (target === undefined && reason === undefined) throw new CacheError('NotFound', 'there is no such path here');
   const referrers = await referrersOf(database, hashPart, deletion.referrers === 'delete', signal);
   if (referrers.length > 0 && deletion.referrers === 'refuse')
@@ -73,40 +70,49 @@ export async function deletePath(init: DeletionInit, deletion: Deletion, signal:
       'Conflict',
       `${shorten(pins.map((name) => `pin ${name}`))} ${pins.length === 1 ? 'holds' : 'hold'} it: unpin first, or say pins=ignore`,
     );
-  const gone: string[] = [];
-  for (let start = 0; start < going.length; start += BATCH) {
-    const hashParts = going.slice(start, start + BATCH);
-    const retired = await database.write(async (sql) => {
-      if (reason !== undefined && hashParts.includes(hashPart))
-        await block(sql, {
-          ...{ hash_part: hashPart, name: target?.name ?? null, nar_hash: target?.nar_hash ?? null },
-          ...{ reason, blocked_at: Date.now(), actor },
+  const earlier = now ? await retiredObjects(init, going) : [];
+  const gone = new Set<string>();
+  const takeAway = async (all: readonly string[]) => {
+    for (let start = 0; start < all.length; start += BATCH) {
+      const hashParts = all.slice(start, start + BATCH);
+      const retired = await database.write(async (sql) => {
+        if (reason !== undefined && hashParts.includes(hashPart))
+          await block(sql, {
+            ...{ hash_part: hashPart, name: target?.name ?? null, nar_hash: target?.nar_hash ?? null },
+            ...{ reason, blocked_at: Date.now(), actor },
+          });
+        const rows = await retire(database, sql, {
+          ...{ hashParts, reason: () => 'deleted', actor: actor ?? undefined, run: undefined, now: Date.now() },
         });
-      const rows = await retire(database, sql, {
-        ...{ hashParts, reason: () => 'deleted', actor: actor ?? undefined, run: undefined, now: Date.now() },
+        await sql.run([...closingStatements(rows), ...database.announce(rows)]);
+        return rows;
       });
-      await sql.run([...closingStatements(rows), ...database.announce(rows)]);
-      return rows;
-    });
-    paths.remove(retired);
-    gone.push(...retired);
+      paths.remove(retired);
+      for (const it of retired) gone.add(it);
+    }
+    if (!now) return [];
+    return removeNow(init, { hashParts: [...gone, hashPart], earlier, narHash: target?.nar_hash }, signal);
+  };
+  let remaining = await takeAway(going);
+  if (reason !== undefined) {
+    await blocks.refresh();
+    // Whoever looked before it was blocked may only now bring it back.
+    await database.settled(signal);
+    remaining = [...new Set([...remaining, ...(await takeAway([hashPart]))])].sort();
   }
-  if (reason !== undefined) await blocks.refresh();
-  const sharing = target === undefined ? [] : await sharersOf(init, target.nar_hash);
-  const remaining = now ? await removeNow(init, [...new Set([...gone, hashPart])], signal) : [];
-  const names = await namesOf(init, gone, target, hashPart);
+  const sharing = target === undefined ? [] : await sharersOf(init, target.nar_hash, new Set([...gone, hashPart]));
+  const names = await namesOf(init, [...gone], target, hashPart);
   logger.warn({ paths: names, actor, reason, now }, 'deleted');
   return { paths: names, sharing, remaining };
 }
 
-/** A path that is published or retired. */
-async function find({ database }: DeletionInit, hashPart: string): Promise<Target | undefined> {
-  const rows = await database.query<Target>(
-    `SELECT p.name, o.nar_hash FROM paths p JOIN objects o ON o.id = p.object_id WHERE p.hash_part = ?
-     UNION ALL SELECT r.name, o.nar_hash FROM retired r JOIN objects o ON o.id = r.object_id WHERE r.hash_part = ?`,
-    [hashPart, hashPart],
+/** Objects of paths that had retired before. */
+async function retiredObjects({ database }: DeletionInit, hashParts: readonly string[]): Promise<number[]> {
+  const rows = await database.query<{ object_id: number }>(
+    `SELECT object_id FROM retired WHERE ${database.isOneOf('hash_part')}`,
+    [database.list(hashParts)],
   );
-  return rows[0];
+  return rows.map((row) => row.object_id);
 }
 
 async function some({ database }: DeletionInit, hashParts: readonly string[]): Promise<string> {
@@ -124,12 +130,15 @@ function shorten(names: readonly string[]): string {
   return more > 0 ? `${names.slice(0, SHOWN).join(', ')} and ${more} more` : names.join(', ');
 }
 
-async function sharersOf({ database }: DeletionInit, narHash: string): Promise<string[]> {
+/** @param gone paths that are none */
+async function sharersOf({ database }: DeletionInit, narHash: string, gone: ReadonlySet<string>): Promise<string[]> {
   const rows = await database.query<{ hash_part: string; name: string }>(
-    `SELECT p.hash_part, p.name FROM objects o JOIN paths p ON p.object_id = o.id WHERE o.nar_hash = ? ORDER BY p.hash_part`,
-    [narHash],
+    `SELECT p.hash_part, p.name FROM objects o JOIN paths p ON p.object_id = o.id WHERE o.nar_hash = ?
+     UNION SELECT r.hash_part, r.name FROM objects o JOIN retired r ON r.object_id = o.id WHERE o.nar_hash = ?
+     ORDER BY hash_part`,
+    [narHash, narHash],
   );
-  return rows.map((row) => `${STORE_DIR}/${row.hash_part}-${row.name}`);
+  return rows.filter((row) => !gone.has(row.hash_part)).map((row) => `${STORE_DIR}/${row.hash_part}-${row.name}`);
 }
 
 /** The deletion of a path that was retired before takes nothing away, but it is what was asked for. */

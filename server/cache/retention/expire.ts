@@ -47,34 +47,49 @@ export async function expireRetired(init: ExpireInit, before: number, signal: Ab
   return gone;
 }
 
+export interface Removal {
+  readonly hashParts: readonly string[];
+  /** Objects that such a path had before. */
+  readonly earlier: readonly number[];
+  /** A NAR that nobody may have any more, in whatever form it came. */
+  readonly narHash: string | undefined;
+}
+
 /**
  * The same at once for some, with the bytes of their NARs where no other path has them. Names of storages where bytes still
  * lie, since they are away. @throws AbortError
  */
 export async function removeNow(
   init: ExpireInit,
-  hashParts: readonly string[],
+  { hashParts, earlier, narHash }: Removal,
   signal: AbortSignal,
 ): Promise<string[]> {
   const { database, objects } = init;
-  const removed: { id: number; storage: string }[] = [];
+  const nars = new Set(earlier);
   for (let start = 0; start < hashParts.length; start += BATCH) {
     const some = hashParts.slice(start, start + BATCH);
-    const { nars, listings } = await database.write((sql) => forget(database, sql, some, Number.MAX_SAFE_INTEGER));
-    for (const id of nars) {
-      const [row] = await database.query<{ key: string | null; storage: string }>(
-        'SELECT key, storage FROM objects WHERE id = ?',
-        [id],
-      );
-      if (!row || !(await database.write((sql) => tombstoneOrphan(sql, id, 1)))) continue;
-      removed.push({ id, storage: row.storage });
-      if (row.key !== null) objects.forget(row.key);
-    }
-    for (const key of listings) objects.forget(key);
+    const gone = await database.write((sql) => forget(database, sql, some, Number.MAX_SAFE_INTEGER));
+    for (const id of gone.nars) nars.add(id);
+    for (const key of gone.listings) objects.forget(key);
+  }
+  // Other files of the same NAR, which no path has got.
+  const others = await database.query<{ id: number }>(
+    `SELECT id FROM objects WHERE nar_hash = ? AND orphan_since IS NOT NULL AND state <> 'tombstoned'`,
+    [narHash ?? null],
+  );
+  for (const { id } of others) nars.add(id);
+  const ids: number[] = [];
+  for (const id of nars) {
+    const [row] = await database.query<{ key: string | null; size: number }>(
+      'SELECT key, size FROM objects WHERE id = ?',
+      [id],
+    );
+    if (!row || !(await database.write((sql) => tombstoneOrphan(sql, id, Number.MAX_SAFE_INTEGER)))) continue;
+    ids.push(id, ...(await database.write((sql) => hasten(sql, row.size))));
+    if (row.key !== null) objects.forget(row.key);
   }
   objects.collect();
   await objects.idle();
-  const ids = removed.map((it) => it.id);
   for (let attempt = 0; ; attempt++) {
     const left = await database.query<{ storage: string }>(
       `SELECT DISTINCT storage FROM objects WHERE ${database.isOneOf('id')} ORDER BY storage`,
@@ -85,6 +100,16 @@ export async function removeNow(
     objects.collect();
     await objects.idle();
   }
+}
+
+/** Bytes that were moved away wait for readers, and nobody knows whose they were: those of a size go now. Their ids. */
+async function hasten(sql: Sql, size: number): Promise<number[]> {
+  const rows = await sql.query<{ id: number }>(
+    `UPDATE objects SET delete_after = NULL
+     WHERE state = 'tombstoned' AND delete_after IS NOT NULL AND size = CAST(? AS bigint) RETURNING id`,
+    [size],
+  );
+  return rows.map((row) => row.id);
 }
 
 /** How often is looked whether bytes are gone: a storage may be slow, or another server removes them. */

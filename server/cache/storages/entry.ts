@@ -45,6 +45,8 @@ export const GIVEN_UP: StorageHealth = { state: 'Unavailable', reason: 'its data
 /** A place for `size` bytes, counted as used until released. */
 export interface Placement {
   readonly storage: Storage;
+  /** So many bytes are on their way, where that was not known before. */
+  grow(size: number): void;
   release(): void;
 }
 
@@ -66,12 +68,18 @@ export function reserve(entry: Entry, size: number): Placement {
   entry.reservedBytes += size;
   entry.writes++;
   let held = true;
+  let reserved = size;
   return {
     storage: entry.storage,
+    grow(now) {
+      if (!held || now <= reserved) return;
+      entry.reservedBytes += now - reserved;
+      reserved = now;
+    },
     release() {
       if (!held) return;
       held = false;
-      entry.reservedBytes -= size;
+      entry.reservedBytes -= reserved;
       entry.writes--;
     },
   };

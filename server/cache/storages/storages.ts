@@ -289,7 +289,7 @@ export class Storages {
 
   /** Parts that lie here, uncounted, become an object of `size` bytes. The function ends it. @throws CacheError NoSpace */
   join(size: number): () => void {
-    mustFitQuota(this.quota, size);
+    this.mustFit(size);
     this.#joining += size;
     return () => {
       this.#joining -= size;
@@ -309,12 +309,22 @@ export class Storages {
    * @throws CacheError NoSpace, Unavailable
    */
   async place(size: number, not: ReadonlySet<string> = new Set()): Promise<Placement> {
-    mustFitQuota(this.quota, size);
-    return this.placeMoved(size, not);
+    this.mustFit(size);
+    return this.#place(size, not, () => this.mustFit(size));
   }
 
   /** The same for bytes that are in the cache already. @throws CacheError NoSpace, Unavailable */
-  async placeMoved(size: number, not: ReadonlySet<string> = new Set()): Promise<Placement> {
+  placeMoved(size: number, not: ReadonlySet<string>): Promise<Placement> {
+    return this.#place(size, not, () => {});
+  }
+
+  /** Whether the cache may hold `size` more bytes now. @throws CacheError NoSpace */
+  mustFit(size: number): void {
+    mustFitQuota(this.quota, size);
+  }
+
+  /** @param look in the same tick as the room is reserved: others may have got theirs meanwhile */
+  async #place(size: number, not: ReadonlySet<string>, look: () => void): Promise<Placement> {
     const writable = this.#order
       .flatMap((name) => this.#entries.get(name) ?? [])
       .filter((entry) => entry.spec.mode === 'ReadWrite');
@@ -332,12 +342,13 @@ export class Storages {
       throw new CacheError('Unavailable', 'no writable storage is available');
     if (entry === undefined)
       throw new CacheError('NoSpace', `no storage of this cache has room for ${size} more bytes`);
+    look();
     return reserve(entry, size);
   }
 
   /** Room for `size` more bytes in the storage that an upload has begun in. @throws CacheError NoSpace, Unavailable */
   async hold(name: string, size: number): Promise<Placement> {
-    mustFitQuota(this.quota, size);
+    this.mustFit(size);
     const entry = this.#entries.get(name);
     const health = entry?.storage.health();
     if (entry === undefined || !this.has(name) || health?.state !== 'Ready')
@@ -346,6 +357,7 @@ export class Storages {
       this.reportFull(name);
       throw new CacheError('NoSpace', `storage ${name} has no room for ${size} more bytes`);
     }
+    this.mustFit(size);
     return reserve(entry, size);
   }
 

@@ -76,6 +76,32 @@ describe('closures', () => {
     assert.deepEqual(await cache.closures.report(), { paths: 0, since: undefined });
   });
 
+  it('who opens what another opens at that moment hears when all of it is open', async () => {
+    const leaf = refer('leaf');
+    const users = [refer('user', [leaf]), refer('other', [leaf])];
+    const top = refer('top', users);
+    for (const it of [top, ...users]) await push(it);
+    await cache.nars.put(leaf.narUrl.slice(4), Readable.from([leaf.file]), leaf.file.length);
+    const { closures } = cache;
+    const open = closures.opened.bind(closures);
+    // As the look at all waits may, once the leaf is published.
+    let isOpen = false;
+    closures.opened = async (hashParts) => {
+      const first = open(hashParts).then(() => {
+        isOpen = true;
+      });
+      await until('the waits for the leaf have ended', async () => {
+        const text = 'SELECT 1 FROM waiting WHERE missing = ?';
+        return (await cache.database.query(text, [leaf.hashPart])).length === 0;
+      });
+      await open(hashParts);
+      assert.ok(isOpen);
+      await first;
+    };
+    await cache.nars.publishNarinfo(leaf.hashPart, leaf.narinfo);
+    assert.ok(isOpen && (await isServed(top)));
+  });
+
   it('a path that refers to itself waits for nothing', async () => {
     const it = makePath({ name: 'self' });
     const self = { ...it, narinfo: it.narinfo.replace('References: ', `References: ${it.hashPart}-self`) };

@@ -95,6 +95,8 @@ describe('what `cachix pin` sends', () => {
       ['x'.repeat(4097)],
       ['\ud800'],
       Array(101).fill('x'),
+      // Each may be, and all of them are more than a list of pins may hold in memory.
+      Array.from({ length: 5 }, (_, index) => `${index}`.repeat(4000)),
     ])
       isRefused({ artifacts }, /^artifacts: /);
     for (const keep of [

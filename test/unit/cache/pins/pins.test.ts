@@ -201,6 +201,32 @@ describe('pins', () => {
     await pin('again', 0);
   });
 
+  it('have ten thousand revisions at most, and more only by a rule that keeps fewer', async () => {
+    await database.script([
+      [`INSERT INTO pins (name, revision) VALUES ('a', 10000)`],
+      [
+        `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         INSERT INTO pin_revisions (name, revision, hash_part, path_name, artifacts, created_at, origin)
+         SELECT 'a', i, '0', 'x', '[]', 0, 'api' FROM n`,
+      ],
+    ]);
+    const keep = (contents: number) => ({ keep: { tag: 'Revisions', contents } as const });
+    for (const rest of [{}, { keep: { tag: 'Forever' } as const }, keep(10_000)])
+      await assert.rejects(pin('a', 0, rest), { code: 'TooLarge', message: /^the pin a has 10000 revisions/ });
+    await pin('a', 0, keep(2));
+    await pins.dropExpired();
+    assert.deepEqual(await history('a'), ['10001:p0', '10000:x']);
+    await pin('a', 1);
+  });
+
+  it('are read by pages that are small whatever they hold', async () => {
+    const artifacts = Array.from({ length: 4 }, (_, index) => `${index}`.repeat(4000));
+    for (let index = 0; index < 250; index++) await pin(`p${index}`, 0, { artifacts });
+    let most = 0;
+    for await (const page of pins.list()) most = Math.max(most, JSON.stringify(page).length);
+    assert.ok(most < 3 * 2 ** 20, `${most} bytes`);
+  });
+
   describe('of the manifest', () => {
     it('belong to it: tokens neither pin nor remove what is under their names', async () => {
       await pins.use([pinOf('a', 0)]);

@@ -295,7 +295,9 @@ const STEPS: fc.Arbitrary<Step>[] = [
       async (model, real) => {
         const object = await real.object(keyAt(model, it, of));
         const storage = real.cache.storages.get(object.storage === 'one' ? 'two' : 'one');
-        assert.ok(await real.cache.mover.move(object, { storage, release() {} }, { signal: NEVER, isAlone: true }));
+        assert.ok(
+          await real.cache.mover.move(object, { storage, grow() {}, release() {} }, { signal: NEVER, isAlone: true }),
+        );
       },
       (model) => model.objects.get(keyAt(model, it, of))?.isLost === false,
     ),
