@@ -5,7 +5,7 @@ import path from 'node:path';
 import { SqliteDatabase } from '../../server/metadata/index.ts';
 import type { CrashPoint } from '../../server/storage/index.ts';
 import { assertConsistent } from '../support/disk.ts';
-import { makePath, type TestPath } from '../support/nars.ts';
+import { refer } from '../support/paths.ts';
 import { isServed, pushByPut } from '../support/push.ts';
 import { cacheManifest, TestServer, until } from '../support/server.ts';
 import { FAST } from '../support/storages.ts';
@@ -14,10 +14,6 @@ const CACHE = 'storages:\n  - {name: disk, local: {}}\ntokens:\n  - {name: push,
 const RETENTION = 'retention: {days: 30, minAgeSeconds: 0, graceSeconds: 0}\n';
 const ARGS = [...FAST, '--roots-first', '0.1'];
 const POINTS: readonly CrashPoint[] = ['after-doom', 'after-sweep', 'after-expire', 'before-delete'];
-
-function refer(name: string, to: readonly TestPath[] = []): TestPath {
-  return makePath({ name, references: to.map((it) => `${it.hashPart}-${it.name}`) });
-}
 
 describe('a server that is killed while it collects', () => {
   let folder: string;
@@ -44,9 +40,9 @@ describe('a server that is killed while it collects', () => {
   for (const point of POINTS)
     it(`${point}: goes on with it, and nothing that stays misses anything`, async () => {
       const shared = refer('shared');
-      const young = Array.from({ length: 4 }, (_, index) => refer(`young${index}`, [shared]));
+      const young = Array.from({ length: 4 }, (_, index) => refer(`young${index}`, shared));
       const lib = refer('lib');
-      const old = refer('old', [lib, shared]);
+      const old = refer('old', lib, shared);
       server = await start('');
       for (const it of [shared, lib, old, ...young]) await pushByPut(server, it);
       await server.stop();

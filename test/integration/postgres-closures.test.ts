@@ -1,13 +1,10 @@
 /** Closures where two servers publish and lose at once: neither sees what the other has not committed. */
 import assert from 'node:assert/strict';
-import { makePath, type TestPath } from '../support/nars.ts';
+import type { TestPath } from '../support/nars.ts';
+import { refer } from '../support/paths.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { until } from '../support/server.ts';
 import { StoppableServer } from '../support/stoppable-server.ts';
-
-function refer(name: string, ...to: readonly TestPath[]): TestPath {
-  return makePath({ name, references: to.map((it) => `${it.hashPart}-${it.name}`) });
-}
 
 describe('closures of servers that share a database', () => {
   let postgres: PostgresServer;

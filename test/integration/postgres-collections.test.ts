@@ -1,8 +1,9 @@
 /** Collections beside pushes on another server, with either stopped before its COMMIT: nothing goes that something needs. */
 import assert from 'node:assert/strict';
+import { refer } from '../support/paths.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { until } from '../support/server.ts';
-import { refer, ServerPair } from '../support/server-pair.ts';
+import { ServerPair } from '../support/server-pair.ts';
 import { assertSoundRows } from '../support/sound-rows.ts';
 import type { StoppableServer } from '../support/stoppable-server.ts';
 

@@ -58,8 +58,6 @@ const FILL = [
   `INSERT INTO pins (name, revision) SELECT 'pin-' || i, 1 FROM generate_series(1, 10000) AS i`,
   `INSERT INTO pin_revisions (name, revision, hash_part, path_name, artifacts, created_at, origin)
    SELECT 'pin-' || object_id / 100, 1, hash_part, name, '[]', 1700000000000, 'api' FROM paths WHERE object_id % 100 = 0`,
-  `INSERT INTO blocked (hash_part, nar_hash, reason, blocked_at)
-   SELECT hash_part, md5(hash_part), 'no', 1 FROM paths WHERE object_id % 100 = 1`,
   `INSERT INTO retired (hash_part, name, object_id, refs, signatures, published_at, used_at, retired_at, reason)
    SELECT lpad(id::text, 32, 'r'), 'package-' || id, id, '', '', 1, 1, 1700000000000 + id, 'unused' FROM objects WHERE id % 5 = 3`,
   `INSERT INTO doomed (turn, hash_part, reason) SELECT object_id, hash_part, 'unused' FROM paths WHERE object_id BETWEEN 200001 AND 300000`,

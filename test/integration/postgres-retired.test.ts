@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { giveUpLost, replaceLost } from '../../server/cache/objects/lost-rows.ts';
 import { makePath } from '../support/nars.ts';
+import { refer, twin } from '../support/paths.ts';
 import { PostgresServer } from '../support/postgres.ts';
-import { refer, ServerPair, twin } from '../support/server-pair.ts';
+import { ServerPair } from '../support/server-pair.ts';
 import { known, type StoppableServer } from '../support/stoppable-server.ts';
 
 const PUBLISH = { commitOf: /INSERT INTO paths/ };
@@ -139,6 +140,22 @@ describe('NARs of retired paths, of servers that share a database', () => {
       await pair.empty(again);
       await pair.sound();
     }
+  });
+
+  it('a path that came back with another NAR is used, and the first one keeps its grace', async () => {
+    const old = refer('old');
+    const { narHash, nar, file, fileHash, narUrl } = refer('old');
+    const again = { ...old, narHash, nar, file, fileHash, narUrl };
+    await a.publish(old);
+    await a.age(old);
+    await a.collect();
+    assert.equal(await b.publish(again), 'published');
+    b.uses.touch(old.hashPart);
+    await b.uses.flush();
+    await a.dropOrphans();
+    assert.equal((await known(a.database, old)).key, old.narUrl);
+    await pair.sound();
+    await pair.empty(again);
   });
 
   it('a retired path whose NAR is lost', async () => {

@@ -105,16 +105,12 @@ export class RetentionModel {
   revive(all: readonly number[]): void {
     for (const it of all) {
       const entry = this.retired.get(it);
-      if (entry === undefined || this.objects.get(entry.key)?.isLost !== false) continue;
+      if (entry === undefined || this.published.has(it) || this.objects.get(entry.key)?.isLost !== false) continue;
+      const { key, publishedAt } = entry;
       this.retired.delete(it);
-      if (!this.published.has(it)) {
-        const { key, publishedAt } = entry;
-        this.published.set(it, { key, publishedAt, usedAt: this.now });
-        const object = this.objects.get(key);
-        if (object !== undefined) object.orphanSince = undefined;
-      }
-      this.use(it);
-      this.#orphan(entry.key);
+      this.published.set(it, { key, publishedAt, usedAt: this.now });
+      const object = this.objects.get(key);
+      if (object !== undefined) object.orphanSince = undefined;
       this.revive(this.#references(it));
     }
   }
@@ -133,7 +129,8 @@ export class RetentionModel {
   #withNeeds(isWanted: (entry: Entry) => boolean): Set<number> {
     const stays = new Set<number>();
     const visit = (it: number) => {
-      if (stays.has(it)) return;
+      // What is not here, nobody knows the needs of.
+      if (stays.has(it) || !this.published.has(it)) return;
       stays.add(it);
       for (const to of this.#references(it)) visit(to);
     };

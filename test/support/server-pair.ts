@@ -1,21 +1,10 @@
 /** Two servers on one PostgreSQL schema, and what must be true of both. */
 import assert from 'node:assert/strict';
-import { makePath, type TestPath } from './nars.ts';
+import type { TestPath } from './nars.ts';
 import type { PostgresServer } from './postgres.ts';
 import { until } from './server.ts';
 import { assertSoundRows } from './sound-rows.ts';
 import { StoppableServer } from './stoppable-server.ts';
-
-/** A path that refers to others. */
-export function refer(name: string, ...to: readonly TestPath[]): TestPath {
-  return makePath({ name, references: to.map((it) => `${it.hashPart}-${it.name}`) });
-}
-
-/** Another path with the same NAR, thus the same object. */
-export function twin(name: string, of: TestPath): TestPath {
-  const { hashPart, storePath } = makePath({ name });
-  return { ...of, name, hashPart, storePath };
-}
 
 export class ServerPair {
   readonly a: StoppableServer;

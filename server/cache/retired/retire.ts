@@ -110,7 +110,8 @@ export async function retiredAs(
 
 /**
  * Publishes retired paths again, with all of their closure that is retired: those whose NAR is still there, and that are
- * not blocked. Those that are published from then on. Their closures are yet to be looked at again, once this is committed.
+ * not blocked. Those that are published from then on. Their closures are yet to be looked at again, once this is committed. Of a
+ * path that was published anew meanwhile, perhaps with another NAR, the old one keeps its grace.
  */
 export async function revive(database: Database, sql: Sql, hashParts: readonly string[]): Promise<Referring[]> {
   const revived: Referring[] = [];
@@ -120,6 +121,7 @@ export async function revive(database: Database, sql: Sql, hashParts: readonly s
     const some = frontier.splice(-PAGE);
     const rows = await sql.query<Row>(
       `DELETE FROM retired WHERE ${database.isOneOf('hash_part')}
+         AND NOT EXISTS (SELECT 1 FROM paths p WHERE p.hash_part = retired.hash_part)
          AND EXISTS (SELECT 1 FROM objects o WHERE o.id = retired.object_id AND o.state = 'verified' AND NOT EXISTS
            (SELECT 1 FROM blocked b WHERE b.hash_part = retired.hash_part OR b.nar_hash = o.nar_hash)) RETURNING ${COLUMNS}`,
       [database.list(some)],
@@ -147,7 +149,7 @@ export async function revive(database: Database, sql: Sql, hashParts: readonly s
   // Somebody wants them: the next collection is to know that, on whichever server. So is the one that is under way, of all
   // that they need.
   await sql.run([
-    // Where a path was published with another NAR meanwhile, the one from before belongs to nobody.
+    // Where a path was published with another NAR at this moment, the one from before belongs to nobody.
     ...orphanStatements(database, [...objects]),
     useStatement(database, { hashParts: all, objects: [], now: Date.now() }),
   ]);

@@ -5,17 +5,14 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { type BinaryCache, CacheError, type Caches, Verifier } from '../../../../server/cache/index.ts';
 import { defaultSettings, type RetentionSettings } from '../../../../server/cache/settings.ts';
-import { makePath, type TestPath } from '../../../support/nars.ts';
+import type { TestPath } from '../../../support/nars.ts';
 import { openCaches } from '../../../support/open-caches.ts';
+import { refer } from '../../../support/paths.ts';
 import { gathered } from '../../../support/pins.ts';
 import { cacheManifest, until } from '../../../support/server.ts';
 
 const DAY = 24 * 3600_000;
 const NEVER = new AbortController().signal;
-
-function refer(name: string, ...to: readonly TestPath[]): TestPath {
-  return makePath({ name, references: to.map((it) => `${it.hashPart}-${it.name}`) });
-}
 
 describe('retention of a cache', () => {
   let folder: string;
