@@ -5,7 +5,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { type BinaryCache, CacheError, type Caches, Verifier } from '../../../../server/cache/index.ts';
 import { defaultSettings, type RetentionSettings } from '../../../../server/cache/settings.ts';
-import type { TestPath } from '../../../support/nars.ts';
+import { makePath, type TestPath } from '../../../support/nars.ts';
 import { openCaches } from '../../../support/open-caches.ts';
 import { refer } from '../../../support/paths.ts';
 import { gathered } from '../../../support/pins.ts';
