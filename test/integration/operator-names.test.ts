@@ -182,7 +182,11 @@ describeWith('kubernetes', 'a public name', () => {
     const isOurs = (now?: { data?: Readonly<Record<string, string>> }) => now?.data?.['routes.json'] !== '{}';
     const tookMs = await home.fight(kinds.ConfigMap, name, { isOurs, undo, times: 4 });
     assert.ok(tookMs > 850, `${tookMs} ms`);
-    const [line] = (await operator.lines()).filter(({ configMap }) => configMap === name);
-    assert.match(line?.msg ?? '', /something else undoes each write/);
+    // The log follows what was done.
+    await until('somebody is told of it', async () =>
+      (await operator.lines()).some(
+        ({ configMap, msg }) => configMap === name && /something else undoes each write/.test(String(msg)),
+      ),
+    );
   });
 });
