@@ -266,7 +266,8 @@ describe('a Cachix upload', () => {
     const deriver = `${'c'.repeat(32)}-test.drv`;
     const pushed = await pushable({ references: references.toSorted(), deriver });
     await (await calls.uploaded(pushed)).complete(claimOf(pushed));
-    const narinfo = (below = '') => fetch(`${server.api()}${below}/${pushed.hashPart}.narinfo`);
+    const headers = await server.auth('push');
+    const narinfo = (below = '') => fetch(`${server.api()}${below}/${pushed.hashPart}.narinfo`, { headers });
     // Nobody has pushed what it refers to: only a pusher is told of it.
     assert.equal((await narinfo()).status, 404);
     const text = await (await narinfo('/push')).text();

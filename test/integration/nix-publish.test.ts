@@ -61,7 +61,8 @@ describe('publishing by the nix protocol', () => {
   }
 
   async function served(path: NixPath, cache = 'main', below = ''): Promise<string> {
-    return (await send(server.api(cache), `${below}/${path.hashPart}.narinfo`)).text;
+    const headers = await auth(cache);
+    return (await send(server.api(cache), `${below}/${path.hashPart}.narinfo`, { headers })).text;
   }
 
   async function putNarinfo(path: NixPath, text: string, cache = 'main'): Promise<Reply> {
