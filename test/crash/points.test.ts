@@ -135,6 +135,14 @@ describe('a server that is killed at a named point', () => {
 
   it('has a case for every point', () => {
     const untested = CRASH_POINTS.filter((point) => CASES[point].length === 0);
-    assert.deepEqual(untested, ['after-copy', 'after-switch', 'before-marker', 'after-marker']);
+    assert.deepEqual(untested, [
+      'after-copy',
+      'after-switch',
+      'after-doom',
+      'after-sweep',
+      'after-expire',
+      'before-marker',
+      'after-marker',
+    ]);
   });
 });
