@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import { STORE_DIR } from '../../nix/index.ts';
 import { type Blocks, block, findPath } from '../blocks/index.ts';
-import { closingStatements, referrersOf } from '../closures/index.ts';
+import { referrersOf } from '../closures/index.ts';
 import { CacheError } from '../errors.ts';
 import type { Paths } from '../paths/index.ts';
 import { retire } from '../retired/index.ts';
@@ -84,7 +84,7 @@ export async function deletePath(init: DeletionInit, deletion: Deletion, signal:
         const rows = await retire(database, sql, {
           ...{ hashParts, reason: () => 'deleted', actor: actor ?? undefined, run: undefined, now: Date.now() },
         });
-        await sql.run([...closingStatements(rows), ...database.announce(rows)]);
+        await sql.run(database.announce(rows));
         return rows;
       });
       paths.remove(retired);

@@ -5,7 +5,6 @@
  */
 import type { Database, Sql } from '../../metadata/index.ts';
 import { crashPoint } from '../../storage/index.ts';
-import { inParallel } from '../flow/index.ts';
 import type { Paths } from '../paths/index.ts';
 import { holdRun, markNeeded, type RetiredReason, retire } from '../retired/index.ts';
 import type { PathGraph } from './graph.ts';
@@ -35,9 +34,7 @@ export async function doom(
   plan: Plan,
 ): Promise<void> {
   const { victims, reasons, roots } = plan;
-  const pages: number[] = [];
-  for (let start = 0; start < victims.length; start += BATCH) pages.push(start);
-  await inParallel(1, pages, async (start) => {
+  for (let start = 0; start < victims.length; start += BATCH) {
     signal.throwIfAborted();
     const rows = Array.from(victims.subarray(start, start + BATCH), (number, at) => ({
       turn: start + at < roots ? start + at - roots : start + at,
@@ -55,7 +52,7 @@ export async function doom(
         ]),
       );
     });
-  });
+  }
 }
 
 /** How many roots, or how many others, are left to go. */
