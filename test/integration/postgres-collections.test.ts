@@ -1,5 +1,6 @@
 /** Collections beside pushes on another server, with either stopped before its COMMIT: nothing goes that something needs. */
 import assert from 'node:assert/strict';
+import { addHeld } from '../../server/cache/pins/hold.ts';
 import { refer } from '../support/paths.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { until } from '../support/server.ts';
@@ -80,6 +81,41 @@ describe('collections of servers that share a database', () => {
       await pair.sound();
     });
   }
+
+  it('a collection waits for a pin that began before it', async () => {
+    const lib = refer('lib');
+    await a.publish(lib);
+    await a.age(lib);
+    const pinned = { name: 'v1', path: lib, artifacts: [], keep: null };
+    const pin = await b.half({ after: /SELECT run, is_active FROM collection/ }, () =>
+      addHeld(b.seen, pinned, { origin: 'api', token: null }),
+    );
+    let isSwept = false;
+    a.half({ after: /SELECT hash_part FROM uses/ }, () => a.collect()).then(
+      () => {
+        isSwept = true;
+      },
+      // It ends without a sweep, as it should.
+      () => {},
+    );
+    const looks = new Set<string>();
+    await until('it waits for the pin, or does not', async () => {
+      const rows = await b.database.query<{ at: string }>(
+        `SELECT query_start::text AS at FROM pg_stat_activity WHERE query LIKE '%pg_snapshot_xmin(%' AND pid <> pg_backend_pid()`,
+      );
+      for (const { at } of rows) looks.add(at);
+      return isSwept || looks.size > 2;
+    });
+    assert.ok(!isSwept);
+    assert.equal(await pin(), 'added');
+    // Nothing is left to be swept.
+    await until(
+      'it is over',
+      async () => (await a.database.query('SELECT 1 FROM collection WHERE is_active = 0')).length > 0,
+    );
+    await pair.served(lib);
+    await pair.sound();
+  });
 
   it('a path that is pushed again while it is swept stays, or comes back', async () => {
     for (const first of ['push', 'sweep'] as const) {

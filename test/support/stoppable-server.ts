@@ -1,4 +1,5 @@
 /** One of several servers on a PostgreSQL schema, reduced to its rows, whose transactions can be stopped at a named point. */
+
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
@@ -7,6 +8,7 @@ import { healNar, markLost } from '../../server/cache/objects/lost-rows.ts';
 import type { KnownObject } from '../../server/cache/objects/object.ts';
 import { type NewPath, Paths } from '../../server/cache/paths/paths.ts';
 import { publishStatements } from '../../server/cache/paths/publish.ts';
+import { pinnedHashParts } from '../../server/cache/pins/rows.ts';
 import { type CollectInit, collect, finish } from '../../server/cache/retention/collect.ts';
 import { runningCollection } from '../../server/cache/retention/collections.ts';
 import { expireRetired, forget } from '../../server/cache/retention/expire.ts';
@@ -198,7 +200,7 @@ export class StoppableServer {
   #collectInit(rootsFirstMs: number, retention: Partial<RetentionSettings> = {}): CollectInit {
     return {
       ...{ database: this.seen, paths: this.paths, uses: this.uses, logger },
-      pinned: async function* () {},
+      pinned: () => pinnedHashParts(this.seen),
       ...{ isAlone: false, onEnded: () => {} },
       settings: {
         rootsFirstMs,
